@@ -1,0 +1,198 @@
+//! The values that capture hands to the later stages: what was seen on sockets and of processes, in time order.
+//! Where they come from, the live kernel or a recording, cannot be told from them.
+
+use std::net::SocketAddr;
+
+/// Nanoseconds of the kernel's monotonic clock (`CLOCK_MONOTONIC`).
+pub type Nanos = u64;
+
+/// A connection's end on this host: one `struct sock`. Unique while the agent runs, although the kernel reuses addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId {
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// When it was first seen.
+    pub born: Nanos,
+}
+
+/// The thread that made a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Thread {
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+}
+
+/// Which way bytes went, seen from the process that owns the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Out of the process.
+    Send,
+    /// Into the process.
+    Receive,
+}
+
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Send => Self::Receive,
+            Self::Receive => Self::Send,
+        }
+    }
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A socket is seen for the first time. Comes before any other event of the socket, unless it was lost.
+    Open(Open),
+    /// A call moved bytes.
+    Data(Data<'a>),
+    /// A connection changed its state.
+    State(State),
+    /// A process began, changed or ended.
+    Process(Process),
+}
+
+impl Event<'_> {
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Nanos {
+        match self {
+            Self::Open(e) => e.time,
+            Self::Data(e) => e.time,
+            Self::State(e) => e.time,
+            Self::Process(e) => e.time,
+        }
+    }
+}
+
+/// The two ends of a connection, as this side names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// TCP.
+    Inet {
+        /// This side.
+        local: SocketAddr,
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// A Unix stream socket.
+    Unix {
+        /// The path that the listening side is bound to; a leading `@` stands for the abstract namespace; empty when it has none.
+        path: Box<str>,
+        /// The peer's `struct sock`.
+        peer: u64,
+    },
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Not known: older than the agent, or a Unix socket.
+    #[default]
+    Unknown,
+    /// This side called `connect`.
+    Connect,
+    /// This side called `accept`.
+    Accept,
+}
+
+/// A socket seen for the first time.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// When.
+    pub time: Nanos,
+    /// Which socket.
+    pub socket: SocketId,
+    /// Who used it; thread group 0 when it was not seen in a call of its owner.
+    pub thread: Thread,
+    /// Its addresses.
+    pub endpoints: Endpoints,
+    /// Who opened it.
+    pub role: Role,
+    /// Inode of its network namespace.
+    pub netns: u32,
+}
+
+/// A call that moved `len` bytes at `offset` of one direction of a stream; some of them were captured.
+#[derive(Clone, Debug)]
+pub struct Data<'a> {
+    /// When the call returned.
+    pub time: Nanos,
+    /// Which socket.
+    pub socket: SocketId,
+    /// Who made the call.
+    pub thread: Thread,
+    /// Which way.
+    pub direction: Direction,
+    /// Position of the first byte moved. Counts from the beginning of the stream, or, when `relative`, from when the socket was first seen.
+    pub offset: u64,
+    /// Bytes moved. 0 with `end`.
+    pub len: u32,
+    /// Where in the call `bytes` begin; what is before was left out on purpose.
+    pub skipped: u32,
+    /// What was captured: `bytes.len() <= len - skipped`.
+    pub bytes: &'a [u8],
+    /// `offset` is relative: whether there was an earlier byte is not known.
+    pub relative: bool,
+    /// The peer has closed its direction.
+    pub end: bool,
+}
+
+/// A change of a connection's state.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// When.
+    pub time: Nanos,
+    /// Which socket.
+    pub socket: SocketId,
+    /// What happened.
+    pub change: Change,
+    /// The errno (`ECONNRESET`, ...) that goes with it, or 0.
+    pub error: i32,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is open in both directions.
+    Established,
+    /// This side will send no more.
+    SendClosed,
+    /// The peer will send no more.
+    ReceiveClosed,
+    /// It is over; the socket's address may be used again.
+    Closed,
+}
+
+/// A change in the life of a process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// When.
+    pub time: Nanos,
+    /// The process.
+    pub tgid: u32,
+    /// Its parent, 0 where not known.
+    pub parent: u32,
+    /// What happened.
+    pub what: Life,
+    /// Its command name (`/proc/PID/comm`).
+    pub comm: Box<str>,
+}
+
+/// What happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Cloned from its parent.
+    Fork,
+    /// Runs a new program.
+    Exec,
+    /// Has ended.
+    Exit,
+    /// Uses a socket for the first time.
+    Seen,
+}

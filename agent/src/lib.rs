@@ -1,0 +1,10 @@
+//! geophone: kernel events become spans and profiles.
+//!
+//! Data flows one way: [`bpf`] → [`conn`] → [`protocol`] → [`trace`] → [`export`]. A stage knows the stage before it only
+//! by the values that it receives. `conn`, `protocol` and `trace` do no input or output and know no clock: time comes in with
+//! each [`event::Event`], so they run in tests, fuzzers, benchmarks and replays without a kernel.
+
+pub mod conn;
+pub mod event;
+pub mod protocol;
+pub mod trace;

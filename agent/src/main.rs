@@ -1,0 +1,2 @@
+//! Command line: see `geophone --help`.
+fn main() {}

@@ -1,0 +1,56 @@
+//! Protocols: [`Update`]s of a connection in, [`Exchange`]s (a request with its response) out. A protocol is one file (or
+//! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
+
+mod exchange;
+
+pub use exchange::{Attributes, Exchange, Holes, Side, Status, Value};
+
+use crate::{
+    conn::{Connection, Update},
+    event::Direction,
+};
+
+/// Every protocol that is understood, in the order in which detection asks them.
+pub static PROTOCOLS: &[Protocol] = &[];
+
+/// What the list of protocols holds of one.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Name as in OpenTelemetry's `network.protocol.name`, lower case.
+    pub name: &'static str,
+    /// Whether the bytes at the beginning of a message, seen in one direction, are this protocol.
+    pub detect: fn(&[u8]) -> Verdict,
+    /// A decoder for one connection.
+    pub decoder: fn() -> Box<dyn Decoder>,
+}
+
+/// What a protocol says of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are a message of this protocol.
+    Yes,
+    /// They are not.
+    No,
+    /// They could be: ask again with more.
+    More,
+}
+
+/// Turns one connection's updates into exchanges. Never panics, whatever the bytes; bounds its own memory.
+pub trait Decoder: Send {
+    /// Takes the next update; pushes every exchange that it completes.
+    fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>);
+
+    /// What it wants to see next of a direction.
+    fn interest(&self, direction: Direction) -> Interest;
+}
+
+/// What a decoder wants to see of one direction. Advice that saves work: more or less may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Nothing before this stream offset, but the call that reaches it.
+    pub from: u64,
+    /// At most so many bytes of each call; 0: no bytes, only lengths and times.
+    pub bytes: u32,
+    /// Nothing at all any more, not even lengths.
+    pub never: bool,
+}

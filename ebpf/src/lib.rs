@@ -1,0 +1,7 @@
+//! What the kernel programs and the agent share: record layouts, the configuration that the agent passes in, and the
+//! counters. Plain data without behaviour; the programs are in `main.rs`, built only for the BPF target.
+#![no_std]
+
+pub mod config;
+pub mod record;
+pub mod stats;

@@ -1,0 +1,164 @@
+//! The records that travel through the ring buffers. Every record begins with its [`Kind`]; all times are
+//! nanoseconds of `CLOCK_MONOTONIC`; all integers are in the byte order of the machine.
+
+/// What a record is: its first four bytes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Data`]
+    Data = 1,
+    /// [`Open`]
+    Open = 2,
+    /// [`State`]
+    State = 3,
+    /// [`Process`]
+    Process = 4,
+}
+
+/// Bytes left the process.
+pub const SEND: u8 = 0;
+/// Bytes reached the process.
+pub const RECEIVE: u8 = 1;
+
+/// The bytes of this call cannot be read (sendfile, splice, io_uring, an unknown system call): only its length is known.
+pub const UNREADABLE: u8 = 1 << 0;
+/// Reading the process's memory failed; what follows the captured bytes is missing.
+pub const FAULT: u8 = 1 << 1;
+/// The peer has closed its direction: a receive that returned 0. The record has no bytes.
+pub const END: u8 = 1 << 2;
+/// `offset` counts from when the socket was first seen, not from the beginning of its stream.
+pub const RELATIVE: u8 = 1 << 3;
+
+/// One call that moved bytes on a stream socket, followed by `captured` bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Data {
+    /// [`Kind::Data`]
+    pub kind: u32,
+    /// Thread group (process) that made the call, in the agent's process namespace.
+    pub tgid: u32,
+    /// When the call returned.
+    pub time: u64,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// When this socket was first seen: tells it from an earlier one at the same address.
+    pub born: u64,
+    /// Position in the stream of the first byte moved by this call.
+    pub offset: u64,
+    /// Bytes moved by the call.
+    pub len: u32,
+    /// Bytes at the beginning of the call that were left out on the agent's advice.
+    pub skipped: u32,
+    /// Bytes that follow this header; they begin at `offset + skipped`.
+    pub captured: u32,
+    /// Thread that made the call.
+    pub tid: u32,
+    /// [`SEND`] or [`RECEIVE`].
+    pub direction: u8,
+    /// [`UNREADABLE`], [`FAULT`], [`END`], [`RELATIVE`].
+    pub flags: u8,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+/// The role is not known: the connection is older than the agent.
+pub const ROLE_UNKNOWN: u8 = 0;
+/// This side connected.
+pub const ROLE_CONNECT: u8 = 1;
+/// This side accepted.
+pub const ROLE_ACCEPT: u8 = 2;
+
+/// A socket that is seen for the first time, followed by `path_len` bytes of the socket's path (Unix sockets only).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Open {
+    /// [`Kind::Open`]
+    pub kind: u32,
+    /// Process that made the call in which the socket was first seen; 0 when that was no call.
+    pub tgid: u32,
+    /// When.
+    pub time: u64,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// Identity, as in [`Data`].
+    pub born: u64,
+    /// Local address, IPv4 in the first four bytes.
+    pub local_addr: [u8; 16],
+    /// Remote address.
+    pub remote_addr: [u8; 16],
+    /// Unix sockets: address of the peer's `struct sock`.
+    pub peer: u64,
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX`.
+    pub family: u16,
+    /// [`ROLE_UNKNOWN`], [`ROLE_CONNECT`], [`ROLE_ACCEPT`].
+    pub role: u8,
+    /// 1 when the peer's path follows, 0 when it is this socket's own.
+    pub path_is_peers: u8,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Thread.
+    pub tid: u32,
+    /// TCP sequence number of the first byte sent, to be read with `role`: one less where this side opened the connection.
+    pub first_send_seq: u32,
+    /// TCP sequence number of the first byte received.
+    pub first_receive_seq: u32,
+    /// Command name of the process.
+    pub comm: [u8; 16],
+    /// Bytes of path that follow.
+    pub path_len: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A change of a TCP connection's state (`TCP_*` of `include/net/tcp_states.h`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State {
+    /// [`Kind::State`]
+    pub kind: u32,
+    /// State before.
+    pub old: u16,
+    /// State after.
+    pub new: u16,
+    /// When.
+    pub time: u64,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// Identity, as in [`Data`].
+    pub born: u64,
+    /// `sk_err` at that moment: the errno that the next call will see (`ECONNRESET`, `ECONNREFUSED`, `ETIMEDOUT`), or 0.
+    pub error: i32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A process was cloned.
+pub const PROCESS_FORK: u32 = 1;
+/// A process runs a new program.
+pub const PROCESS_EXEC: u32 = 2;
+/// A process has ended.
+pub const PROCESS_EXIT: u32 = 3;
+/// A process uses a socket for the first time: read its `/proc` entry now, it may not live long.
+pub const PROCESS_SEEN: u32 = 4;
+
+/// A change in the life of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// [`Kind::Process`]
+    pub kind: u32,
+    /// `PROCESS_*`
+    pub what: u32,
+    /// When.
+    pub time: u64,
+    /// The process.
+    pub tgid: u32,
+    /// Its parent; 0 where it is not known.
+    pub parent: u32,
+    /// Command name.
+    pub comm: [u8; 16],
+}

@@ -1,0 +1,37 @@
+//! The kernel side's counters, one array per processor. Nothing is lost without one of them.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Index of a counter in the `STATS` map.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter { $($(#[$doc])* $name,)* }
+
+        /// The counters' names, in the order of [`Counter`].
+        pub const NAMES: &[&str] = &[$($text,)*];
+    };
+}
+
+counters! {
+    /// Records written.
+    Written = "written",
+    /// A ring buffer was full: the record is lost.
+    RingFull = "ring_full",
+    /// The connection table was full: the connection is captured without a policy, a Unix connection not at all.
+    MapFull = "map_full",
+    /// The memory of a process could not be read: the call is known by its length only.
+    ReadFault = "read_fault",
+    /// A kernel structure could not be read: the call is lost.
+    KernelFault = "kernel_fault",
+    /// One program interrupted another on the same processor: the call is lost.
+    Nested = "nested",
+    /// Moved by io_uring: known by its length only.
+    IoUring = "io_uring",
+    /// Moved by a system call that has no readable buffer (sendfile, splice, aio, 32-bit programs): known by its length only.
+    Unreadable = "unreadable",
+    /// Left out because the agent said that it would not use it.
+    Skipped = "skipped",
+}
+
+/// How many counters there are.
+pub const COUNT: usize = NAMES.len();
