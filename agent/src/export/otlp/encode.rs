@@ -108,7 +108,7 @@ fn trace_state(out: &mut Vec<u8>, state: &TraceState) {
 fn attributes(out: &mut Vec<u8>, tag: u32, attributes: &Attributes) {
     for (key, value) in &attributes.0 {
         wire::message(out, tag, 1, |out| {
-            wire::bytes(out, 1, key.as_bytes());
+            text(out, 1, key);
             wire::message(out, 2, 1, |out| any_value(out, value));
         });
     }

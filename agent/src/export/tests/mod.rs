@@ -23,8 +23,16 @@ fn raw(protocol: &str, endpoint: String) -> RawConfig {
     RawConfig {
         endpoint: Some(RawEndpoint::Base(endpoint)),
         protocol: Some(protocol.into()),
-        timeout: Some("300".into()),
+        timeout: Some("10s".into()),
         ..RawConfig::default()
+    }
+}
+
+/// For receivers that do not answer.
+fn impatient(raw: RawConfig) -> RawConfig {
+    RawConfig {
+        timeout: Some("300".into()),
+        ..raw
     }
 }
 
@@ -33,12 +41,15 @@ fn retry() -> RetryPolicy {
     RetryPolicy {
         first: Duration::from_millis(10),
         longest: Duration::from_millis(20),
-        total: Duration::from_millis(600),
+        total: Duration::from_millis(1_500),
     }
 }
 
 fn limits() -> Limits {
-    Limits { interval: Duration::from_millis(10), ..Limits::default() }
+    Limits {
+        interval: Duration::from_millis(10),
+        ..Limits::default()
+    }
 }
 
 /// One output, started.
@@ -50,7 +61,9 @@ struct Running {
 impl Running {
     fn otlp(raw: RawConfig, limits: Limits, retry: RetryPolicy) -> Self {
         let mut outputs = Outputs::new(Handle::current());
-        outputs.add_otlp(&Config::new(raw).unwrap(), limits, retry).unwrap();
+        outputs
+            .add_otlp(&Config::new(raw).unwrap(), limits, retry)
+            .unwrap();
         Self::new(outputs)
     }
 
@@ -71,7 +84,10 @@ impl Running {
             if snapshot.pending() == 0 {
                 return snapshot;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "not settled: {snapshot:?}");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "not settled: {snapshot:?}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -81,15 +97,32 @@ impl Running {
         let began = Instant::now();
         self.outputs.shutdown(time).await;
         let snapshot = self.stats.snapshot();
-        assert_eq!(snapshot.offered, snapshot.exported + snapshot.dropped_total(), "{snapshot:?}");
+        assert_eq!(
+            snapshot.offered,
+            snapshot.exported + snapshot.dropped_total(),
+            "{snapshot:?}"
+        );
         (snapshot, began.elapsed())
     }
 }
 
 fn batch(spans: usize) -> Vec<Span> {
-    (0..spans).map(|i| if i % 2 == 0 { sample::server() } else { sample::client() }).collect()
+    (0..spans)
+        .map(|i| {
+            if i % 2 == 0 {
+                sample::server()
+            } else {
+                sample::client()
+            }
+        })
+        .collect()
 }
 
 fn span_count(request: &ExportTraceServiceRequest) -> usize {
-    request.resource_spans.iter().flat_map(|group| &group.scope_spans).map(|scope| scope.spans.len()).sum()
+    request
+        .resource_spans
+        .iter()
+        .flat_map(|group| &group.scope_spans)
+        .map(|scope| scope.spans.len())
+        .sum()
 }
