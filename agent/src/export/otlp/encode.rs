@@ -100,9 +100,20 @@ fn flags(context: &SpanContext, remote: bool) -> u32 {
 }
 
 fn trace_state(out: &mut Vec<u8>, state: &TraceState) {
-    if *state != TraceState::NONE {
-        text(out, 3, &state.header());
+    if *state == TraceState::NONE {
+        return;
     }
+    // A string is written like a message; this one member by member, as `TraceState::header` would make it.
+    wire::message(out, 3, 1, |out| {
+        for (position, (key, value)) in state.into_iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+        }
+    });
 }
 
 fn attributes(out: &mut Vec<u8>, tag: u32, attributes: &Attributes) {

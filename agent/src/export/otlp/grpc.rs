@@ -17,6 +17,7 @@ use tonic::{
 use super::{
     Answer, USER_AGENT, chain,
     config::{Config, ConfigError},
+    printable,
 };
 use crate::export::{
     retry::{Failure, Retry, grpc_status},
@@ -25,6 +26,9 @@ use crate::export::{
 
 const METHOD: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+
+/// Longest answer that is read, in bytes. A size that no receiver would choose as its own limit: tonic says it in the error.
+const ANSWER_MAX: usize = super::ANSWER_MAX + 13;
 
 /// Sends requests to one receiver.
 #[derive(Clone, Debug)]
@@ -60,7 +64,7 @@ impl GrpcClient {
             }
             endpoint = endpoint.tls_config(tls).map_err(error)?;
         }
-        let grpc = Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(super::ANSWER_MAX);
+        let grpc = Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(ANSWER_MAX);
         Ok(Self {
             grpc: if config.gzip {
                 grpc.send_compressed(CompressionEncoding::Gzip)
@@ -86,18 +90,28 @@ impl GrpcClient {
                 retry: Retry::Backoff,
                 message: chain(&e),
             })?;
-            grpc.unary(request, METHOD, BytesCodec)
-                .await
-                .map_err(|status| failure(&status))
+            match grpc.unary(request, METHOD, BytesCodec).await {
+                Ok(response) => Ok(response.into_inner()),
+                // This side's limit, which reads like the receiver's. The receiver has the request.
+                Err(status)
+                    if status
+                        .message()
+                        .contains(&format!("limit is: {ANSWER_MAX} bytes")) =>
+                {
+                    Ok(Answer::Unconfirmed(format!(
+                        "answer is longer than {ANSWER_MAX} bytes"
+                    )))
+                }
+                Err(status) => Err(failure(&status)),
+            }
         };
-        let response = tokio::time::timeout(self.timeout, call)
+        tokio::time::timeout(self.timeout, call)
             .await
             .map_err(|_| Failure {
                 kind: FailureKind::TimedOut,
                 retry: Retry::Backoff,
                 message: format!("no answer within {:?}", self.timeout),
-            })??;
-        Ok(response.into_inner())
+            })?
     }
 }
 
@@ -110,7 +124,11 @@ fn failure(status: &Status) -> Failure {
             (
                 kind,
                 retry,
-                format!("gRPC status {:?}: {}", status.code(), status.message()),
+                format!(
+                    "gRPC status {:?}: {}",
+                    status.code(),
+                    printable(status.message())
+                ),
             )
         }
     };

@@ -15,6 +15,7 @@ use reqwest::{
 use super::{
     ANSWER_MAX, Answer, USER_AGENT, chain,
     config::{Config, ConfigError},
+    printable,
 };
 use crate::export::{
     retry::{Failure, Retry, http_status},
@@ -164,7 +165,7 @@ fn json_answer(body: &[u8]) -> Answer {
                 .and_then(serde_json::Value::as_str);
             Answer::Accepted {
                 rejected,
-                message: message.unwrap_or_default().to_owned(),
+                message: printable(message.unwrap_or_default()),
             }
         }
         _ => Answer::Unconfirmed(
@@ -205,12 +206,6 @@ fn explanation(body: &[u8]) -> Option<String> {
         Ok(status) if !status.message.is_empty() => status.message,
         _ => std::str::from_utf8(body).ok()?.to_owned(),
     };
-    let line: String = text
-        .lines()
-        .next()?
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
-    (!line.trim().is_empty()).then(|| line.trim().to_owned())
+    let text = printable(&text);
+    (!text.is_empty()).then_some(text)
 }

@@ -60,7 +60,7 @@ impl From<ExportTraceServiceResponse> for Answer {
         let partial = response.partial_success.unwrap_or_default();
         Self::Accepted {
             rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-            message: partial.error_message,
+            message: printable(&partial.error_message),
         }
     }
 }
@@ -235,4 +235,14 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// What a receiver says, fit for a log: one line, not too long.
+fn printable(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(200)
+        .collect();
+    line.trim().to_owned()
 }

@@ -185,6 +185,30 @@ async fn reads_partial_success() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_is_not_sent_again() {
+    let receiver = Receiver::new(|_| {
+        let partial = ExportTracePartialSuccess {
+            rejected_spans: 0,
+            error_message: "x".repeat(100_000),
+        };
+        Ok(ExportTraceServiceResponse {
+            partial_success: Some(partial),
+        })
+    });
+    let running = Running::otlp(receiver.plain().await, limits(), retry());
+    running.send(10);
+    let counted = running.settled().await;
+    assert_eq!(
+        (
+            counted.dropped_for(DropReason::Unconfirmed),
+            counted.requests
+        ),
+        (10, 1),
+        "{counted:?}"
+    );
+}
+
+#[tokio::test]
 async fn splits_what_is_too_large() {
     let receiver = Receiver::new(accepted);
     let (address, _) = receiver.serve(Server::builder(), 20_000).await;
