@@ -107,9 +107,15 @@ pub fn grpc_status(code: tonic::Code, message: &str, details: &[u8]) -> (Failure
     let delay = retry_delay(details);
     let retry = delay.map_or(Retry::Backoff, Retry::After);
     match code {
-        // Servers in Go say the first, those in Rust the second.
+        // Servers in Go say the first, those in Rust the others.
         Code::ResourceExhausted | Code::OutOfRange
-            if message.contains("larger than max") || message.contains("too large") =>
+            if [
+                "larger than max",
+                "too large",
+                "exceeded while decompressing",
+            ]
+            .iter()
+            .any(|words| message.contains(words)) =>
         {
             (FailureKind::TooLarge, Retry::Never)
         }
@@ -268,6 +274,7 @@ mod tests {
         for message in [
             "grpc: received message larger than max (5 vs. 4)",
             "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes",
+            "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message",
         ] {
             assert_eq!(
                 grpc_status(Code::ResourceExhausted, message, &[]).0,

@@ -71,6 +71,7 @@ impl Receiver {
         let address = incoming.local_addr().unwrap();
         let service = TraceServiceServer::new(self.clone())
             .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(largest);
         let serving = server.add_service(service).serve_with_incoming(incoming);
         (address, tokio::spawn(async move { serving.await.unwrap() }))
@@ -104,6 +105,14 @@ async fn delivers_with_metadata_and_gzip() {
     let (metadata, _) = &seen[0];
     assert_eq!(metadata.get("api-key").unwrap(), "secret");
     assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
+    assert!(
+        metadata
+            .get("grpc-accept-encoding")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .contains("gzip")
+    );
     let agent = metadata.get("user-agent").unwrap().to_str().unwrap();
     assert!(
         agent.starts_with(concat!("geophone/", env!("CARGO_PKG_VERSION"))),
