@@ -1,4 +1,4 @@
-//! Outputs that are lines of a stream: takes batches from a [`Queue`] and writes them, on a thread of its own, because a
+//! Outputs that are lines of a stream: takes batches from a `Queue` and writes them, on a thread of its own, because a
 //! terminal or a pipe may block for as long as its reader likes.
 
 use std::{

@@ -21,7 +21,7 @@ use crate::{protocol::Value, trace::Span};
 pub struct Limits {
     /// Most spans held, those that wait for an answer of the receiver included.
     pub spans: usize,
-    /// Most bytes held, by the estimate of [`weight`].
+    /// Most bytes held, by an estimate of their memory (encoded, spans are smaller).
     pub bytes: usize,
     /// A batch is complete with so many spans ...
     pub batch_spans: usize,

@@ -1,4 +1,4 @@
-//! OTLP: takes batches from a [`Queue`], encodes them, sends them, tries again.
+//! OTLP: takes batches from a `Queue`, encodes them, sends them, tries again.
 
 pub mod config;
 mod encode;
