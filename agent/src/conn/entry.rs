@@ -4,7 +4,7 @@ use super::{
     Connection, End, Ending, Limits, Stats, Update,
     call::Call,
     lists::Life,
-    stream::{Out, Place, Stream},
+    stream::{Out, Place, Sink, Stream},
     waiting::{Force, Waiting, cost},
     ways::Ways,
 };
@@ -121,15 +121,13 @@ impl<S: Default> Entry<S> {
 
     /// Takes a call: hands it on, or holds it back when calls before it are still to come.
     #[inline]
-    pub(super) fn call<F>(
+    pub(super) fn call<F: Sink<S>>(
         &mut self,
         direction: Direction,
         call: &Call<'_>,
         shared: &mut Shared<'_>,
         sink: &mut F,
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         if let Some(closed) = &mut self.closed {
             closed.time = closed.time.max(call.time);
         }
@@ -143,10 +141,12 @@ impl<S: Default> Entry<S> {
     }
 
     /// This side will send no more.
-    pub(super) fn end_send<F>(&mut self, time: Nanos, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn end_send<F: Sink<S>>(
+        &mut self,
+        time: Nanos,
+        shared: &mut Shared<'_>,
+        sink: &mut F,
+    ) {
         let stream = self.streams.get(Direction::Send);
         if stream.ended {
             return;
@@ -169,20 +169,14 @@ impl<S: Default> Entry<S> {
     }
 
     /// The kernel has closed it. What came before may still be read, so that the receiving direction stays open.
-    pub(super) fn close<F>(&mut self, end: End, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn close<F: Sink<S>>(&mut self, end: End, shared: &mut Shared<'_>, sink: &mut F) {
         self.release(Force::Everything, shared, sink);
         self.closed.get_or_insert(end);
         self.end(Direction::Send, end, shared, sink);
     }
 
     /// Ends what has not ended: as the kernel closed it, or else as said.
-    pub(super) fn end_all<F>(&mut self, end: End, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn end_all<F: Sink<S>>(&mut self, end: End, shared: &mut Shared<'_>, sink: &mut F) {
         self.release(Force::Everything, shared, sink);
         let end = self.closed.unwrap_or(end);
         self.end(Direction::Send, end, shared, sink);
@@ -190,25 +184,20 @@ impl<S: Default> Entry<S> {
     }
 
     /// Ends one direction, behind all that waits.
-    pub(super) fn end_one<F>(
+    pub(super) fn end_one<F: Sink<S>>(
         &mut self,
         direction: Direction,
         time: Nanos,
         shared: &mut Shared<'_>,
         sink: &mut F,
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         self.release(Force::Everything, shared, sink);
         let how = Ending::Closed;
         self.end(direction, End { time, how }, shared, sink);
     }
 
     /// Tells it the time.
-    pub(super) fn tick<F>(&mut self, now: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn tick<F: Sink<S>>(&mut self, now: Nanos, sink: &mut F) {
         sink(&self.connection, &mut self.state, &Update::Tick(now));
     }
 
@@ -224,10 +213,12 @@ impl<S: Default> Entry<S> {
     }
 
     /// Hands on what has waited long enough.
-    pub(super) fn release_due<F>(&mut self, now: Nanos, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn release_due<F: Sink<S>>(
+        &mut self,
+        now: Nanos,
+        shared: &mut Shared<'_>,
+        sink: &mut F,
+    ) {
         if let Some(waiting) = &mut self.waiting {
             let force = waiting.due(now, shared.limits.reorder);
             self.release(force, shared, sink);
@@ -235,10 +226,12 @@ impl<S: Default> Entry<S> {
     }
 
     /// Hands on, in order of time, what need not wait any more.
-    pub(super) fn release<F>(&mut self, force: Force, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn release<F: Sink<S>>(
+        &mut self,
+        force: Force,
+        shared: &mut Shared<'_>,
+        sink: &mut F,
+    ) {
         let Some(mut waiting) = self.waiting.take() else {
             return;
         };
@@ -258,15 +251,13 @@ impl<S: Default> Entry<S> {
     }
 
     #[cold]
-    fn hold<F>(
+    fn hold<F: Sink<S>>(
         &mut self,
         direction: Direction,
         call: &Call<'_>,
         shared: &mut Shared<'_>,
         sink: &mut F,
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         let cost = cost(call);
         let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new()));
         if waiting.cost + cost > shared.limits.held {
@@ -282,15 +273,13 @@ impl<S: Default> Entry<S> {
     }
 
     #[inline]
-    fn deliver<F>(
+    fn deliver<F: Sink<S>>(
         &mut self,
         direction: Direction,
         call: &Call<'_>,
         shared: &mut Shared<'_>,
         sink: &mut F,
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         let mut out = Out {
             connection: &self.connection,
             state: &mut self.state,
@@ -302,10 +291,13 @@ impl<S: Default> Entry<S> {
             .deliver(direction, call, &mut out);
     }
 
-    fn end<F>(&mut self, direction: Direction, end: End, shared: &mut Shared<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn end<F: Sink<S>>(
+        &mut self,
+        direction: Direction,
+        end: End,
+        shared: &mut Shared<'_>,
+        sink: &mut F,
+    ) {
         let mut out = Out {
             connection: &self.connection,
             state: &mut self.state,

@@ -4,6 +4,7 @@ use super::{
     Connection, End, Ending, Update,
     entry::Mark,
     lists::{DISPENSABLE, Life},
+    stream::Sink,
     table::Table,
 };
 use crate::event::{Direction, Nanos};
@@ -17,7 +18,7 @@ impl<S: Default> Table<S> {
         self.clock = now;
         self.release_due(now, sink);
         self.age(Life::Closing, self.limits.linger, |table, slot| {
-            table.remove(slot, now, sink)
+            table.remove(slot, now, sink);
         });
         self.age(Life::Doubtful, self.limits.doubtful, |table, slot| {
             table.stats.evicted_doubtful += 1;
@@ -25,10 +26,10 @@ impl<S: Default> Table<S> {
         });
         let quiet = self.limits.quiet.min(self.limits.idle);
         self.age(Life::Quiet, quiet, |table, slot| {
-            table.quiet(slot, now, sink)
+            table.quiet(slot, now, sink);
         });
         self.age(Life::Active, quiet, |table, slot| {
-            table.quiet(slot, now, sink)
+            table.quiet(slot, now, sink);
         });
     }
 
@@ -61,10 +62,7 @@ impl<S: Default> Table<S> {
     }
 
     /// Nothing has happened on a connection for a while.
-    fn quiet<F>(&mut self, slot: u32, now: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn quiet<F: Sink<S>>(&mut self, slot: u32, now: Nanos, sink: &mut F) {
         let idle = self.limits.idle;
         let Some(entry) = self.slots.get_mut(slot) else {
             return;
@@ -83,7 +81,7 @@ impl<S: Default> Table<S> {
         self.slots.shift(slot, Life::Dormant, now);
         let how = Ending::Evicted;
         self.with(slot, now, sink, |entry, shared, sink| {
-            entry.end_all(End { time: now, how }, shared, sink)
+            entry.end_all(End { time: now, how }, shared, sink);
         });
         if let Some(entry) = self.slots.get_mut(slot) {
             entry.sleep();
@@ -91,10 +89,7 @@ impl<S: Default> Table<S> {
     }
 
     /// Makes room for one more connection.
-    pub(super) fn make_room<F>(&mut self, time: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn make_room<F: Sink<S>>(&mut self, time: Nanos, sink: &mut F) {
         while self.slots.len() >= self.limits.connections {
             let Some((life, slot)) = DISPENSABLE
                 .into_iter()
@@ -108,10 +103,7 @@ impl<S: Default> Table<S> {
     }
 
     /// Ends a connection, as evicted unless it is known to be closed, and forgets it.
-    pub(super) fn remove<F>(&mut self, slot: u32, time: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn remove<F: Sink<S>>(&mut self, slot: u32, time: Nanos, sink: &mut F) {
         if let Some(entry) = self.slots.remove(slot) {
             self.set_due(slot, entry.mark().deadline, None);
             self.owned.remove(&(entry.user, slot));
@@ -169,16 +161,14 @@ impl<S: Default> Table<S> {
     }
 
     /// Draws the consequences of directions that have ended.
-    pub(super) fn settle_ends<F>(
+    pub(super) fn settle_ends<F: Sink<S>>(
         &mut self,
         slot: u32,
         time: Nanos,
         before: Mark,
         after: Mark,
         sink: &mut F,
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         let clock = self.clock;
         let Some(entry) = self.slots.get_mut(slot) else {
             return;
@@ -206,16 +196,13 @@ impl<S: Default> Table<S> {
     }
 
     /// One end of a pair of Unix sockets has read the end: the other end sends no more.
-    fn end_peer<F>(&mut self, peer: u64, sock: u64, time: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn end_peer<F: Sink<S>>(&mut self, peer: u64, sock: u64, time: Nanos, sink: &mut F) {
         if let Some(slot) = self.slots.find(peer)
             && let Some(entry) = self.slots.get_mut(slot)
             && entry.peer() == Some(sock)
         {
             self.with(slot, time, sink, |entry, shared, sink| {
-                entry.end_one(Direction::Send, time, shared, sink)
+                entry.end_one(Direction::Send, time, shared, sink);
             });
         }
     }

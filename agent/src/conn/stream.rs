@@ -8,7 +8,13 @@ const BEHIND_MAX: u64 = 1 << 30;
 /// A call so far ahead of the stream's position is no loss but damaged.
 const AHEAD_MAX: u64 = 1 << 40;
 
-/// Where updates go.
+/// What takes updates; every closure that can is one. For the signatures of this module alone: Rust infers the type of a
+/// closure's arguments only where the bound is spelt out, as it is in the methods that take one from outside.
+pub(super) trait Sink<S>: FnMut(&Connection, &mut S, &Update<'_>) {}
+
+impl<S, F: FnMut(&Connection, &mut S, &Update<'_>)> Sink<S> for F {}
+
+/// Where updates of one connection go.
 pub(super) struct Out<'a, S, F> {
     pub(super) connection: &'a Connection,
     pub(super) state: &'a mut S,
@@ -16,7 +22,7 @@ pub(super) struct Out<'a, S, F> {
     pub(super) sink: &'a mut F,
 }
 
-impl<S, F: FnMut(&Connection, &mut S, &Update<'_>)> Out<'_, S, F> {
+impl<S, F: Sink<S>> Out<'_, S, F> {
     #[inline]
     pub(super) fn send(&mut self, update: &Update<'_>) {
         (self.sink)(self.connection, self.state, update);

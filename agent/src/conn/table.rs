@@ -8,6 +8,7 @@ use super::{
     entry::{Entry, Mark, Shared},
     lists::Life,
     slots::Slots,
+    stream::Sink,
     waiting::Force,
 };
 use crate::event::{
@@ -109,10 +110,7 @@ impl<S: Default> Table<S> {
     }
 
     #[inline]
-    fn data<F>(&mut self, data: &Data<'_>, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn data<F: Sink<S>>(&mut self, data: &Data<'_>, sink: &mut F) {
         self.stats.calls += u64::from(data.len > 0);
         let Some(call) = Call::new(data, &mut self.stats) else {
             return;
@@ -122,14 +120,11 @@ impl<S: Default> Table<S> {
         };
         self.touch(slot, data.thread.tgid);
         self.with(slot, call.time, sink, |entry, shared, sink| {
-            entry.call(data.direction, &call, shared, sink)
+            entry.call(data.direction, &call, shared, sink);
         });
     }
 
-    fn open<F>(&mut self, open: &Open, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn open<F: Sink<S>>(&mut self, open: &Open, sink: &mut F) {
         let found = self.slots.find(open.socket.sock);
         let slot = match found
             .and_then(|slot| Some((slot, self.slots.get_mut(slot)?.connection.socket.born)))
@@ -155,10 +150,7 @@ impl<S: Default> Table<S> {
         self.touch(slot, open.thread.tgid);
     }
 
-    fn state<F>(&mut self, state: &State, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn state<F: Sink<S>>(&mut self, state: &State, sink: &mut F) {
         let found = self.slots.find(state.socket.sock);
         let Some((slot, entry)) = found.and_then(|slot| Some((slot, self.slots.get_mut(slot)?)))
         else {
@@ -177,7 +169,7 @@ impl<S: Default> Table<S> {
                 entry.connection.since = time;
             }
             Change::SendClosed => self.with(slot, time, sink, |entry, shared, sink| {
-                entry.end_send(time, shared, sink)
+                entry.end_send(time, shared, sink);
             }),
             // The FIN has arrived, but the process may still have to read what came before it. The receiving direction
             // ends when the process has seen its end (`Data::end`), or some time after the connection has been closed.
@@ -190,7 +182,7 @@ impl<S: Default> Table<S> {
                 };
                 self.slots.shift(slot, Life::Closing, self.clock);
                 self.with(slot, time, sink, |entry, shared, sink| {
-                    entry.close(End { time, how }, shared, sink)
+                    entry.close(End { time, how }, shared, sink);
                 });
             }
         }
@@ -210,7 +202,7 @@ impl<S: Default> Table<S> {
         for slot in slots {
             match self.slots.get_mut(slot).map(|entry| entry.life) {
                 Some(Life::Active | Life::Quiet) => {
-                    self.slots.shift(slot, Life::Doubtful, self.clock)
+                    self.slots.shift(slot, Life::Doubtful, self.clock);
                 }
                 Some(Life::Dormant) => self.forget(slot),
                 Some(Life::Doubtful | Life::Closing) | None => {}
@@ -220,10 +212,7 @@ impl<S: Default> Table<S> {
 
     /// The connection that the call belongs to; `None` when that is over.
     #[inline]
-    fn find_or_add<F>(&mut self, data: &Data<'_>, sink: &mut F) -> Option<u32>
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn find_or_add<F: Sink<S>>(&mut self, data: &Data<'_>, sink: &mut F) -> Option<u32> {
         if let Some(slot) = self.slots.find(data.socket.sock) {
             let born = self.slots.get_mut(slot)?.connection.socket.born;
             if born == data.socket.born {
@@ -245,10 +234,7 @@ impl<S: Default> Table<S> {
 
     /// Adds a connection, in the place of one with the same `struct sock`.
     #[cold]
-    fn add<F>(&mut self, socket: SocketId, time: Nanos, sink: &mut F) -> u32
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn add<F: Sink<S>>(&mut self, socket: SocketId, time: Nanos, sink: &mut F) -> u32 {
         if let Some(slot) = self.slots.find(socket.sock) {
             self.stats.replaced += 1;
             self.remove(slot, time, sink);
@@ -272,15 +258,13 @@ impl<S: Default> Table<S> {
 
     /// Does something with a connection, then what follows from it.
     #[inline]
-    pub(super) fn with<F>(
+    pub(super) fn with<F: Sink<S>>(
         &mut self,
         slot: u32,
         time: Nanos,
         sink: &mut F,
         act: impl FnOnce(&mut Entry<S>, &mut Shared<'_>, &mut F),
-    ) where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    ) {
         let mut shared = Shared {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -299,10 +283,14 @@ impl<S: Default> Table<S> {
 
     /// Draws the consequences of what has changed on a connection.
     #[cold]
-    fn settle<F>(&mut self, slot: u32, time: Nanos, before: Mark, after: Mark, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn settle<F: Sink<S>>(
+        &mut self,
+        slot: u32,
+        time: Nanos,
+        before: Mark,
+        after: Mark,
+        sink: &mut F,
+    ) {
         self.set_due(slot, before.deadline, after.deadline);
         if (before.send_ended, before.receive_ended) != (after.send_ended, after.receive_ended) {
             self.settle_ends(slot, time, before, after, sink);
@@ -311,16 +299,13 @@ impl<S: Default> Table<S> {
 
     /// Gives up waiting where that has lasted longest, until what is held back fits its bound.
     #[cold]
-    fn shed<F>(&mut self, time: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    fn shed<F: Sink<S>>(&mut self, time: Nanos, sink: &mut F) {
         while self.held > self.limits.held_total
             && let Some(&(_, slot)) = self.due.first()
         {
             self.stats.held_overflows += 1;
             self.with(slot, time, sink, |entry, shared, sink| {
-                entry.release(Force::Everything, shared, sink)
+                entry.release(Force::Everything, shared, sink);
             });
         }
     }
@@ -344,24 +329,18 @@ impl<S: Default> Table<S> {
 
     /// Hands on everything that has waited long enough.
     #[cold]
-    pub(super) fn release_due<F>(&mut self, now: Nanos, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn release_due<F: Sink<S>>(&mut self, now: Nanos, sink: &mut F) {
         while let Some(&(deadline, slot)) = self.due.first()
             && deadline <= now
         {
             self.with(slot, now, sink, |entry, shared, sink| {
-                entry.release_due(now, shared, sink)
+                entry.release_due(now, shared, sink);
             });
         }
     }
 
     /// Ends a connection that is no longer in the table.
-    pub(super) fn end_removed<F>(&mut self, mut entry: Entry<S>, end: End, sink: &mut F)
-    where
-        F: FnMut(&Connection, &mut S, &Update<'_>),
-    {
+    pub(super) fn end_removed<F: Sink<S>>(&mut self, mut entry: Entry<S>, end: End, sink: &mut F) {
         let mut shared = Shared {
             limits: &self.limits,
             stats: &mut self.stats,
