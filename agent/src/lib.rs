@@ -6,5 +6,6 @@
 
 pub mod conn;
 pub mod event;
+pub mod process;
 pub mod protocol;
 pub mod trace;
