@@ -5,6 +5,8 @@
 //! each [`event::Event`], so they run in tests, fuzzers, benchmarks and replays without a kernel.
 
 pub mod conn;
+pub mod demo;
+pub mod doctor;
 pub mod event;
 pub mod process;
 pub mod protocol;
