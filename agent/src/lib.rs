@@ -6,6 +6,9 @@
 
 pub mod bpf;
 pub mod conn;
+pub mod demo;
+pub mod doctor;
 pub mod event;
+pub mod process;
 pub mod protocol;
 pub mod trace;
