@@ -2,7 +2,7 @@
 # The first process of the guest: makes a small but complete Linux, runs /command, says how it ended, and powers off.
 # The lines that begin with "=== geophone vm:" are read by the host.
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root TERM=dumb RUST_BACKTRACE=1
+export PATH=/bin HOME=/root TERM=dumb RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
