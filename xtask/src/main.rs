@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod ebpf;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +16,13 @@ struct Cli {
 enum Command {
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
+    /// Boot another kernel in a virtual machine and run something in it
+    Vm(vm::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Vm(args) => vm::run(&args),
     }
 }

@@ -175,12 +175,14 @@ impl<S: Default> Table<S> {
             // ends when the process has seen its end (`Data::end`), or some time after the connection has been closed.
             Change::ReceiveClosed => {}
             Change::Closed if entry.life == Life::Dormant => self.forget(slot),
-            Change::Closed => {
+            Change::Draining | Change::Closed => {
                 let how = match state.error {
                     0 => Ending::Closed,
                     errno => Ending::Reset(errno),
                 };
-                self.slots.shift(slot, Life::Closing, self.clock);
+                // While the process holds the socket it may read what is queued, but need not, and need not say.
+                let life = if state.change == Change::Closed { Life::Closing } else { Life::Doubtful };
+                self.slots.shift(slot, life, self.clock);
                 self.with(slot, time, sink, |entry, shared, sink| {
                     entry.close(End { time, how }, shared, sink);
                 });
