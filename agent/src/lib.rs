@@ -9,6 +9,7 @@ pub mod conn;
 pub mod demo;
 pub mod doctor;
 pub mod event;
+pub mod pipeline;
 pub mod process;
 pub mod protocol;
 pub mod trace;
