@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     conn::{self, Connection, Update},
-    event::{Direction, Event, Life, Nanos, SocketId},
+    event::{Direction, Event, Nanos, SocketId},
     process,
     protocol::{Exchange, Interest, Session, Shared},
     trace::{ClockSample, Span, Tracer},
@@ -164,14 +164,5 @@ impl Slot {
             *advised = Some(interest);
             advice.push(Advice { socket: connection.socket, direction: this, interest });
         }
-    }
-}
-
-/// Whether an event says that a process must be read now.
-#[must_use]
-pub fn introduces(event: &Event<'_>) -> Option<u32> {
-    match event {
-        Event::Process(process) if process.what == Life::Seen => Some(process.tgid),
-        _ => None,
     }
 }

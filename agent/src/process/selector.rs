@@ -91,6 +91,13 @@ impl Selector {
             && self.cgroups.is_empty()
     }
 
+    /// Whether what a process is decides, and not only whose child: then each exec must be judged anew.
+    #[must_use]
+    pub fn depends_on_programs(&self) -> bool {
+        let others = Self { pids: Vec::new(), ..self.clone() };
+        !others.is_everything()
+    }
+
     /// Whether a process is traced, of which the parent was judged so. To be asked again after `exec`: a family's member stays one.
     #[must_use]
     pub fn decides(&self, facts: &Facts, parent: Choice) -> Choice {
