@@ -172,6 +172,10 @@ fn a_jump_that_was_asked_for_may_be_of_any_size() {
             bytes(SEND, 1 << 41, b"x")
         ]
     );
+    bench.table.set_skip_until(socket(1), SEND, 1 << 43);
+    bench.data(data(2, 1, SEND, (1 << 43) + 5, b"y"));
+    bench.tick(6 * MS);
+    assert_eq!(bench.said(1)[1], Said::Hole(SEND, 1 << 43, 5, LOST));
 }
 
 #[test]
