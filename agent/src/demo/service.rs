@@ -46,6 +46,17 @@ impl Role {
             Self::Shopper => "shopper",
         }
     }
+
+    /// Whom it asks.
+    #[must_use]
+    pub fn peers(self) -> &'static [Self] {
+        match self {
+            Self::Gateway => &[Self::Cart, Self::Payment, Self::Orders],
+            Self::Cart | Self::Payment => &[],
+            Self::Orders => &[Self::Cart],
+            Self::Shopper => &[Self::Gateway],
+        }
+    }
 }
 
 /// The command line of one process of the shop (a hidden subcommand).

@@ -115,13 +115,13 @@ impl Shop {
     fn add(&mut self, role: Role) -> Result<(), StartError> {
         let (program, arguments) = &self.settings.command;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg(role.name())
-            .arg(format!("--slow-ms={}", self.settings.slow.as_millis()));
-        for process in &self.processes {
-            if let Some(address) = process.address {
-                command.arg(format!("--peer={}={address}", process.role.name()));
+        command.args(arguments).arg(role.name());
+        if role == Role::Payment {
+            command.arg(format!("--slow-ms={}", self.settings.slow.as_millis()));
+        }
+        for peer in role.peers() {
+            if let Some(address) = self.address(*peer) {
+                command.arg(format!("--peer={}={address}", peer.name()));
             }
         }
         // What is set for the agent is not meant for them, and their names are their own.

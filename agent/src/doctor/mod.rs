@@ -10,7 +10,7 @@ mod system;
 use serde::Serialize;
 
 pub use machine::{Btf, Machine};
-pub use report::{json, text};
+pub use report::{json, print, text};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

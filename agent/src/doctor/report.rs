@@ -1,11 +1,30 @@
 //! What was found, for people and for programs.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::{Check, Verdict, is_ready};
+use super::{Check, Verdict, examine, is_ready, machine::Machine};
+
+/// Looks at this machine and prints what was found on standard output, as a table or as JSON. Whether `geophone run` can work.
+///
+/// # Errors
+/// Those of standard output.
+pub fn print(as_json: bool) -> io::Result<bool> {
+    let checks = examine(&Machine::read(Path::new("/")));
+    let mut out = anstream::stdout().lock();
+    if as_json {
+        json(&checks, &mut out)?;
+    } else {
+        text(&checks, &mut out)?;
+    }
+    out.flush()?;
+    Ok(is_ready(&checks))
+}
 
 /// Writes an aligned table, with what to do under it. The colours are ANSI sequences; give it a stream that strips them where they
 /// are not wanted (`anstream::stdout()`).

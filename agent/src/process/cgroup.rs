@@ -197,6 +197,8 @@ fn unescape(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ID: &str = "3f0c8e6c5d0a4e7bb1e2f3a4958677889900aabbccddeeff0011223344556677";
@@ -362,6 +364,17 @@ mod tests {
             ("/\\x.service", Some("\\x")),
         ] {
             assert_eq!(unit(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn takes_anything(path in "(/|docker-|crio-|:|@|\\\\x?|[0-9a-f]{0,3}|\\PC|\\.service|\\.scope|lxc|systemd-nspawn@){0,10}") {
+            if let Some(container) = container(&path) {
+                prop_assert!(container.id.is_some() || container.name.is_some());
+            }
+            let unit = unit(&path);
+            prop_assert_ne!(unit.as_deref(), Some(""));
         }
     }
 }

@@ -38,7 +38,8 @@ pub fn service_name(facts: &Facts) -> String {
     let service = || facts.cgroups.iter().find_map(|path| unit(path));
     let container = || facts.cgroups.iter().find_map(|path| container(path)?.name);
     let program = || facts.program.clone();
-    let comm = || Some(clean(&facts.comm, 15));
+    // Cut off from a title (`gunicorn: maste`), it still begins with the program.
+    let comm = || Some(clean(facts.comm.split(':').next().unwrap_or_default(), 15));
     let sources: [&dyn Fn() -> Option<String>; 6] =
         [&explicit, &attribute, &service, &container, &program, &comm];
     sources
@@ -75,6 +76,8 @@ mod tests {
         assert_eq!(service_name(&facts), "server");
         facts.program = None;
         assert_eq!(service_name(&facts), "python3");
+        facts.comm = "gunicorn: maste".into();
+        assert_eq!(service_name(&facts), "gunicorn");
         facts.comm.clear();
         assert_eq!(service_name(&facts), "unknown_service");
     }

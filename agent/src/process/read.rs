@@ -107,7 +107,10 @@ impl Proc {
             }
         }
         facts.executable = executable;
-        facts.command = arguments.first().map(|first| clean(first, 256));
+        facts.command = arguments
+            .first()
+            .map(|first| command(first))
+            .filter(|c| !c.is_empty());
         Ok(facts)
     }
 
@@ -166,6 +169,21 @@ fn arguments(process: &Process) -> Vec<String> {
         .filter(|part| !part.is_empty())
         .map(|part| String::from_utf8_lossy(part).into_owned())
         .collect()
+}
+
+/// What the process calls itself. Of a title that it wrote there (`nginx: master process nginx -c ...`) only the first word, because
+/// titles repeat arguments.
+fn command(first: &str) -> String {
+    let first = clean(first, 256);
+    if first.starts_with('/') {
+        return first;
+    }
+    first
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(':')
+        .to_owned()
 }
 
 /// Takes the two variables that say who a process is, and looks at no other: the rest holds secrets.
@@ -306,6 +324,19 @@ pub(super) mod tests {
             "{kept}"
         );
         assert_eq!(serde_json::from_str::<Facts>(&kept).unwrap(), facts);
+    }
+
+    #[test]
+    fn a_title_is_cut() {
+        for (first, expected) in [
+            ("nginx: master process nginx -c /x", "nginx"),
+            ("gunicorn: master [app:app]", "gunicorn"),
+            ("/opt/My Shop/cart", "/opt/My Shop/cart"),
+            ("node", "node"),
+            (" ", ""),
+        ] {
+            assert_eq!(command(first), expected);
+        }
     }
 
     #[test]
