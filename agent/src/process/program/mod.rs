@@ -40,6 +40,16 @@ const LONGEST: usize = 128;
 /// What runs in a process with this command line.
 #[must_use]
 pub fn program(line: &CommandLine<'_>) -> Program {
+    if let Some((first, rest)) = line.arguments.split_first()
+        && base(first) == "busybox"
+        && !rest.is_empty()
+    {
+        // `busybox httpd -f`: the command comes second.
+        return program(&CommandLine {
+            arguments: rest,
+            ..*line
+        });
+    }
     let called = line
         .arguments
         .first()

@@ -32,6 +32,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("/bin/busybox", "", "/bin/sh|/srv/poll.sh", "poll"),
     ("", "", "", ""),
     ("", "", "/usr/local/bin/prometheus|--web", "prometheus"),
+    ("/bin/busybox", "", "/bin/busybox|sh|/srv/poll.sh", "poll"),
+    ("/bin/busybox", "", "busybox", "busybox"),
     // Python.
     (
         "/usr/bin/python3.11",
