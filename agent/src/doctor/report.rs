@@ -32,21 +32,11 @@ pub fn print(as_json: bool) -> io::Result<bool> {
 /// # Errors
 /// Those of the stream.
 pub fn text(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
-    let width = |of: fn(&Check) -> &str| {
-        checks
-            .iter()
-            .map(|check| of(check).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |of: fn(&Check) -> &str| checks.iter().map(|check| of(check).chars().count()).max().unwrap_or(0);
     let (names, found) = (width(|c| c.name), width(|c| &c.found));
     for check in checks {
         let (mark, style) = mark(check.verdict);
-        writeln!(
-            out,
-            "{style}{mark}{style:#}  {:names$}  {:found$}  {}",
-            check.name, check.found, check.needed_for
-        )?;
+        writeln!(out, "{style}{mark}{style:#}  {:names$}  {:found$}  {}", check.name, check.found, check.needed_for)?;
     }
     let advice = checks.iter().filter(|check| !check.remedy.is_empty());
     for (index, check) in advice.enumerate() {
@@ -80,13 +70,7 @@ pub fn json(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
         ready: bool,
         checks: &'a [Check],
     }
-    serde_json::to_writer_pretty(
-        &mut *out,
-        &Report {
-            ready: is_ready(checks),
-            checks,
-        },
-    )?;
+    serde_json::to_writer_pretty(&mut *out, &Report { ready: is_ready(checks), checks })?;
     writeln!(out)
 }
 
