@@ -188,7 +188,8 @@ impl Table {
     fn look(&mut self, tgid: u32, now: Nanos, ancestors: u8) -> Arc<Process> {
         let Settings { grace, recheck, .. } = self.settings;
         if let Some(entry) = self.entries.get_mut(&tgid) {
-            entry.used = now;
+            // Not always in order: what a span belongs to is asked when the span is complete.
+            entry.used = entry.used.max(now);
             if let State::Known(process) = &entry.state {
                 let process = Arc::clone(process);
                 let valid = match entry.ended {
@@ -236,7 +237,7 @@ impl Table {
             }
             _ => (Facts { tgid, ..Facts::default() }, None),
         };
-        let mut facts = match self.settings.proc.as_ref().map(|proc| proc.facts(tgid)) {
+        let mut facts = match self.settings.proc.as_ref().filter(|_| tgid != 0).map(|proc| proc.facts(tgid)) {
             Some(Ok(facts)) => {
                 self.counts.read += 1;
                 if facts.executable.is_none() && facts.command.is_none() {
@@ -247,10 +248,12 @@ impl Table {
                     facts
                 }
             }
-            Some(Err(ReadError::Gone(_))) | None => {
+            Some(Err(ReadError::Gone(_))) => {
                 self.counts.gone += 1;
                 heard
             }
+            // A replay, or bytes of which it is not known who moved them.
+            None => heard,
             Some(Err(ReadError::Io(..))) => {
                 self.counts.failed += 1;
                 heard

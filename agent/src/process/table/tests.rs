@@ -160,6 +160,15 @@ fn what_is_used_least_recently_goes_first() {
 }
 
 #[test]
+fn nobody_is_not_looked_for() {
+    let mut table = Table::new(Settings::default());
+    let nobody = table.resource(0, 1);
+    assert_eq!(nobody.attributes.get("service.name"), Some(&"unknown_service".into()));
+    assert_eq!(nobody.attributes.get("process.pid"), None);
+    assert_eq!(table.counts(), Counts::default());
+}
+
+#[test]
 fn works_without_proc() {
     let mut table = Table::new(Settings { proc: None, ..Settings::default() });
     table.fill(Facts { tgid: 42, start: 5, program: Some("cart".into()), ..Facts::default() }, 1);
