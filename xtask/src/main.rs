@@ -1,2 +1,32 @@
 //! Developer commands: `cargo xtask --help`.
-fn main() {}
+
+mod ebpf;
+mod test;
+mod vm;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "What a developer or CI runs", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the kernel programs and put the object under ebpf/prebuilt/
+    Ebpf(ebpf::Args),
+    /// Everything that CI runs
+    Test(test::Args),
+    /// Boot another kernel in a virtual machine and run something in it
+    Vm(vm::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ebpf(args) => ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Vm(args) => vm::run(&args),
+    }
+}

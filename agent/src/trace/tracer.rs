@@ -148,12 +148,14 @@ fn hole_names(holes: Holes) -> Option<Vec<CompactString>> {
         response_head,
         length,
         no_response,
+        pairing,
     } = holes;
     let names = [
         (request_head, "request_head"),
         (response_head, "response_head"),
         (length, "length"),
         (no_response, "no_response"),
+        (pairing, "pairing"),
     ];
     Some(
         names
