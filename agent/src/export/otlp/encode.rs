@@ -21,10 +21,8 @@ const IS_REMOTE: u32 = 0x200;
 /// Appends the request that carries `spans`. Spans that share a resource (the same `Arc`) are put under one; those of one
 /// resource keep their order.
 pub fn request(spans: &[Span], out: &mut Vec<u8>) {
-    let mut order: Vec<(*const Resource, &Span)> = spans
-        .iter()
-        .map(|span| (Arc::as_ptr(&span.resource), span))
-        .collect();
+    let mut order: Vec<(*const Resource, &Span)> =
+        spans.iter().map(|span| (Arc::as_ptr(&span.resource), span)).collect();
     order.sort_by_key(|(resource, _)| *resource);
     for group in order.chunk_by(|a, b| a.0 == b.0) {
         let Some((_, first)) = group.first() else {

@@ -102,13 +102,7 @@ impl Otlp {
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
         shown.set_query(None);
-        Ok(Self {
-            client,
-            retry,
-            stats,
-            health: Health::new(shown.to_string()),
-            ending,
-        })
+        Ok(Self { client, retry, stats, health: Health::new(shown.to_string()), ending })
     }
 
     /// Delivers all that comes out of the queue, until it is closed and empty.
@@ -239,10 +233,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// What a receiver says, fit for a log: one line, not too long.
 fn printable(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     line.trim().to_owned()
 }

@@ -46,23 +46,12 @@ impl TraceService for Receiver {
 }
 
 impl Receiver {
-    pub fn new(
-        act: impl Fn(usize) -> Result<ExportTraceServiceResponse, Status> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            act: Arc::new(act),
-            count: Arc::default(),
-            seen: Arc::default(),
-        }
+    pub fn new(act: impl Fn(usize) -> Result<ExportTraceServiceResponse, Status> + Send + Sync + 'static) -> Self {
+        Self { act: Arc::new(act), count: Arc::default(), seen: Arc::default() }
     }
 
     pub fn spans(&self) -> usize {
-        self.seen
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, request)| span_count(request))
-            .sum()
+        self.seen.lock().unwrap().iter().map(|(_, request)| span_count(request)).sum()
     }
 
     /// Serves it, reading messages up to a size.
@@ -105,116 +94,57 @@ async fn delivers_with_metadata_and_gzip() {
     let (metadata, _) = &seen[0];
     assert_eq!(metadata.get("api-key").unwrap(), "secret");
     assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
-    assert!(
-        metadata
-            .get("grpc-accept-encoding")
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .contains("gzip")
-    );
+    assert!(metadata.get("grpc-accept-encoding").unwrap().to_str().unwrap().contains("gzip"));
     let agent = metadata.get("user-agent").unwrap().to_str().unwrap();
-    assert!(
-        agent.starts_with(concat!("geophone/", env!("CARGO_PKG_VERSION"))),
-        "{agent}"
-    );
+    assert!(agent.starts_with(concat!("geophone/", env!("CARGO_PKG_VERSION"))), "{agent}");
 }
 
 #[tokio::test]
 async fn tries_again_until_accepted() {
-    let receiver = Receiver::new(|n| {
-        if n < 3 {
-            Err(Status::unavailable("not yet"))
-        } else {
-            accepted(n)
-        }
-    });
+    let receiver = Receiver::new(|n| if n < 3 { Err(Status::unavailable("not yet")) } else { accepted(n) });
     let running = Running::otlp(receiver.plain().await, limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (
-            counted.exported,
-            counted.requests,
-            counted.failed_with(FailureKind::Busy)
-        ),
-        (10, 4, 3)
-    );
+    assert_eq!((counted.exported, counted.requests, counted.failed_with(FailureKind::Busy)), (10, 4, 3));
 }
 
 #[tokio::test]
 async fn does_not_repeat_what_is_refused() {
-    for code in [
-        Code::InvalidArgument,
-        Code::Unauthenticated,
-        Code::Unimplemented,
-        Code::ResourceExhausted,
-    ] {
+    for code in [Code::InvalidArgument, Code::Unauthenticated, Code::Unimplemented, Code::ResourceExhausted] {
         let receiver = Receiver::new(move |_| Err(Status::new(code, "no")));
         let running = Running::otlp(receiver.plain().await, limits(), retry());
         running.send(10);
         let counted = running.settled().await;
-        assert_eq!(
-            (counted.dropped_for(DropReason::Refused), counted.requests),
-            (10, 1),
-            "{code:?}"
-        );
-        assert_eq!(
-            counted.last_error,
-            Some(format!("gRPC status {code:?}: no"))
-        );
+        assert_eq!((counted.dropped_for(DropReason::Refused), counted.requests), (10, 1), "{code:?}");
+        assert_eq!(counted.last_error, Some(format!("gRPC status {code:?}: no")));
     }
 }
 
 #[tokio::test]
 async fn reads_partial_success() {
     let receiver = Receiver::new(|_| {
-        let partial = ExportTracePartialSuccess {
-            rejected_spans: 3,
-            error_message: "too old".into(),
-        };
-        Ok(ExportTraceServiceResponse {
-            partial_success: Some(partial),
-        })
+        let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".into() };
+        Ok(ExportTraceServiceResponse { partial_success: Some(partial) })
     });
     let running = Running::otlp(receiver.plain().await, limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.dropped_for(DropReason::Rejected)),
-        (7, 3)
-    );
+    assert_eq!((counted.exported, counted.dropped_for(DropReason::Rejected)), (7, 3));
     running.send(2);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.dropped_for(DropReason::Rejected)),
-        (7, 5),
-        "more than were sent"
-    );
+    assert_eq!((counted.exported, counted.dropped_for(DropReason::Rejected)), (7, 5), "more than were sent");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_not_sent_again() {
     let receiver = Receiver::new(|_| {
-        let partial = ExportTracePartialSuccess {
-            rejected_spans: 0,
-            error_message: "x".repeat(100_000),
-        };
-        Ok(ExportTraceServiceResponse {
-            partial_success: Some(partial),
-        })
+        let partial = ExportTracePartialSuccess { rejected_spans: 0, error_message: "x".repeat(100_000) };
+        Ok(ExportTraceServiceResponse { partial_success: Some(partial) })
     });
     let running = Running::otlp(receiver.plain().await, limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (
-            counted.dropped_for(DropReason::Unconfirmed),
-            counted.requests
-        ),
-        (10, 1),
-        "{counted:?}"
-    );
+    assert_eq!((counted.dropped_for(DropReason::Unconfirmed), counted.requests), (10, 1), "{counted:?}");
 }
 
 #[tokio::test]
@@ -234,10 +164,7 @@ async fn an_absent_receiver_is_unreachable() {
     running.send(10);
     let counted = running.settled().await;
     assert_eq!(counted.dropped_for(DropReason::RetriesExhausted), 10);
-    assert_eq!(
-        counted.failed_with(FailureKind::Unreachable),
-        counted.requests
-    );
+    assert_eq!(counted.failed_with(FailureKind::Unreachable), counted.requests);
     let error = counted.last_error.unwrap();
     assert!(error.contains("refused"), "{error}");
 }
@@ -256,11 +183,7 @@ async fn a_receiver_that_does_not_speak_http_2_is_survived() {
     let running = Running::otlp(raw("grpc", format!("http://{address}")), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        counted.dropped_for(DropReason::RetriesExhausted),
-        10,
-        "{counted:?}"
-    );
+    assert_eq!(counted.dropped_for(DropReason::RetriesExhausted), 10, "{counted:?}");
     server.abort();
 }
 
@@ -268,22 +191,11 @@ async fn a_receiver_that_does_not_speak_http_2_is_survived() {
 async fn a_receiver_that_hangs_costs_time_and_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let running = Running::otlp(
-        impatient(raw("grpc", format!("http://{address}"))),
-        limits(),
-        retry(),
-    );
+    let running = Running::otlp(impatient(raw("grpc", format!("http://{address}"))), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        counted.dropped_for(DropReason::RetriesExhausted),
-        10,
-        "{counted:?}"
-    );
-    assert!(
-        counted.failed_with(FailureKind::TimedOut) > 0,
-        "{counted:?}"
-    );
+    assert_eq!(counted.dropped_for(DropReason::RetriesExhausted), 10, "{counted:?}");
+    assert!(counted.failed_with(FailureKind::TimedOut) > 0, "{counted:?}");
     let (_, took) = running.ended(Duration::from_secs(5)).await;
     assert!(took < Duration::from_secs(1));
 }

@@ -43,9 +43,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(
-        act: impl Fn(usize, &ExportTraceServiceRequest) -> Act + Send + Sync + 'static,
-    ) -> Self {
+    async fn start(act: impl Fn(usize, &ExportTraceServiceRequest) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let seen = Seen::default();
@@ -54,8 +52,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let (act, count, seen) =
-                    (Arc::clone(&act), Arc::clone(&count), Arc::clone(&requests));
+                let (act, count, seen) = (Arc::clone(&act), Arc::clone(&count), Arc::clone(&requests));
                 tokio::spawn(async move {
                     while let Some((head, request)) = read_request(&mut stream).await {
                         let act = act(count.fetch_add(1, SeqCst), &request);
@@ -75,11 +72,7 @@ impl Server {
                 });
             }
         });
-        Self {
-            address,
-            seen,
-            task,
-        }
+        Self { address, seen, task }
     }
 
     fn raw(&self) -> RawConfig {
@@ -87,12 +80,7 @@ impl Server {
     }
 
     fn spans(&self) -> usize {
-        self.seen
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, request)| span_count(request))
-            .sum()
+        self.seen.lock().unwrap().iter().map(|(_, request)| span_count(request)).sum()
     }
 }
 
@@ -114,20 +102,13 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, ExportTraceServ
     };
     let body = bytes.split_off(end);
     let head = String::from_utf8(bytes).unwrap().to_ascii_lowercase();
-    let field = |name: &str| {
-        head.lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
-    let mut rest =
-        vec![0; field("content-length:").unwrap().parse::<usize>().unwrap() - body.len()];
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let mut rest = vec![0; field("content-length:").unwrap().parse::<usize>().unwrap() - body.len()];
     stream.read_exact(&mut rest).await.ok()?;
     let mut body = [body, rest].concat();
     if field("content-encoding:") == Some("gzip") {
         let compressed = std::mem::take(&mut body);
-        flate2::read::GzDecoder::new(compressed.as_slice())
-            .read_to_end(&mut body)
-            .unwrap();
+        flate2::read::GzDecoder::new(compressed.as_slice()).read_to_end(&mut body).unwrap();
     }
     let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
     Some((head, request))
@@ -135,22 +116,13 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, ExportTraceServ
 
 fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write!(
-        bytes,
-        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n",
-        body.len()
-    )
-    .unwrap();
+    write!(bytes, "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len()).unwrap();
     bytes.extend_from_slice(body);
     bytes
 }
 
 fn ok() -> Act {
-    Act::Answer(answer(
-        "200 OK",
-        "content-type: application/x-protobuf\r\n",
-        b"",
-    ))
+    Act::Answer(answer("200 OK", "content-type: application/x-protobuf\r\n", b""))
 }
 
 fn status(status: &str) -> Act {
@@ -169,17 +141,11 @@ async fn delivers_with_headers_and_gzip() {
     let running = Running::otlp(raw, limits(), retry());
     running.send(100);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.offered, counted.exported, counted.requests),
-        (100, 100, 1)
-    );
+    assert_eq!((counted.offered, counted.exported, counted.requests), (100, 100, 1));
     assert_eq!(server.spans(), 100);
     let seen = server.seen.lock().unwrap();
     let (head, _) = &seen[0];
-    assert!(
-        head.starts_with("post /otlp/v1/traces http/1.1\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("post /otlp/v1/traces http/1.1\r\n"), "{head}");
     for line in [
         "content-type: application/x-protobuf\r\n",
         "content-encoding: gzip\r\n",
@@ -192,21 +158,11 @@ async fn delivers_with_headers_and_gzip() {
 
 #[tokio::test]
 async fn tries_again_until_accepted() {
-    let server = Server::start(|n, _| {
-        if n < 3 {
-            status("503 Service Unavailable")
-        } else {
-            ok()
-        }
-    })
-    .await;
+    let server = Server::start(|n, _| if n < 3 { status("503 Service Unavailable") } else { ok() }).await;
     let running = Running::otlp(server.raw(), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.requests, counted.retries),
-        (10, 4, 3)
-    );
+    assert_eq!((counted.exported, counted.requests, counted.retries), (10, 4, 3));
     assert_eq!(counted.failed_with(FailureKind::Busy), 3);
 }
 
@@ -214,10 +170,7 @@ async fn tries_again_until_accepted() {
 async fn waits_as_long_as_it_is_asked_to() {
     let busy = || Act::Answer(answer("503 Busy", "retry-after: 1\r\n", b""));
     let server = Server::start(move |n, _| if n == 0 { busy() } else { ok() }).await;
-    let policy = super::RetryPolicy {
-        total: Duration::from_secs(5),
-        ..retry()
-    };
+    let policy = super::RetryPolicy { total: Duration::from_secs(5), ..retry() };
     let running = Running::otlp(server.raw(), limits(), policy);
     let began = std::time::Instant::now();
     running.send(10);
@@ -242,32 +195,16 @@ async fn does_not_repeat_what_is_refused() {
     let running = Running::otlp(server.raw(), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.dropped_for(DropReason::Refused), counted.requests),
-        (10, 1)
-    );
-    assert_eq!(
-        counted.last_error.as_deref(),
-        Some("HTTP status 400 Bad Request: no such key")
-    );
+    assert_eq!((counted.dropped_for(DropReason::Refused), counted.requests), (10, 1));
+    assert_eq!(counted.last_error.as_deref(), Some("HTTP status 400 Bad Request: no such key"));
 }
 
 #[tokio::test]
 async fn reads_partial_success() {
-    let partial = ExportTracePartialSuccess {
-        rejected_spans: 3,
-        error_message: "too old".into(),
-    };
-    let body = ExportTraceServiceResponse {
-        partial_success: Some(partial),
-    }
-    .encode_to_vec();
+    let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".into() };
+    let body = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
     let server = Server::start(move |n, _| match n {
-        0 => Act::Answer(answer(
-            "200 OK",
-            "content-type: application/x-protobuf\r\n",
-            &body,
-        )),
+        0 => Act::Answer(answer("200 OK", "content-type: application/x-protobuf\r\n", &body)),
         _ => {
             let body = br#"{"partialSuccess":{"rejectedSpans":"4","errorMessage":"no"}}"#;
             Act::Answer(answer("200 OK", "content-type: application/json\r\n", body))
@@ -277,32 +214,18 @@ async fn reads_partial_success() {
     let running = Running::otlp(server.raw(), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.dropped_for(DropReason::Rejected)),
-        (7, 3)
-    );
+    assert_eq!((counted.exported, counted.dropped_for(DropReason::Rejected)), (7, 3));
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.dropped_for(DropReason::Rejected)),
-        (13, 7)
-    );
+    assert_eq!((counted.exported, counted.dropped_for(DropReason::Rejected)), (13, 7));
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_otlp_is_no_success() {
     let server = Server::start(|n, _| match n {
-        0 => Act::Answer(answer(
-            "200 OK",
-            "content-type: text/html\r\n",
-            b"<html>Sign in</html>",
-        )),
+        0 => Act::Answer(answer("200 OK", "content-type: text/html\r\n", b"<html>Sign in</html>")),
         1 => Act::Answer(answer("200 OK", "", &vec![b'x'; 1 << 20])),
-        2 => Act::Answer(answer(
-            "200 OK",
-            "content-type: application/json\r\n",
-            b"[[[[",
-        )),
+        2 => Act::Answer(answer("200 OK", "content-type: application/json\r\n", b"[[[[")),
         // Ends in the middle of the answer.
         _ => Act::Reset(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
     })
@@ -312,13 +235,7 @@ async fn an_answer_that_is_not_otlp_is_no_success() {
         running.send(10);
         let counted = running.settled().await;
         assert_eq!(counted.dropped_for(DropReason::Unconfirmed), 10 * sent);
-        assert_eq!(
-            (
-                counted.requests,
-                counted.failed_with(FailureKind::BadAnswer)
-            ),
-            (sent, sent)
-        );
+        assert_eq!((counted.requests, counted.failed_with(FailureKind::BadAnswer)), (sent, sent));
     }
 }
 
@@ -335,14 +252,7 @@ async fn a_broken_connection_is_tried_again() {
     let running = Running::otlp(server.raw(), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (
-            counted.exported,
-            counted.failed_with(FailureKind::Unreachable)
-        ),
-        (10, 4),
-        "{counted:?}"
-    );
+    assert_eq!((counted.exported, counted.failed_with(FailureKind::Unreachable)), (10, 4), "{counted:?}");
 }
 
 #[tokio::test]
@@ -351,10 +261,7 @@ async fn a_receiver_that_hangs_costs_time_and_no_more() {
     let running = Running::otlp(impatient(server.raw()), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
-    assert_eq!(
-        (counted.exported, counted.failed_with(FailureKind::TimedOut)),
-        (10, 1)
-    );
+    assert_eq!((counted.exported, counted.failed_with(FailureKind::TimedOut)), (10, 1));
 }
 
 #[tokio::test]
@@ -370,9 +277,7 @@ async fn a_slow_reader_gets_it_all() {
             received += stream.read(&mut buffer).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let Act::Answer(bytes) = ok() else {
-            unreachable!()
-        };
+        let Act::Answer(bytes) = ok() else { unreachable!() };
         stream.write_all(&bytes).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
     });
@@ -395,10 +300,7 @@ async fn splits_what_is_too_large() {
     let counted = running.settled().await;
     // 100, 2 of 50, 4 of 25, 8 of 12 or 13 are refused; 16 of 6 or 7 are taken.
     assert_eq!((counted.exported, counted.requests), (100, 31));
-    assert_eq!(
-        (counted.failed_with(FailureKind::TooLarge), counted.retries),
-        (15, 0)
-    );
+    assert_eq!((counted.failed_with(FailureKind::TooLarge), counted.retries), (15, 0));
 }
 
 #[tokio::test]
@@ -414,19 +316,9 @@ async fn an_absent_receiver_never_blocks_and_may_come_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let small = Limits {
-        spans: 100,
-        ..limits()
-    };
-    let policy = super::RetryPolicy {
-        total: Duration::from_secs(10),
-        ..retry()
-    };
-    let running = Running::otlp(
-        raw("http/protobuf", format!("http://{address}")),
-        small,
-        policy,
-    );
+    let small = Limits { spans: 100, ..limits() };
+    let policy = super::RetryPolicy { total: Duration::from_secs(10), ..retry() };
+    let running = Running::otlp(raw("http/protobuf", format!("http://{address}")), small, policy);
     let began = std::time::Instant::now();
     for _ in 0..1_000 {
         running.send(10);
@@ -434,13 +326,7 @@ async fn an_absent_receiver_never_blocks_and_may_come_back() {
     assert!(began.elapsed() < Duration::from_secs(2));
     tokio::time::sleep(Duration::from_millis(50)).await;
     let counted = running.stats.snapshot();
-    assert_eq!(
-        (
-            counted.pending(),
-            counted.dropped_for(DropReason::QueueFull)
-        ),
-        (100, 9_900)
-    );
+    assert_eq!((counted.pending(), counted.dropped_for(DropReason::QueueFull)), (100, 9_900));
     assert!(counted.failed_with(FailureKind::Unreachable) > 0);
 
     let listener = TcpListener::bind(address).await.unwrap();
@@ -449,9 +335,7 @@ async fn an_absent_receiver_never_blocks_and_may_come_back() {
             let (mut stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
                 while read_request(&mut stream).await.is_some() {
-                    let Act::Answer(bytes) = ok() else {
-                        unreachable!()
-                    };
+                    let Act::Answer(bytes) = ok() else { unreachable!() };
                     stream.write_all(&bytes).await.unwrap();
                 }
             });
@@ -464,10 +348,7 @@ async fn an_absent_receiver_never_blocks_and_may_come_back() {
 #[tokio::test]
 async fn shutdown_delivers_what_is_queued() {
     let server = Server::start(|_, _| ok()).await;
-    let slow = Limits {
-        interval: Duration::from_secs(3_600),
-        ..limits()
-    };
+    let slow = Limits { interval: Duration::from_secs(3_600), ..limits() };
     let running = Running::otlp(server.raw(), slow, retry());
     running.send(50);
     let (counted, took) = running.ended(Duration::from_secs(5)).await;
@@ -477,39 +358,22 @@ async fn shutdown_delivers_what_is_queued() {
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_an_absent_receiver() {
-    let policy = super::RetryPolicy {
-        first: Duration::from_secs(30),
-        longest: Duration::from_secs(30),
-        ..retry()
-    };
-    let policy = super::RetryPolicy {
-        total: Duration::from_secs(600),
-        ..policy
-    };
-    let running = Running::otlp(
-        raw("http/protobuf", "http://127.0.0.1:1".into()),
-        limits(),
-        policy,
-    );
+    let policy = super::RetryPolicy { first: Duration::from_secs(30), longest: Duration::from_secs(30), ..retry() };
+    let policy = super::RetryPolicy { total: Duration::from_secs(600), ..policy };
+    let running = Running::otlp(raw("http/protobuf", "http://127.0.0.1:1".into()), limits(), policy);
     running.send(50);
     // It now waits for its second attempt.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(running.stats.snapshot().requests, 1);
     let (counted, took) = running.ended(Duration::from_secs(5)).await;
-    assert_eq!(
-        (counted.dropped_for(DropReason::Shutdown), counted.requests),
-        (50, 2)
-    );
+    assert_eq!((counted.dropped_for(DropReason::Shutdown), counted.requests), (50, 2));
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
 async fn shutdown_keeps_its_deadline() {
     let server = Server::start(|_, _| Act::Hang).await;
-    let raw = RawConfig {
-        timeout: Some("60s".into()),
-        ..server.raw()
-    };
+    let raw = RawConfig { timeout: Some("60s".into()), ..server.raw() };
     let running = Running::otlp(raw, limits(), retry());
     running.send(50);
     tokio::time::sleep(Duration::from_millis(50)).await;

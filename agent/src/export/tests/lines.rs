@@ -13,9 +13,7 @@ use crate::export::{DropReason, Format, Limits, Outputs, WhenFull};
 
 fn running(stream: impl Write + Send + 'static, limits: Limits) -> Running {
     let mut outputs = Outputs::new(Handle::current());
-    outputs
-        .add_lines(Format::Json, Box::new(stream), limits)
-        .unwrap();
+    outputs.add_lines(Format::Json, Box::new(stream), limits).unwrap();
     Running::new(outputs)
 }
 
@@ -24,12 +22,7 @@ struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Shared {
     fn lines(&self) -> usize {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
+        self.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count()
     }
 }
 
@@ -74,10 +67,7 @@ async fn writes_a_line_for_each_span() {
     let stream = Shared::default();
     let running = running(stream.clone(), limits());
     running.send(100);
-    assert_eq!(
-        (running.settled().await.exported, stream.lines()),
-        (100, 100)
-    );
+    assert_eq!((running.settled().await.exported, stream.lines()), (100, 100));
     running.send(1);
     let (counted, _) = running.ended(Duration::from_secs(5)).await;
     assert_eq!((counted.exported, stream.lines()), (101, 101));
@@ -88,9 +78,7 @@ async fn several_outputs_get_every_span() {
     let streams = [Shared::default(), Shared::default()];
     let mut outputs = Outputs::new(Handle::current());
     for stream in &streams {
-        outputs
-            .add_lines(Format::Json, Box::new(stream.clone()), limits())
-            .unwrap();
+        outputs.add_lines(Format::Json, Box::new(stream.clone()), limits()).unwrap();
     }
     let mut spans = super::batch(50);
     outputs.send(&mut spans);
@@ -105,22 +93,10 @@ async fn a_closed_pipe_ends_the_output_quietly() {
         let running = running(Failing(kind), limits());
         running.send(10);
         let counted = running.settled().await;
-        assert_eq!(
-            (
-                counted.dropped_for(DropReason::OutputClosed),
-                counted.failures.iter().sum()
-            ),
-            (10, 1u64)
-        );
+        assert_eq!((counted.dropped_for(DropReason::OutputClosed), counted.failures.iter().sum()), (10, 1u64));
         running.send(10);
         let (counted, took) = running.ended(Duration::from_secs(5)).await;
-        assert_eq!(
-            (
-                counted.dropped_for(DropReason::OutputClosed),
-                counted.failures.iter().sum()
-            ),
-            (20, 1u64)
-        );
+        assert_eq!((counted.dropped_for(DropReason::OutputClosed), counted.failures.iter().sum()), (20, 1u64));
         assert!(took < Duration::from_secs(1));
     }
 }
@@ -128,22 +104,13 @@ async fn a_closed_pipe_ends_the_output_quietly() {
 #[tokio::test]
 async fn a_blocked_stream_blocks_neither_the_producer_nor_shutdown() {
     let (go, blocked) = mpsc::sync_channel(1);
-    let running = running(
-        Blocked(blocked),
-        Limits {
-            spans: 100,
-            ..limits()
-        },
-    );
+    let running = running(Blocked(blocked), Limits { spans: 100, ..limits() });
     let began = std::time::Instant::now();
     for _ in 0..1_000 {
         running.send(10);
     }
     assert!(began.elapsed() < Duration::from_secs(2));
-    let (stats, counted) = (
-        Arc::clone(&running.stats),
-        running.ended(Duration::from_millis(200)).await.0,
-    );
+    let (stats, counted) = (Arc::clone(&running.stats), running.ended(Duration::from_millis(200)).await.0);
     assert_eq!(counted.dropped_for(DropReason::QueueFull), 9_900);
     assert_eq!(counted.dropped_for(DropReason::Shutdown), 100);
     // What is written later was counted already.
@@ -155,11 +122,7 @@ async fn a_blocked_stream_blocks_neither_the_producer_nor_shutdown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_that_may_wait_loses_nothing() {
     let stream = Shared::default();
-    let patient = Limits {
-        spans: 10,
-        when_full: WhenFull::Wait,
-        ..limits()
-    };
+    let patient = Limits { spans: 10, when_full: WhenFull::Wait, ..limits() };
     let running = running(stream.clone(), patient);
     let running = tokio::task::spawn_blocking(move || {
         for _ in 0..100 {

@@ -30,10 +30,7 @@ fn raw(protocol: &str, endpoint: String) -> RawConfig {
 
 /// For receivers that do not answer.
 fn impatient(raw: RawConfig) -> RawConfig {
-    RawConfig {
-        timeout: Some("300".into()),
-        ..raw
-    }
+    RawConfig { timeout: Some("300".into()), ..raw }
 }
 
 /// Quick in everything.
@@ -46,10 +43,7 @@ fn retry() -> RetryPolicy {
 }
 
 fn limits() -> Limits {
-    Limits {
-        interval: Duration::from_millis(10),
-        ..Limits::default()
-    }
+    Limits { interval: Duration::from_millis(10), ..Limits::default() }
 }
 
 /// One output, started.
@@ -61,9 +55,7 @@ struct Running {
 impl Running {
     fn otlp(raw: RawConfig, limits: Limits, retry: RetryPolicy) -> Self {
         let mut outputs = Outputs::new(Handle::current());
-        outputs
-            .add_otlp(&Config::new(raw).unwrap(), limits, retry)
-            .unwrap();
+        outputs.add_otlp(&Config::new(raw).unwrap(), limits, retry).unwrap();
         Self::new(outputs)
     }
 
@@ -84,10 +76,7 @@ impl Running {
             if snapshot.pending() == 0 {
                 return snapshot;
             }
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "not settled: {snapshot:?}"
-            );
+            assert!(began.elapsed() < Duration::from_secs(20), "not settled: {snapshot:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -97,32 +86,15 @@ impl Running {
         let began = Instant::now();
         self.outputs.shutdown(time).await;
         let snapshot = self.stats.snapshot();
-        assert_eq!(
-            snapshot.offered,
-            snapshot.exported + snapshot.dropped_total(),
-            "{snapshot:?}"
-        );
+        assert_eq!(snapshot.offered, snapshot.exported + snapshot.dropped_total(), "{snapshot:?}");
         (snapshot, began.elapsed())
     }
 }
 
 fn batch(spans: usize) -> Vec<Span> {
-    (0..spans)
-        .map(|i| {
-            if i % 2 == 0 {
-                sample::server()
-            } else {
-                sample::client()
-            }
-        })
-        .collect()
+    (0..spans).map(|i| if i % 2 == 0 { sample::server() } else { sample::client() }).collect()
 }
 
 fn span_count(request: &ExportTraceServiceRequest) -> usize {
-    request
-        .resource_spans
-        .iter()
-        .flat_map(|group| &group.scope_spans)
-        .map(|scope| scope.spans.len())
-        .sum()
+    request.resource_spans.iter().flat_map(|group| &group.scope_spans).map(|scope| scope.spans.len()).sum()
 }

@@ -15,12 +15,7 @@ fn queue(limits: Limits) -> (Arc<Queue>, Arc<Stats>) {
 }
 
 fn limits() -> Limits {
-    Limits {
-        spans: 100,
-        batch_spans: 40,
-        interval: Duration::from_secs(3_600),
-        ..Limits::default()
-    }
+    Limits { spans: 100, batch_spans: 40, interval: Duration::from_secs(3_600), ..Limits::default() }
 }
 
 fn dropped(stats: &Stats, reason: DropReason) -> u64 {
@@ -36,11 +31,7 @@ async fn drops_the_newest_beyond_its_bounds() {
     let first = queue.next().await.unwrap();
     assert_eq!(first.spans().len(), 40);
     queue.offer(&mut batch(1));
-    assert_eq!(
-        dropped(&stats, DropReason::QueueFull),
-        21,
-        "what is on its way counts"
-    );
+    assert_eq!(dropped(&stats, DropReason::QueueFull), 21, "what is on its way counts");
     first.exported(0);
     queue.offer(&mut batch(41));
     assert_eq!(dropped(&stats, DropReason::QueueFull), 22);
@@ -52,18 +43,9 @@ async fn is_bounded_in_bytes_too() {
     let bytes = weight(&sample::server()) * 3;
     let (queue, stats) = queue(Limits { bytes, ..limits() });
     queue.offer(&mut vec![sample::server(); 5]);
-    assert_eq!(
-        (
-            stats.snapshot().pending(),
-            dropped(&stats, DropReason::QueueFull)
-        ),
-        (3, 2)
-    );
+    assert_eq!((stats.snapshot().pending(), dropped(&stats, DropReason::QueueFull)), (3, 2));
 
-    let (queue, stats) = self::queue(Limits {
-        bytes: 1,
-        ..limits()
-    });
+    let (queue, stats) = self::queue(Limits { bytes: 1, ..limits() });
     queue.offer(&mut vec![sample::server(); 2]);
     assert_eq!(stats.snapshot().pending(), 1, "one span always fits");
 }
@@ -71,10 +53,7 @@ async fn is_bounded_in_bytes_too() {
 #[tokio::test]
 async fn batches_are_bounded_in_bytes() {
     let batch_bytes = weight(&sample::server()) * 2;
-    let (queue, _) = queue(Limits {
-        batch_bytes,
-        ..limits()
-    });
+    let (queue, _) = queue(Limits { batch_bytes, ..limits() });
     queue.offer(&mut vec![sample::server(); 5]);
     queue.close(DropReason::Shutdown);
     let mut sizes = Vec::new();
@@ -86,10 +65,7 @@ async fn batches_are_bounded_in_bytes() {
 
 #[tokio::test]
 async fn hands_on_after_the_interval() {
-    let (queue, _) = queue(Limits {
-        interval: Duration::from_millis(30),
-        ..limits()
-    });
+    let (queue, _) = queue(Limits { interval: Duration::from_millis(30), ..limits() });
     let began = std::time::Instant::now();
     queue.offer(&mut batch(1));
     assert_eq!(queue.next().await.unwrap().spans().len(), 1);
@@ -98,10 +74,7 @@ async fn hands_on_after_the_interval() {
 
 #[tokio::test]
 async fn a_consumer_that_waits_is_woken() {
-    let (queue, _) = queue(Limits {
-        interval: Duration::from_millis(5),
-        ..limits()
-    });
+    let (queue, _) = queue(Limits { interval: Duration::from_millis(5), ..limits() });
     let consumer = tokio::spawn({
         let queue = Arc::clone(&queue);
         async move {
@@ -143,11 +116,6 @@ async fn what_comes_after_the_end_is_counted_once() {
     queue.abandon(DropReason::Shutdown);
     queue.offer(&mut batch(5));
     assert!(queue.next().await.is_none());
-    let Snapshot {
-        offered, exported, ..
-    } = stats.snapshot();
-    assert_eq!(
-        (offered, exported, dropped(&stats, DropReason::Shutdown)),
-        (55, 0, 55)
-    );
+    let Snapshot { offered, exported, .. } = stats.snapshot();
+    assert_eq!((offered, exported, dropped(&stats, DropReason::Shutdown)), (55, 0, 55));
 }
