@@ -1,12 +1,12 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod ebpf;
 mod vm;
 
 use clap::{Parser, Subcommand};
 
-/// What a developer or CI runs.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(about = "What a developer or CI runs", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -14,12 +14,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Boot another kernel in a virtual machine, and run the smoke test or any command in it.
+    /// Build the kernel programs and put the object under ebpf/prebuilt/
+    Ebpf(ebpf::Args),
+    /// Boot another kernel in a virtual machine and run something in it
     Vm(vm::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Ebpf(args) => ebpf::run(&args),
         Command::Vm(args) => vm::run(&args),
     }
 }
