@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint},
 };
 use geophone_ebpf::{
-    config::{CAPTURE_MAX, Config, PROCESS_KNOWN, PROCESS_SELECTED},
+    config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
     stats,
 };
 use thiserror::Error;
@@ -49,6 +49,15 @@ impl FrontEnd {
         } else {
             Self::Syscalls
         }
+    }
+}
+
+impl std::fmt::Display for FrontEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sockets => "socket tracepoints",
+            Self::Syscalls => "system calls",
+        })
     }
 }
 
@@ -111,12 +120,6 @@ pub struct Kernel {
     connections: HashMap<MapData, u64, [u64; 6]>,
     counters: PerCpuArray<MapData, u64>,
     capture: u32,
-}
-
-/// What a running capture offers; named so that the rest of the agent need not know the kernel.
-pub trait Capture {
-    /// See [`Kernel::advise`].
-    fn advise(&mut self, socket: SocketId, direction: Direction, interest: Interest);
 }
 
 const POLICIES: u32 = 65_536;
@@ -239,13 +242,18 @@ impl Kernel {
         super::rings::now()
     }
 
-    /// Marks a process as traced or not. `known` when it need not be reported any more.
+    /// Marks a process, and with it what it will fork, as traced or not.
     ///
     /// # Errors
     /// When the kernel side's table is full.
-    pub fn select(&mut self, tgid: u32, selected: bool, known: bool) -> Result<(), LoadError> {
-        let flags = if selected { PROCESS_SELECTED } else { 0 } | if known { PROCESS_KNOWN } else { 0 };
-        Ok(self.processes.insert(tgid, flags, 0)?)
+    pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
+        if selected {
+            self.processes.insert(tgid, PROCESS_SELECTED, 0)?;
+        } else {
+            // It may have ended.
+            let _ = self.processes.remove(&tgid);
+        }
+        Ok(())
     }
 
     /// Tells the kernel side what is wanted of a connection.

@@ -8,7 +8,7 @@ mod offsets;
 mod policy;
 mod rings;
 
-pub use load::{Capture, FrontEnd, Kernel, LoadError, Options};
+pub use load::{FrontEnd, Kernel, LoadError, Options};
 
 use geophone_ebpf::stats;
 

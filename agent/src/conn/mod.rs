@@ -9,6 +9,7 @@ mod entry;
 mod life;
 mod limits;
 mod lists;
+mod settle;
 mod slots;
 mod stats;
 mod stream;

@@ -76,10 +76,10 @@ impl Stream {
         if call.offset == self.next || !self.placed || self.ended {
             Place::Now
         } else if call.offset > self.next {
-            if call.offset - self.next > AHEAD_MAX {
-                Place::Implausible
-            } else if call.offset <= self.wanted_from {
+            if call.offset <= self.wanted_from {
                 Place::Now
+            } else if call.offset - self.next.max(self.wanted_from) > AHEAD_MAX {
+                Place::Implausible
             } else {
                 Place::Ahead
             }

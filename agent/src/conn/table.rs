@@ -3,13 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Connection, End, Ending, Limits, Stats, Update,
-    call::Call,
-    entry::{Entry, Mark, Shared},
-    lists::Life,
-    slots::Slots,
-    stream::Sink,
-    waiting::Force,
+    Connection, End, Ending, Limits, Stats, Update, call::Call, entry::Entry, lists::Life,
+    slots::Slots, stream::Sink,
 };
 use crate::event::{
     Change, Data, Direction, Event, Life as ProcessLife, Nanos, Open, Process, SocketId, State,
@@ -25,11 +20,11 @@ pub struct Table<S> {
     pub(super) limits: Limits,
     pub(super) stats: Stats,
     /// What all calls held back cost.
-    held: usize,
+    pub(super) held: usize,
     /// Connections that hold back calls, by when these have waited long enough.
     pub(super) due: BTreeSet<(Nanos, u32)>,
     /// The first of `due`, or never.
-    next_due: Nanos,
+    pub(super) next_due: Nanos,
     /// Unix sockets that only one process has used, by process.
     pub(super) owned: BTreeSet<(u32, u32)>,
     /// The last tick; before the first one, the first event. Time-outs go by it rather than by the events, so that a
@@ -256,98 +251,5 @@ impl<S: Default> Table<S> {
         {
             self.touch_slowly(slot, tgid);
         }
-    }
-
-    /// Does something with a connection, then what follows from it.
-    #[inline]
-    pub(super) fn with<F: Sink<S>>(
-        &mut self,
-        slot: u32,
-        time: Nanos,
-        sink: &mut F,
-        act: impl FnOnce(&mut Entry<S>, &mut Shared<'_>, &mut F),
-    ) {
-        let mut shared = Shared {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            held: &mut self.held,
-        };
-        let Some(entry) = self.slots.get_mut(slot) else {
-            return;
-        };
-        let before = entry.mark();
-        act(entry, &mut shared, sink);
-        let after = entry.mark();
-        if before != after {
-            self.settle(slot, time, before, after, sink);
-        }
-    }
-
-    /// Draws the consequences of what has changed on a connection.
-    #[cold]
-    fn settle<F: Sink<S>>(
-        &mut self,
-        slot: u32,
-        time: Nanos,
-        before: Mark,
-        after: Mark,
-        sink: &mut F,
-    ) {
-        self.set_due(slot, before.deadline, after.deadline);
-        if (before.send_ended, before.receive_ended) != (after.send_ended, after.receive_ended) {
-            self.settle_ends(slot, time, before, after, sink);
-        }
-    }
-
-    /// Gives up waiting where that has lasted longest, until what is held back fits its bound.
-    #[cold]
-    fn shed<F: Sink<S>>(&mut self, time: Nanos, sink: &mut F) {
-        while self.held > self.limits.held_total
-            && let Some(&(_, slot)) = self.due.first()
-        {
-            self.stats.held_overflows += 1;
-            self.with(slot, time, sink, |entry, shared, sink| {
-                entry.release(Force::Everything, shared, sink);
-            });
-        }
-    }
-
-    /// Notes until when a connection holds back calls.
-    pub(super) fn set_due(&mut self, slot: u32, before: Option<Nanos>, after: Option<Nanos>) {
-        if before == after {
-            return;
-        }
-        if let Some(deadline) = before {
-            self.due.remove(&(deadline, slot));
-        }
-        if let Some(deadline) = after {
-            self.due.insert((deadline, slot));
-        }
-        self.next_due = self
-            .due
-            .first()
-            .map_or(Nanos::MAX, |&(deadline, _)| deadline);
-    }
-
-    /// Hands on everything that has waited long enough.
-    #[cold]
-    pub(super) fn release_due<F: Sink<S>>(&mut self, now: Nanos, sink: &mut F) {
-        while let Some(&(deadline, slot)) = self.due.first()
-            && deadline <= now
-        {
-            self.with(slot, now, sink, |entry, shared, sink| {
-                entry.release_due(now, shared, sink);
-            });
-        }
-    }
-
-    /// Ends a connection that is no longer in the table.
-    pub(super) fn end_removed<F: Sink<S>>(&mut self, mut entry: Entry<S>, end: End, sink: &mut F) {
-        let mut shared = Shared {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            held: &mut self.held,
-        };
-        entry.end_all(end, &mut shared, sink);
     }
 }

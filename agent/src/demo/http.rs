@@ -87,18 +87,9 @@ fn converse(stream: &TcpStream, handler: &Handler) -> io::Result<()> {
             (String::new(), String::new())
         } else {
             let body = response.body.to_string();
-            (
-                format!(
-                    "content-type: application/json\r\ncontent-length: {}\r\n",
-                    body.len()
-                ),
-                body,
-            )
+            (format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()), body)
         };
-        let message = format!(
-            "HTTP/1.1 {} {reason}\r\nserver: geophone-demo\r\n{length}\r\n{body}",
-            response.status
-        );
+        let message = format!("HTTP/1.1 {} {reason}\r\nserver: geophone-demo\r\n{length}\r\n{body}", response.status);
         let mut writer = stream;
         writer.write_all(message.as_bytes())?;
     }
@@ -113,8 +104,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
-    let (Ok(_), Some(method), Some(path)) = (request.parse(&head), request.method, request.path)
-    else {
+    let (Ok(_), Some(method), Some(path)) = (request.parse(&head), request.method, request.path) else {
         return Err(invalid());
     };
     let (method, path) = (method.to_owned(), path.to_owned());
@@ -126,10 +116,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 fn read_head(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     loop {
-        let room = HEAD
-            .checked_sub(head.len())
-            .filter(|room| *room > 0)
-            .ok_or_else(invalid)?;
+        let room = HEAD.checked_sub(head.len()).filter(|room| *room > 0).ok_or_else(invalid)?;
         let read = io::Read::take(&mut *reader, room as u64).read_until(b'\n', &mut head)?;
         match (read, head.is_empty()) {
             (0, true) => return Ok(head),
@@ -141,21 +128,15 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
 }
 
 fn read_body(reader: &mut impl BufRead, headers: &[httparse::Header<'_>]) -> io::Result<Value> {
-    let header = |name: &str| {
-        headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))
-    };
+    let header = |name: &str| headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
     if header("transfer-encoding").is_some() {
         return Err(invalid());
     }
     let Some(length) = header("content-length") else {
         return Ok(Value::Null);
     };
-    let length = std::str::from_utf8(length.value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .filter(|length| *length <= BODY);
+    let length =
+        std::str::from_utf8(length.value).ok().and_then(|text| text.parse().ok()).filter(|length| *length <= BODY);
     let mut body = vec![0; length.ok_or_else(invalid)?];
     reader.read_exact(&mut body)?;
     Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
@@ -174,10 +155,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            idle: Mutex::default(),
-        }
+        Self { address, idle: Mutex::default() }
     }
 
     /// Sends a request and waits for its answer. A kept connection that the other side has closed meanwhile is replaced.
@@ -188,20 +166,9 @@ impl Client {
             let body = body.to_string();
             ("content-type: application/json\r\n", body)
         };
-        let length = if body.is_empty() {
-            String::new()
-        } else {
-            format!("content-length: {}\r\n", body.len())
-        };
-        let message = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{kind}{length}\r\n{body}",
-            self.address
-        );
-        let kept = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let message = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{kind}{length}\r\n{body}", self.address);
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut connection) = kept
             && let Ok(response) = exchange(&mut connection, &message)
         {
@@ -261,14 +228,8 @@ mod tests {
         let client = Client::new(echo());
         for path in ["/a", "/b"] {
             let response = client.call("POST", path, &json!({"x": 1})).unwrap();
-            assert_eq!(
-                response,
-                Response::new(200, json!(["POST", path, {"x": 1}]))
-            );
-            assert_eq!(
-                client.call("DELETE", path, &Value::Null).unwrap(),
-                Response::new(204, Value::Null)
-            );
+            assert_eq!(response, Response::new(200, json!(["POST", path, {"x": 1}])));
+            assert_eq!(client.call("DELETE", path, &Value::Null).unwrap(), Response::new(204, Value::Null));
         }
         assert_eq!(client.idle.lock().unwrap().len(), 1);
     }
@@ -277,10 +238,7 @@ mod tests {
     fn a_closed_connection_is_replaced() {
         let client = Client::new(echo());
         client.call("GET", "/", &Value::Null).unwrap();
-        client.idle.lock().unwrap()[0]
-            .get_ref()
-            .shutdown(std::net::Shutdown::Both)
-            .unwrap();
+        client.idle.lock().unwrap()[0].get_ref().shutdown(std::net::Shutdown::Both).unwrap();
         assert_eq!(client.call("GET", "/", &Value::Null).unwrap().status, 200);
     }
 
@@ -301,12 +259,6 @@ mod tests {
             let _ = stream.read_to_end(&mut answer);
             assert_eq!(answer, b"", "{message:.40}");
         }
-        assert_eq!(
-            Client::new(address)
-                .call("GET", "/", &Value::Null)
-                .unwrap()
-                .status,
-            200
-        );
+        assert_eq!(Client::new(address).call("GET", "/", &Value::Null).unwrap().status, 200);
     }
 }

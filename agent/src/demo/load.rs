@@ -35,19 +35,11 @@ fn visit(gateway: &Client) -> io::Result<()> {
     }
     for _ in 0..rand::random_range(1..3) {
         let product = rand::random_range(1..500);
-        gateway.call(
-            "POST",
-            &format!("/carts/{cart}/items"),
-            &json!({"product": product, "count": 1}),
-        )?;
+        gateway.call("POST", &format!("/carts/{cart}/items"), &json!({"product": product, "count": 1}))?;
         pause();
     }
     if rand::random_bool(0.8) {
-        let order = gateway.call(
-            "POST",
-            &format!("/checkout/{cart}"),
-            &json!({"card": "4242"}),
-        )?;
+        let order = gateway.call("POST", &format!("/checkout/{cart}"), &json!({"card": "4242"}))?;
         pause();
         if let Some(id) = order.body.get("id").and_then(Value::as_u64) {
             gateway.call("GET", &format!("/orders/{id}"), &Value::Null)?;

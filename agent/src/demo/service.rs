@@ -46,6 +46,17 @@ impl Role {
             Self::Shopper => "shopper",
         }
     }
+
+    /// Whom it asks.
+    #[must_use]
+    pub fn peers(self) -> &'static [Self] {
+        match self {
+            Self::Gateway => &[Self::Cart, Self::Payment, Self::Orders],
+            Self::Cart | Self::Payment => &[],
+            Self::Orders => &[Self::Cart],
+            Self::Shopper => &[Self::Gateway],
+        }
+    }
 }
 
 /// The command line of one process of the shop (a hidden subcommand).
@@ -95,24 +106,16 @@ pub fn serve(arguments: &Arguments) -> io::Result<()> {
 
 fn client(arguments: &Arguments, role: Role) -> io::Result<Arc<Client>> {
     let peer = arguments.peers.iter().find(|(peer, _)| *peer == role);
-    let (_, address) = peer.ok_or_else(|| {
-        io::Error::other(format!(
-            "{} needs --peer {}=...",
-            arguments.role.name(),
-            role.name()
-        ))
-    })?;
+    let (_, address) =
+        peer.ok_or_else(|| io::Error::other(format!("{} needs --peer {}=...", arguments.role.name(), role.name())))?;
     Ok(Arc::new(Client::new(*address)))
 }
 
 fn handler(arguments: &Arguments) -> io::Result<Arc<Handler>> {
     Ok(match arguments.role {
         Role::Gateway => {
-            let (cart, payment, orders) = (
-                client(arguments, Role::Cart)?,
-                client(arguments, Role::Payment)?,
-                client(arguments, Role::Orders)?,
-            );
+            let (cart, payment, orders) =
+                (client(arguments, Role::Cart)?, client(arguments, Role::Payment)?, client(arguments, Role::Orders)?);
             Arc::new(move |request: &Request| {
                 gateway(request, &cart, &payment, &orders)
                     .unwrap_or_else(|e| Response::new(502, json!({"error": e.to_string()})))
@@ -127,11 +130,7 @@ fn handler(arguments: &Arguments) -> io::Result<Arc<Handler>> {
             Arc::new(move |request: &Request| payment(request, &count, slow))
         }
         Role::Orders => {
-            let (cart, kept, count) = (
-                client(arguments, Role::Cart)?,
-                Shelf::default(),
-                AtomicU64::new(1000),
-            );
+            let (cart, kept, count) = (client(arguments, Role::Cart)?, Shelf::default(), AtomicU64::new(1000));
             Arc::new(move |request: &Request| {
                 orders(request, &kept, &count, &cart)
                     .unwrap_or_else(|e| Response::new(502, json!({"error": e.to_string()})))
@@ -143,10 +142,7 @@ fn handler(arguments: &Arguments) -> io::Result<Arc<Handler>> {
 
 fn parts(request: &Request) -> (&str, Vec<&str>) {
     let path = request.path.split('?').next().unwrap_or_default();
-    (
-        request.method.as_str(),
-        path.split('/').filter(|part| !part.is_empty()).collect(),
-    )
+    (request.method.as_str(), path.split('/').filter(|part| !part.is_empty()).collect())
 }
 
 fn not_found() -> Response {
@@ -154,12 +150,7 @@ fn not_found() -> Response {
 }
 
 /// What the gateway answers: carts and orders as their services do, and a checkout that asks all of them.
-fn gateway(
-    request: &Request,
-    cart: &Client,
-    payment: &Client,
-    orders: &Client,
-) -> io::Result<Response> {
+fn gateway(request: &Request, cart: &Client, payment: &Client, orders: &Client) -> io::Result<Response> {
     let (method, parts) = parts(request);
     match (method, parts.as_slice()) {
         ("GET" | "POST", ["carts", ..]) => cart.call(method, &request.path, &request.body),
@@ -169,19 +160,11 @@ fn gateway(
             if found.status != 200 {
                 return Ok(found);
             }
-            let paid = payment.call(
-                "POST",
-                "/payments",
-                &json!({"cart": id, "amount": found.body.get("total")}),
-            )?;
+            let paid = payment.call("POST", "/payments", &json!({"cart": id, "amount": found.body.get("total")}))?;
             if paid.status != 201 {
                 return Ok(Response::new(502, json!({"error": "the payment failed"})));
             }
-            orders.call(
-                "POST",
-                "/orders",
-                &json!({"cart": id, "payment": paid.body.get("id")}),
-            )
+            orders.call("POST", "/orders", &json!({"cart": id, "payment": paid.body.get("id")}))
         }
         _ => Ok(not_found()),
     }
@@ -212,10 +195,7 @@ fn cart(request: &Request, carts: &Shelf) -> Response {
     };
     match (method, parts.len()) {
         ("GET", 2) => carts.with(|all| match all.get(&id) {
-            Some(items) => Response::new(
-                200,
-                json!({"id": id, "items": items, "total": items.len() * 5}),
-            ),
+            Some(items) => Response::new(200, json!({"id": id, "items": items, "total": items.len() * 5})),
             None => not_found(),
         }),
         ("POST", 3) => carts.with(|all| {
@@ -225,13 +205,9 @@ fn cart(request: &Request, carts: &Shelf) -> Response {
             }
             Response::new(201, json!({"items": items.len()}))
         }),
-        ("DELETE", 2) => carts.with(|all| {
-            if all.remove(&id).is_some() {
-                Response::new(204, Value::Null)
-            } else {
-                not_found()
-            }
-        }),
+        ("DELETE", 2) => {
+            carts.with(|all| if all.remove(&id).is_some() { Response::new(204, Value::Null) } else { not_found() })
+        }
         _ => not_found(),
     }
 }
@@ -242,51 +218,29 @@ fn payment(request: &Request, count: &AtomicU64, slow: Duration) -> Response {
         return not_found();
     }
     let number = count.fetch_add(1, Ordering::Relaxed);
-    thread::sleep(if number % 8 == 3 {
-        slow
-    } else {
-        Duration::from_millis(rand::random_range(20..60))
-    });
+    thread::sleep(if number % 8 == 3 { slow } else { Duration::from_millis(rand::random_range(20..60)) });
     if number % 15 == 7 {
         return Response::new(500, json!({"error": "the bank does not answer"}));
     }
-    Response::new(
-        201,
-        json!({"id": number, "amount": request.body.get("amount")}),
-    )
+    Response::new(201, json!({"id": number, "amount": request.body.get("amount")}))
 }
 
 /// Takes orders, and has the cart emptied for each.
-fn orders(
-    request: &Request,
-    kept: &Shelf,
-    count: &AtomicU64,
-    cart: &Client,
-) -> io::Result<Response> {
+fn orders(request: &Request, kept: &Shelf, count: &AtomicU64, cart: &Client) -> io::Result<Response> {
     let (method, parts) = parts(request);
     Ok(match (method, parts.as_slice()) {
         ("POST", ["orders"]) => {
             let number = count.fetch_add(1, Ordering::Relaxed);
             // Between numbers only, whatever the body says.
-            if let Some(id) = request
-                .body
-                .get("cart")
-                .and_then(Value::as_str)
-                .and_then(|id| id.parse::<u64>().ok())
-            {
+            if let Some(id) = request.body.get("cart").and_then(Value::as_str).and_then(|id| id.parse::<u64>().ok()) {
                 cart.call("DELETE", &format!("/carts/{id}"), &Value::Null)?;
             }
             kept.with(|all| all.insert(number, vec![request.body.clone()]));
             Response::new(201, json!({"id": number}))
         }
         ("GET", ["orders", id]) => {
-            let found = id
-                .parse()
-                .ok()
-                .and_then(|id| kept.with(|all| all.get(&id).cloned()));
-            found.map_or_else(not_found, |order| {
-                Response::new(200, json!({"id": id, "order": order}))
-            })
+            let found = id.parse().ok().and_then(|id| kept.with(|all| all.get(&id).cloned()));
+            found.map_or_else(not_found, |order| Response::new(200, json!({"id": id, "order": order})))
         }
         _ => not_found(),
     })

@@ -27,10 +27,7 @@ impl Settings {
     /// # Errors
     /// When the path of this executable is not known.
     pub fn of_this_executable() -> io::Result<Self> {
-        Ok(Self {
-            command: (std::env::current_exe()?, vec!["demo-service".into()]),
-            slow: Duration::from_millis(4500),
-        })
+        Ok(Self { command: (std::env::current_exe()?, vec!["demo-service".into()]), slow: Duration::from_millis(4500) })
     }
 }
 
@@ -67,10 +64,7 @@ impl Shop {
     /// # Errors
     /// When one of them does not start.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let mut shop = Self {
-            settings,
-            processes: Vec::new(),
-        };
+        let mut shop = Self { settings, processes: Vec::new() };
         // Each after those that it asks.
         for role in [Role::Cart, Role::Payment, Role::Orders, Role::Gateway] {
             shop.add(role)?;
@@ -89,77 +83,53 @@ impl Shop {
     /// The services' process ids (not the customers').
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
-        let services = self
-            .processes
-            .iter()
-            .filter(|process| process.role != Role::Shopper);
+        let services = self.processes.iter().filter(|process| process.role != Role::Shopper);
         services.map(|process| process.child.id()).collect()
     }
 
     /// Where a service listens. `None` for the customers, who do not.
     #[must_use]
     pub fn address(&self, role: Role) -> Option<SocketAddr> {
-        self.processes
-            .iter()
-            .find(|process| process.role == role)?
-            .address
+        self.processes.iter().find(|process| process.role == role)?.address
     }
 
     /// The gateway's base URL, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        self.address(Role::Gateway)
-            .map_or_else(String::new, |address| format!("http://{address}"))
+        self.address(Role::Gateway).map_or_else(String::new, |address| format!("http://{address}"))
     }
 
     fn add(&mut self, role: Role) -> Result<(), StartError> {
         let (program, arguments) = &self.settings.command;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg(role.name())
-            .arg(format!("--slow-ms={}", self.settings.slow.as_millis()));
-        for process in &self.processes {
-            if let Some(address) = process.address {
-                command.arg(format!("--peer={}={address}", process.role.name()));
+        command.args(arguments).arg(role.name());
+        if role == Role::Payment {
+            command.arg(format!("--slow-ms={}", self.settings.slow.as_millis()));
+        }
+        for peer in role.peers() {
+            if let Some(address) = self.address(*peer) {
+                command.arg(format!("--peer={}={address}", peer.name()));
             }
         }
         // What is set for the agent is not meant for them, and their names are their own.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_"))
-        {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
             command.env_remove(name);
         }
-        command.env("OTEL_SERVICE_NAME", role.name()).env(
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "service.namespace=geophone-demo",
-        );
-        // A group of its own: an interrupt from the keyboard reaches this process alone, which then ends the shop in order.
         command
-            .arg0(role.name())
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env("OTEL_SERVICE_NAME", role.name())
+            .env("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=geophone-demo");
+        // A group of its own: an interrupt from the keyboard reaches this process alone, which then ends the shop in order.
+        command.arg0(role.name()).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|e| StartError::Spawn(role, e))?;
         let out = child.stdout.take().map(BufReader::new);
-        self.processes.push(Process {
-            role,
-            child,
-            address: None,
-            out,
-        });
+        self.processes.push(Process { role, child, address: None, out });
         if role == Role::Shopper {
             return Ok(());
         }
         let process = self.processes.last_mut().ok_or(StartError::Silent(role))?;
-        let lines = process
-            .out
-            .as_mut()
-            .ok_or(StartError::Silent(role))?
-            .lines();
-        let address = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("listening on ")?.1.trim().parse().ok());
+        let lines = process.out.as_mut().ok_or(StartError::Silent(role))?.lines();
+        let address =
+            lines.map_while(Result::ok).find_map(|line| line.split_once("listening on ")?.1.trim().parse().ok());
         process.address = Some(address.ok_or(StartError::Silent(role))?);
         Ok(())
     }

@@ -14,10 +14,7 @@ pub(super) fn release(machine: &Machine) -> Check {
         Some(_) => (Verdict::Fatal, "upgrade to Linux 5.10 or later"),
         None => (Verdict::Note, ""),
     };
-    let found = machine
-        .release
-        .clone()
-        .unwrap_or_else(|| "not known".into());
+    let found = machine.release.clone().unwrap_or_else(|| "not known".into());
     Check::new("kernel", "everything: Linux 5.10 or later", verdict, found).remedy(remedy)
 }
 
@@ -35,13 +32,7 @@ pub(super) fn btf(machine: &Machine) -> Check {
             "make it readable (mode 0444 is the kernel's default)",
         ),
     };
-    Check::new(
-        "BTF",
-        "where the fields of sockets are in this kernel",
-        verdict,
-        found,
-    )
-    .remedy(remedy)
+    Check::new("BTF", "where the fields of sockets are in this kernel", verdict, found).remedy(remedy)
 }
 
 pub(super) fn lockdown(machine: &Machine) -> Check {
@@ -49,17 +40,11 @@ pub(super) fn lockdown(machine: &Machine) -> Check {
     let check = Check::new(
         "lockdown",
         "reading sockets' addresses",
-        if mode == Some("confidentiality") {
-            Verdict::Fatal
-        } else {
-            Verdict::Ok
-        },
+        if mode == Some("confidentiality") { Verdict::Fatal } else { Verdict::Ok },
         mode.unwrap_or("none"),
     );
     if check.verdict == Verdict::Fatal {
-        return check.remedy(
-            "boot with lockdown=integrity: in this mode no program may read the kernel's memory",
-        );
+        return check.remedy("boot with lockdown=integrity: in this mode no program may read the kernel's memory");
     }
     check
 }
@@ -77,21 +62,11 @@ pub(super) fn capture(machine: &Machine) -> Check {
         Check::new("capture", needed_for, Verdict::Degraded, "system calls")
             .remedy("all is seen, at about twice the cost; Linux 6.3 or later does better")
     } else if matches!(machine.btf, Btf::Tracepoints(_)) {
-        Check::new(
-            "capture",
-            needed_for,
-            Verdict::Fatal,
-            "neither socket nor system-call tracepoints",
-        )
-        .remedy("run a kernel built with CONFIG_FTRACE_SYSCALLS=y, or Linux 6.3 or later")
+        Check::new("capture", needed_for, Verdict::Fatal, "neither socket nor system-call tracepoints")
+            .remedy("run a kernel built with CONFIG_FTRACE_SYSCALLS=y, or Linux 6.3 or later")
     } else {
         // What is missing is BTF, which says so itself.
-        Check::new(
-            "capture",
-            needed_for,
-            Verdict::Note,
-            "not known without BTF",
-        )
+        Check::new("capture", needed_for, Verdict::Note, "not known without BTF")
     }
 }
 
@@ -99,33 +74,23 @@ pub(super) fn capture(machine: &Machine) -> Check {
 pub(super) fn connections(machine: &Machine) -> Check {
     let needed_for = "exact beginning and end of TCP connections";
     match &machine.btf {
-        Btf::Tracepoints(found) if found.contains(&"inet_sock_set_state") => Check::new(
-            "connections",
-            needed_for,
-            Verdict::Ok,
-            "inet_sock_set_state",
-        ),
-        Btf::Tracepoints(_) => Check::new(
-            "connections",
-            needed_for,
-            Verdict::Fatal,
-            "no tracepoint inet_sock_set_state",
-        )
-        .remedy("run a kernel built with CONFIG_INET=y and CONFIG_TRACEPOINTS=y"),
-        _ => Check::new(
-            "connections",
-            needed_for,
-            Verdict::Note,
-            "not known without BTF",
-        ),
+        Btf::Tracepoints(found) if found.contains(&"inet_sock_set_state") => {
+            Check::new("connections", needed_for, Verdict::Ok, "inet_sock_set_state")
+        }
+        Btf::Tracepoints(_) => {
+            Check::new("connections", needed_for, Verdict::Fatal, "no tracepoint inet_sock_set_state")
+                .remedy("run a kernel built with CONFIG_INET=y and CONFIG_TRACEPOINTS=y")
+        }
+        _ => Check::new("connections", needed_for, Verdict::Note, "not known without BTF"),
     }
 }
 
 pub(super) fn jit(machine: &Machine) -> Check {
     let needed_for = "low cost: without it programs are interpreted";
     match machine.jit {
-        Some(0) => Check::new("BPF JIT", needed_for, Verdict::Degraded, "off")
-            .remedy("sysctl net.core.bpf_jit_enable=1"),
+        Some(0) => {
+            Check::new("BPF JIT", needed_for, Verdict::Degraded, "off").remedy("sysctl net.core.bpf_jit_enable=1")
+        }
         Some(_) => Check::new("BPF JIT", needed_for, Verdict::Ok, "on"),
         // A kernel with CONFIG_BPF_JIT_ALWAYS_ON still has the file; one network namespace inside another has not.
         None => Check::new("BPF JIT", needed_for, Verdict::Note, "not known"),

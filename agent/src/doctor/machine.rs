@@ -19,13 +19,7 @@ pub enum Btf {
 }
 
 /// Raw tracepoints that are looked for.
-const TRACEPOINTS: &[&str] = &[
-    "sock_send_length",
-    "sock_recv_length",
-    "sys_enter",
-    "sys_exit",
-    "inet_sock_set_state",
-];
+const TRACEPOINTS: &[&str] = &["sock_send_length", "sock_recv_length", "sys_enter", "sys_exit", "inet_sock_set_state"];
 
 /// A machine, as far as tracing is concerned, and what this process may do on it. `None` is what could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,28 +60,16 @@ impl Machine {
     /// Looks at the machine whose root directory this is: `/`, except in tests.
     #[must_use]
     pub fn read(root: &Path) -> Self {
-        let text = |path: &str| {
-            bounded(&root.join(path), 1 << 20)
-                .ok()
-                .map(|b| String::from_utf8_lossy(&b).into_owned())
-        };
+        let text =
+            |path: &str| bounded(&root.join(path), 1 << 20).ok().map(|b| String::from_utf8_lossy(&b).into_owned());
         let word = |path: &str| text(path).map(|t| t.trim().to_owned());
         let namespace = |path: &str| {
             let link = std::fs::read_link(root.join(path)).ok()?;
-            link.to_str()?
-                .split_once(":[")?
-                .1
-                .strip_suffix(']')?
-                .parse()
-                .ok()
+            link.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok()
         };
         let status = text("proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-        };
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
         let mounts = text("proc/self/mounts").unwrap_or_default();
         let mounted = |kind: &str| {
             let mut lines = mounts.lines().map(|line| line.split(' '));
@@ -114,15 +96,10 @@ impl Machine {
                     .split_whitespace()
                     .next()?
                     .to_owned();
-                if soft == "unlimited" {
-                    Some(u64::MAX)
-                } else {
-                    soft.parse().ok()
-                }
+                if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
             }),
             jit: word("proc/sys/net/core/bpf_jit_enable").and_then(|t| t.parse().ok()),
-            perf_event_paranoid: word("proc/sys/kernel/perf_event_paranoid")
-                .and_then(|t| t.parse().ok()),
+            perf_event_paranoid: word("proc/sys/kernel/perf_event_paranoid").and_then(|t| t.parse().ok()),
             online: word("sys/devices/system/cpu/online").and_then(|list| count(&list)),
             possible: word("sys/devices/system/cpu/possible").and_then(|list| count(&list)),
             cgroup2: mounted("cgroup2"),
@@ -134,11 +111,7 @@ impl Machine {
     /// The kernel's version and patch level.
     #[must_use]
     pub fn version(&self) -> Option<(u32, u32)> {
-        let mut numbers = self
-            .release
-            .as_deref()?
-            .split(|c: char| !c.is_ascii_digit())
-            .map(str::parse);
+        let mut numbers = self.release.as_deref()?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
@@ -166,11 +139,7 @@ fn btf(path: &Path) -> Btf {
         let Some(name) = string.strip_prefix(b"btf_trace_") else {
             continue;
         };
-        found.extend(
-            TRACEPOINTS
-                .iter()
-                .filter(|wanted| wanted.as_bytes() == name),
-        );
+        found.extend(TRACEPOINTS.iter().filter(|wanted| wanted.as_bytes() == name));
     }
     Btf::Tracepoints(found)
 }
@@ -193,16 +162,20 @@ mod tests {
     #[test]
     fn reads_a_root() {
         let root = tempfile::tempdir().unwrap();
-        let strings = [
-            0xeb9f_u16.to_ne_bytes().as_slice(),
-            b"\0\0btf_trace_sys_enter\0btf_trace_sys_enter_x\0sys_exit\0",
-        ]
-        .concat();
+        let strings =
+            [0xeb9f_u16.to_ne_bytes().as_slice(), b"\0\0btf_trace_sys_enter\0btf_trace_sys_enter_x\0sys_exit\0"]
+                .concat();
         let files: &[(&str, &[u8])] = &[
             ("proc/sys/kernel/osrelease", b"5.10.0-32-amd64\n"),
             ("proc/self/status", b"Name:\tx\nCapEff:\t000001fffeffffff\nSeccomp:\t2\nSeccomp_filters:\t1\n"),
-            ("proc/self/limits", b"Limit  Soft Limit\nMax locked memory         65536                65536                bytes     \n"),
-            ("proc/self/mounts", b"tracefs /sys/kernel/tracing tracefs rw 0 0\ncgroup /c cgroup rw 0 0\ncgroup2 /u cgroup2 rw 0 0\n"),
+            (
+                "proc/self/limits",
+                b"Limit  Soft Limit\nMax locked memory         65536                65536                bytes     \n",
+            ),
+            (
+                "proc/self/mounts",
+                b"tracefs /sys/kernel/tracing tracefs rw 0 0\ncgroup /c cgroup rw 0 0\ncgroup2 /u cgroup2 rw 0 0\n",
+            ),
             ("proc/sys/net/core/bpf_jit_enable", b"1\n"),
             ("proc/sys/kernel/perf_event_paranoid", b"-1\n"),
             ("sys/devices/system/cpu/online", b"0-2,7\n"),
@@ -240,10 +213,7 @@ mod tests {
 
     #[test]
     fn an_empty_root_says_nothing() {
-        assert_eq!(
-            Machine::read(tempfile::tempdir().unwrap().path()),
-            Machine::default()
-        );
+        assert_eq!(Machine::read(tempfile::tempdir().unwrap().path()), Machine::default());
     }
 
     #[test]
@@ -262,18 +232,10 @@ mod tests {
 
     #[test]
     fn versions() {
-        for (release, expected) in [
-            ("6.18.44-fc-v445", Some((6, 18))),
-            ("5.4", Some((5, 4))),
-            ("x", None),
-            ("6", None),
-        ] {
+        for (release, expected) in [("6.18.44-fc-v445", Some((6, 18))), ("5.4", Some((5, 4))), ("x", None), ("6", None)]
+        {
             assert_eq!(
-                Machine {
-                    release: Some(release.into()),
-                    ..Machine::default()
-                }
-                .version(),
+                Machine { release: Some(release.into()), ..Machine::default() }.version(),
                 expected,
                 "{release}"
             );

@@ -10,7 +10,7 @@ mod system;
 use serde::Serialize;
 
 pub use machine::{Btf, Machine};
-pub use report::{json, text};
+pub use report::{json, print, text};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,19 +42,8 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(
-        name: &'static str,
-        needed_for: &'static str,
-        verdict: Verdict,
-        found: impl Into<String>,
-    ) -> Self {
-        Self {
-            name,
-            verdict,
-            found: found.into(),
-            needed_for,
-            remedy: String::new(),
-        }
+    fn new(name: &'static str, needed_for: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
+        Self { name, verdict, found: found.into(), needed_for, remedy: String::new() }
     }
 
     fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -107,16 +96,9 @@ pub fn is_ready(checks: &[Check]) -> bool {
 /// # Errors
 /// Every reason why it cannot work, the most important first.
 pub fn preflight(machine: &Machine) -> Result<(), Vec<Problem>> {
-    let problems: Vec<_> = examine(machine)
-        .into_iter()
-        .filter(|check| check.verdict == Verdict::Fatal)
-        .map(Problem)
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    let problems: Vec<_> =
+        examine(machine).into_iter().filter(|check| check.verdict == Verdict::Fatal).map(Problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 #[cfg(test)]

@@ -1,11 +1,30 @@
 //! What was found, for people and for programs.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::{Check, Verdict, is_ready};
+use super::{Check, Verdict, examine, is_ready, machine::Machine};
+
+/// Looks at this machine and prints what was found on standard output, as a table or as JSON. Whether `geophone run` can work.
+///
+/// # Errors
+/// Those of standard output.
+pub fn print(as_json: bool) -> io::Result<bool> {
+    let checks = examine(&Machine::read(Path::new("/")));
+    let mut out = anstream::stdout().lock();
+    if as_json {
+        json(&checks, &mut out)?;
+    } else {
+        text(&checks, &mut out)?;
+    }
+    out.flush()?;
+    Ok(is_ready(&checks))
+}
 
 /// Writes an aligned table, with what to do under it. The colours are ANSI sequences; give it a stream that strips them where they
 /// are not wanted (`anstream::stdout()`).
@@ -13,21 +32,11 @@ use super::{Check, Verdict, is_ready};
 /// # Errors
 /// Those of the stream.
 pub fn text(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
-    let width = |of: fn(&Check) -> &str| {
-        checks
-            .iter()
-            .map(|check| of(check).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |of: fn(&Check) -> &str| checks.iter().map(|check| of(check).chars().count()).max().unwrap_or(0);
     let (names, found) = (width(|c| c.name), width(|c| &c.found));
     for check in checks {
         let (mark, style) = mark(check.verdict);
-        writeln!(
-            out,
-            "{style}{mark}{style:#}  {:names$}  {:found$}  {}",
-            check.name, check.found, check.needed_for
-        )?;
+        writeln!(out, "{style}{mark}{style:#}  {:names$}  {:found$}  {}", check.name, check.found, check.needed_for)?;
     }
     let advice = checks.iter().filter(|check| !check.remedy.is_empty());
     for (index, check) in advice.enumerate() {
@@ -61,13 +70,7 @@ pub fn json(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
         ready: bool,
         checks: &'a [Check],
     }
-    serde_json::to_writer_pretty(
-        &mut *out,
-        &Report {
-            ready: is_ready(checks),
-            checks,
-        },
-    )?;
+    serde_json::to_writer_pretty(&mut *out, &Report { ready: is_ready(checks), checks })?;
     writeln!(out)
 }
 

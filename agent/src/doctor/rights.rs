@@ -12,52 +12,33 @@ const FIRST_PID_NAMESPACE: u64 = 0xeffffffc;
 fn has(machine: &Machine, wanted: CapabilitySet) -> bool {
     let effective = CapabilitySet::from_bits_retain(machine.capabilities.unwrap_or(0));
     let admin = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    effective.contains(wanted)
-        || (admin.contains(wanted) && effective.contains(CapabilitySet::SYS_ADMIN))
+    effective.contains(wanted) || (admin.contains(wanted) && effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
 fn missing(machine: &Machine, wanted: &[(CapabilitySet, &str)]) -> Vec<String> {
-    wanted
-        .iter()
-        .filter(|(capability, _)| !has(machine, *capability))
-        .map(|(_, name)| (*name).to_owned())
-        .collect()
+    wanted.iter().filter(|(capability, _)| !has(machine, *capability)).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// What kernel programs of this kind need since Linux 5.8. `CAP_SYS_ADMIN` is as good as both.
 pub(super) fn tracing(machine: &Machine) -> Check {
-    let wanted = [
-        (CapabilitySet::BPF, "CAP_BPF"),
-        (CapabilitySet::PERFMON, "CAP_PERFMON"),
-    ];
+    let wanted = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")];
     let missing = missing(machine, &wanted);
     let needed_for = "everything: loading kernel programs that trace";
     if missing.is_empty() {
-        return Check::new(
-            "privileges",
-            needed_for,
-            Verdict::Ok,
-            "CAP_BPF, CAP_PERFMON",
-        );
+        return Check::new("privileges", needed_for, Verdict::Ok, "CAP_BPF, CAP_PERFMON");
     }
-    Check::new("privileges", needed_for, Verdict::Fatal, format!("{} missing", missing.join(" and ")))
-        .remedy("run as root (sudo), or with the capabilities CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+    Check::new("privileges", needed_for, Verdict::Fatal, format!("{} missing", missing.join(" and "))).remedy(
+        "run as root (sudo), or with the capabilities CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+    )
 }
 
 /// Capabilities of another user namespace than the host's do not count.
 pub(super) fn user_namespace(machine: &Machine) -> Check {
     let needed_for = "everything: capabilities count in the host's user namespace";
     match machine.user_namespace {
-        Some(FIRST_USER_NAMESPACE) => {
-            Check::new("user namespace", needed_for, Verdict::Ok, "the host's")
-        }
-        Some(_) => Check::new(
-            "user namespace",
-            needed_for,
-            Verdict::Fatal,
-            "one of its own",
-        )
-        .remedy("start it outside of rootless containers and of unshare --user"),
+        Some(FIRST_USER_NAMESPACE) => Check::new("user namespace", needed_for, Verdict::Ok, "the host's"),
+        Some(_) => Check::new("user namespace", needed_for, Verdict::Fatal, "one of its own")
+            .remedy("start it outside of rootless containers and of unshare --user"),
         None => Check::new("user namespace", needed_for, Verdict::Note, "not known"),
     }
 }
@@ -74,12 +55,7 @@ pub(super) fn memory(machine: &Machine) -> Check {
     if !counts || machine.memlock == Some(u64::MAX) {
         Check::new("locked memory", needed_for, Verdict::Ok, limit)
     } else if has(machine, CapabilitySet::SYS_RESOURCE) {
-        Check::new(
-            "locked memory",
-            needed_for,
-            Verdict::Ok,
-            format!("{limit}, will be raised (CAP_SYS_RESOURCE)"),
-        )
+        Check::new("locked memory", needed_for, Verdict::Ok, format!("{limit}, will be raised (CAP_SYS_RESOURCE)"))
     } else {
         Check::new("locked memory", needed_for, Verdict::Fatal, limit)
             .remedy("ulimit -l unlimited, or CAP_SYS_RESOURCE")
@@ -123,15 +99,6 @@ pub(super) fn seccomp(machine: &Machine) -> Check {
 }
 
 pub(super) fn network(machine: &Machine) -> Check {
-    let found = if has(machine, CapabilitySet::NET_ADMIN) {
-        "CAP_NET_ADMIN"
-    } else {
-        "no CAP_NET_ADMIN"
-    };
-    Check::new(
-        "network",
-        "nothing yet (later: traces across hosts)",
-        Verdict::Note,
-        found,
-    )
+    let found = if has(machine, CapabilitySet::NET_ADMIN) { "CAP_NET_ADMIN" } else { "no CAP_NET_ADMIN" };
+    Check::new("network", "nothing yet (later: traces across hosts)", Verdict::Note, found)
 }

@@ -60,10 +60,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<String> {
-        attributes(text)
-            .into_iter()
-            .map(|(k, v)| format!("{k}={v}"))
-            .collect()
+        attributes(text).into_iter().map(|(k, v)| format!("{k}={v}")).collect()
     }
 
     #[test]
@@ -82,22 +79,15 @@ mod tests {
     #[test]
     fn leaves_out_what_is_malformed() {
         assert_eq!(pairs(""), Vec::<String>::new());
-        assert_eq!(
-            pairs(",,x,=y,a=%,b=%4,c=%zz,d=%ff,e=1"),
-            ["d=\u{fffd}", "e=1"]
-        );
+        assert_eq!(pairs(",,x,=y,a=%,b=%4,c=%zz,d=%ff,e=1"), ["d=\u{fffd}", "e=1"]);
         assert_eq!(pairs("a=x%0Ay"), ["a=x y"]);
     }
 
     #[test]
     fn is_bounded() {
-        let many = (0..10_000)
-            .map(|i| format!("k{i}=v"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..10_000).map(|i| format!("k{i}=v")).collect::<Vec<_>>().join(",");
         assert_eq!(attributes(&many).len(), MOST);
-        let (key, value) =
-            attributes(&format!("{}={}", "k".repeat(10_000), "v".repeat(10_000))).remove(0);
+        let (key, value) = attributes(&format!("{}={}", "k".repeat(10_000), "v".repeat(10_000))).remove(0);
         assert_eq!((key.len(), value.len()), (KEY, VALUE));
     }
 

@@ -18,7 +18,7 @@ pub struct Facts {
     pub comm: String,
     /// Path of the executable, as the process sees it.
     pub executable: Option<String>,
-    /// The first argument, which is what the process calls itself. At most 256 bytes.
+    /// What the process calls itself: its first argument, of a longer title the first word. At most 256 bytes.
     pub command: Option<String>,
     /// What runs, judged by the command line: a script, module, jar, main class or executable.
     pub program: Option<String>,

@@ -19,10 +19,7 @@ impl Host {
     pub fn read(root: &Path) -> Self {
         let first = |paths: &[&str]| {
             paths.iter().find_map(|path| {
-                let text = clean(
-                    fs::read_to_string(root.join(path)).ok()?.lines().next()?,
-                    255,
-                );
+                let text = clean(fs::read_to_string(root.join(path)).ok()?.lines().next()?, 255);
                 (!text.is_empty()).then_some(text)
             })
         };
@@ -60,9 +57,7 @@ fn architecture(name: &'static str) -> &'static str {
 
 /// `VERSION_ID` of an `os-release` file (rolling distributions have none).
 fn version(release: &str) -> Option<String> {
-    let value = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_ID="))?;
+    let value = release.lines().find_map(|line| line.strip_prefix("VERSION_ID="))?;
     let version = clean(value.trim().trim_matches(['"', '\'']), 64);
     (!version.is_empty()).then_some(version)
 }
@@ -74,17 +69,9 @@ mod tests {
 
     fn texts(host: &Host) -> Vec<(String, String)> {
         let text = |v: &Value| {
-            if let Value::Text(t) = v {
-                t.to_string()
-            } else {
-                panic!("{v:?}")
-            }
+            if let Value::Text(t) = v { t.to_string() } else { panic!("{v:?}") }
         };
-        host.attributes
-            .0
-            .iter()
-            .map(|(k, v)| (k.to_string(), text(v)))
-            .collect()
+        host.attributes.0.iter().map(|(k, v)| (k.to_string(), text(v))).collect()
     }
 
     #[test]
@@ -93,10 +80,7 @@ mod tests {
         for (path, text) in [
             ("proc/sys/kernel/hostname", "node-1\n"),
             ("etc/machine-id", "3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
-            (
-                "etc/os-release",
-                "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n",
-            ),
+            ("etc/os-release", "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n"),
         ] {
             fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
             fs::write(root.path().join(path), text).unwrap();
@@ -108,10 +92,7 @@ mod tests {
             ("os.type", "linux"),
             ("os.version", "12"),
         ] {
-            assert!(
-                host.contains(&(key.into(), value.into())),
-                "{key} in {host:?}"
-            );
+            assert!(host.contains(&(key.into(), value.into())), "{key} in {host:?}");
         }
     }
 
@@ -120,10 +101,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/machine-id"), "uninitialized\n").unwrap();
-        let keys: Vec<_> = texts(&Host::read(root.path()))
-            .into_iter()
-            .map(|(k, _)| k)
-            .collect();
+        let keys: Vec<_> = texts(&Host::read(root.path())).into_iter().map(|(k, _)| k).collect();
         assert_eq!(keys, ["host.arch", "os.type"]);
     }
 

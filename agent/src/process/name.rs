@@ -22,29 +22,18 @@ pub(super) const UNKNOWN: &str = "unknown_service";
 /// All of them are the same for the workers of a pre-fork server.
 #[must_use]
 pub fn service_name(facts: &Facts) -> String {
-    let explicit = || {
-        facts
-            .otel_service_name
-            .as_deref()
-            .and_then(environment::name)
-    };
+    let explicit = || facts.otel_service_name.as_deref().and_then(environment::name);
     let attribute = || {
         let attributes = environment::attributes(facts.otel_resource_attributes.as_deref()?);
-        attributes
-            .into_iter()
-            .find(|(key, _)| key == "service.name")
-            .and_then(|(_, value)| environment::name(&value))
+        attributes.into_iter().find(|(key, _)| key == "service.name").and_then(|(_, value)| environment::name(&value))
     };
     let service = || facts.cgroups.iter().find_map(|path| unit(path));
     let container = || facts.cgroups.iter().find_map(|path| container(path)?.name);
     let program = || facts.program.clone();
-    let comm = || Some(clean(&facts.comm, 15));
-    let sources: [&dyn Fn() -> Option<String>; 6] =
-        [&explicit, &attribute, &service, &container, &program, &comm];
-    sources
-        .iter()
-        .find_map(|source| source().filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| UNKNOWN.to_owned())
+    // Cut off from a title (`gunicorn: maste`), it still begins with the program.
+    let comm = || Some(clean(facts.comm.split(':').next().unwrap_or_default(), 15));
+    let sources: [&dyn Fn() -> Option<String>; 6] = [&explicit, &attribute, &service, &container, &program, &comm];
+    sources.iter().find_map(|source| source().filter(|name| !name.is_empty())).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
 #[cfg(test)]
@@ -75,16 +64,15 @@ mod tests {
         assert_eq!(service_name(&facts), "server");
         facts.program = None;
         assert_eq!(service_name(&facts), "python3");
+        facts.comm = "gunicorn: maste".into();
+        assert_eq!(service_name(&facts), "gunicorn");
         facts.comm.clear();
         assert_eq!(service_name(&facts), "unknown_service");
     }
 
     #[test]
     fn is_bounded() {
-        let facts = Facts {
-            otel_service_name: Some("x".repeat(100_000)),
-            ..Facts::default()
-        };
+        let facts = Facts { otel_service_name: Some("x".repeat(100_000)), ..Facts::default() };
         assert_eq!(service_name(&facts).len(), 255);
     }
 }

@@ -70,25 +70,13 @@ impl Proc {
             clean(path.strip_suffix(" (deleted)").unwrap_or(&path), PATH)
         });
         let arguments = arguments(&process);
-        let directory = process
-            .cwd()
-            .ok()
-            .map(|path| path.to_string_lossy().into_owned());
-        let mut facts = Facts {
-            tgid,
-            ..Facts::default()
-        };
+        let directory = process.cwd().ok().map(|path| path.to_string_lossy().into_owned());
+        let mut facts = Facts { tgid, ..Facts::default() };
         variables(&process, &mut facts);
         facts.cgroups = cgroups(&process);
         facts.netns = fs::read_link(self.root.join(tgid.to_string()).join("ns/net"))
             .ok()
-            .and_then(|link| {
-                link.to_str()?
-                    .strip_prefix("net:[")?
-                    .strip_suffix(']')?
-                    .parse()
-                    .ok()
-            });
+            .and_then(|link| link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok());
         // The seal: as `process` is still there, every path above was this process's too.
         let stat = stat(&process, tgid)?;
         facts.parent = u32::try_from(stat.ppid).unwrap_or(0);
@@ -107,7 +95,7 @@ impl Proc {
             }
         }
         facts.executable = executable;
-        facts.command = arguments.first().map(|first| clean(first, 256));
+        facts.command = arguments.first().map(|first| command(first)).filter(|c| !c.is_empty());
         Ok(facts)
     }
 
@@ -142,15 +130,11 @@ fn failed(tgid: u32, error: ProcError) -> ReadError {
     const ESRCH: i32 = 3; // what reading in the directory of a process says that has been waited for
     match error {
         ProcError::NotFound(_) => ReadError::Gone(tgid),
-        ProcError::Io(e, _)
-            if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(ESRCH) =>
-        {
+        ProcError::Io(e, _) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(ESRCH) => {
             ReadError::Gone(tgid)
         }
         ProcError::Io(e, _) => ReadError::Io(tgid, e),
-        ProcError::PermissionDenied(_) => {
-            ReadError::Io(tgid, io::ErrorKind::PermissionDenied.into())
-        }
+        ProcError::PermissionDenied(_) => ReadError::Io(tgid, io::ErrorKind::PermissionDenied.into()),
         other => ReadError::Io(tgid, io::Error::other(other.to_string())),
     }
 }
@@ -168,6 +152,16 @@ fn arguments(process: &Process) -> Vec<String> {
         .collect()
 }
 
+/// What the process calls itself. Of a title that it wrote there (`nginx: master process nginx -c ...`) only the first word, because
+/// titles repeat arguments.
+fn command(first: &str) -> String {
+    let first = clean(first, 256);
+    if first.starts_with('/') {
+        return first;
+    }
+    first.split_whitespace().next().unwrap_or_default().trim_end_matches(':').to_owned()
+}
+
 /// Takes the two variables that say who a process is, and looks at no other: the rest holds secrets.
 fn variables(process: &Process, facts: &mut Facts) {
     let Ok(file) = process.open_relative("environ") else {
@@ -176,11 +170,7 @@ fn variables(process: &Process, facts: &mut Facts) {
     let mut reader = BufReader::new(file.take(ENVIRONMENT));
     let mut variable = Vec::new();
     while let Ok(1..) = reader.read_until(0, &mut variable) {
-        if let Some((name, value)) = variable
-            .strip_suffix(&[0])
-            .unwrap_or(&variable)
-            .split_once_byte(b'=')
-        {
+        if let Some((name, value)) = variable.strip_suffix(&[0]).unwrap_or(&variable).split_once_byte(b'=') {
             match name {
                 b"OTEL_SERVICE_NAME" => {
                     facts.otel_service_name = Some(clean_bytes(value, VARIABLE));
@@ -218,8 +208,7 @@ fn cgroups(process: &Process) -> Vec<String> {
     for line in text.lines() {
         // `hierarchy:controllers:path`; hierarchy 0 is version 2.
         let mut parts = line.splitn(3, ':');
-        let (Some(hierarchy), Some(_), Some(path)) = (parts.next(), parts.next(), parts.next())
-        else {
+        let (Some(hierarchy), Some(_), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
             continue;
         };
         if !found.iter().any(|(_, known)| *known == path) {
@@ -227,11 +216,7 @@ fn cgroups(process: &Process) -> Vec<String> {
         }
     }
     found.sort_by_key(|(old, _)| *old);
-    found
-        .into_iter()
-        .take(16)
-        .map(|(_, path)| clean(path, PATH))
-        .collect()
+    found.into_iter().take(16).map(|(_, path)| clean(path, PATH)).collect()
 }
 
 #[cfg(test)]
@@ -256,35 +241,18 @@ pub(super) mod tests {
         symlink("/srv/shop", directory.join("cwd")).unwrap();
         symlink("net:[4026531840]", directory.join("ns/net")).unwrap();
         fs::write(directory.join("cmdline"), cmdline.replace('|', "\0") + "\0").unwrap();
-        fs::write(
-            directory.join("environ"),
-            "PATH=/bin\0OTEL_RESOURCE_ATTRIBUTES=a=b\0SECRET=x\0",
-        )
-        .unwrap();
-        fs::write(
-            directory.join("cgroup"),
-            "1:name=systemd:/a\n0::/system.slice/x.scope\n2:cpu:/a\n",
-        )
-        .unwrap();
+        fs::write(directory.join("environ"), "PATH=/bin\0OTEL_RESOURCE_ATTRIBUTES=a=b\0SECRET=x\0").unwrap();
+        fs::write(directory.join("cgroup"), "1:name=systemd:/a\n0::/system.slice/x.scope\n2:cpu:/a\n").unwrap();
         let comm: String = exe.rsplit('/').next().unwrap().chars().take(15).collect();
         let zeros = "0 ".repeat(30);
-        let stat = format!(
-            "{tgid} ({comm}) S {parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} {zeros}\n"
-        );
+        let stat = format!("{tgid} ({comm}) S {parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} {zeros}\n");
         fs::write(directory.join("stat"), stat).unwrap();
     }
 
     #[test]
     fn reads_a_process() {
         let root = tempfile::tempdir().unwrap();
-        fake(
-            root.path(),
-            42,
-            7,
-            1234,
-            "/usr/bin/node (deleted)",
-            "node|index.js|--password=x",
-        );
+        fake(root.path(), 42, 7, 1234, "/usr/bin/node (deleted)", "node|index.js|--password=x");
         let facts = Proc::new(root.path()).facts(42).unwrap();
         let expected = Facts {
             tgid: 42,
@@ -301,11 +269,21 @@ pub(super) mod tests {
         };
         assert_eq!(facts, expected);
         let kept = serde_json::to_string(&facts).unwrap();
-        assert!(
-            !kept.contains("password") && !kept.contains("SECRET"),
-            "{kept}"
-        );
+        assert!(!kept.contains("password") && !kept.contains("SECRET"), "{kept}");
         assert_eq!(serde_json::from_str::<Facts>(&kept).unwrap(), facts);
+    }
+
+    #[test]
+    fn a_title_is_cut() {
+        for (first, expected) in [
+            ("nginx: master process nginx -c /x", "nginx"),
+            ("gunicorn: master [app:app]", "gunicorn"),
+            ("/opt/My Shop/cart", "/opt/My Shop/cart"),
+            ("node", "node"),
+            (" ", ""),
+        ] {
+            assert_eq!(command(first), expected);
+        }
     }
 
     #[test]
@@ -314,30 +292,17 @@ pub(super) mod tests {
         let exe = std::env::current_exe().unwrap();
         assert_eq!(facts.executable.as_deref(), exe.to_str());
         assert_eq!(facts.parent, std::os::unix::process::parent_id());
-        assert_eq!(
-            facts.start,
-            Proc::default().start(std::process::id()).unwrap()
-        );
+        assert_eq!(facts.start, Proc::default().start(std::process::id()).unwrap());
         assert!(facts.netns.is_some() && facts.program.is_some());
-        assert!(
-            Proc::default()
-                .all()
-                .any(|(tgid, other)| tgid == std::process::id() && other.start == facts.start)
-        );
+        assert!(Proc::default().all().any(|(tgid, other)| tgid == std::process::id() && other.start == facts.start));
     }
 
     #[test]
     fn a_process_that_has_ended_is_gone() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert!(matches!(
-            Proc::default().facts(child.id()),
-            Err(ReadError::Gone(_))
-        ));
-        assert!(matches!(
-            Proc::default().start(child.id()),
-            Err(ReadError::Gone(_))
-        ));
+        assert!(matches!(Proc::default().facts(child.id()), Err(ReadError::Gone(_))));
+        assert!(matches!(Proc::default().start(child.id()), Err(ReadError::Gone(_))));
     }
 
     #[test]
@@ -346,16 +311,8 @@ pub(super) mod tests {
         fake(root.path(), 42, 7, 1, "/bin/x", "x");
         let directory = root.path().join("42");
         fs::write(directory.join("cmdline"), [b'a'; 1 << 20]).unwrap();
-        fs::write(
-            directory.join("environ"),
-            [b"OTEL_SERVICE_NAME=".as_slice(), &[0xff; 1 << 20]].concat(),
-        )
-        .unwrap();
-        fs::write(
-            directory.join("cgroup"),
-            "0::/".to_owned() + &"y".repeat(1 << 20),
-        )
-        .unwrap();
+        fs::write(directory.join("environ"), [b"OTEL_SERVICE_NAME=".as_slice(), &[0xff; 1 << 20]].concat()).unwrap();
+        fs::write(directory.join("cgroup"), "0::/".to_owned() + &"y".repeat(1 << 20)).unwrap();
         let facts = Proc::new(root.path()).facts(42).unwrap();
         assert_eq!(facts.command.unwrap().len(), 256);
         assert!(facts.otel_service_name.unwrap().len() <= 3 * VARIABLE);
@@ -370,20 +327,8 @@ pub(super) mod tests {
             fs::remove_file(root.path().join("42").join(file)).unwrap();
         }
         let facts = Proc::new(root.path()).facts(42).unwrap();
-        assert_eq!(
-            facts,
-            Facts {
-                tgid: 42,
-                parent: 7,
-                start: 1,
-                comm: "x".into(),
-                ..Facts::default()
-            }
-        );
+        assert_eq!(facts, Facts { tgid: 42, parent: 7, start: 1, comm: "x".into(), ..Facts::default() });
         fs::write(root.path().join("42/stat"), "42 (x").unwrap();
-        assert!(matches!(
-            Proc::new(root.path()).facts(42),
-            Err(ReadError::Io(42, _))
-        ));
+        assert!(matches!(Proc::new(root.path()).facts(42), Err(ReadError::Io(42, _))));
     }
 }

@@ -21,13 +21,10 @@ use super::{
 #[must_use]
 pub fn resource(facts: &Facts, host: &Host) -> Resource {
     let mut list = List(vec![("service.name".into(), service_name(facts).into())]);
-    list.set("process.pid", facts.tgid);
-    for (key, value) in facts
-        .otel_resource_attributes
-        .as_deref()
-        .map(environment::attributes)
-        .unwrap_or_default()
-    {
+    if facts.tgid != 0 {
+        list.set("process.pid", facts.tgid);
+    }
+    for (key, value) in facts.otel_resource_attributes.as_deref().map(environment::attributes).unwrap_or_default() {
         if !key.starts_with("telemetry.sdk.") {
             list.set(key, value);
         }
@@ -93,7 +90,9 @@ mod tests {
             executable: Some("/usr/bin/node".into()),
             command: Some("node".into()),
             program: Some("server".into()),
-            otel_resource_attributes: Some("service.version=1.2,service.namespace=eu,host.name=mine,telemetry.sdk.name=fake,process.pid=1".into()),
+            otel_resource_attributes: Some(
+                "service.version=1.2,service.namespace=eu,host.name=mine,telemetry.sdk.name=fake,process.pid=1".into(),
+            ),
             cgroups: vec![format!("/docker/{}", "ab".repeat(32))],
             ..Facts::default()
         };
@@ -101,10 +100,7 @@ mod tests {
         host.push("host.name", "node-1");
         host.push("os.type", "linux");
         let resource = resource(&facts, &Host { attributes: host });
-        assert_eq!(
-            resource.attributes.0.first(),
-            Some(&("service.name".into(), "server".into()))
-        );
+        assert_eq!(resource.attributes.0.first(), Some(&("service.name".into(), "server".into())));
         for (key, value) in [
             ("service.version", "1.2"),
             ("service.namespace", "eu"),
@@ -121,16 +117,8 @@ mod tests {
             assert_eq!(resource.attributes.get(key), Some(&value.into()), "{key}");
         }
         assert_eq!(resource.attributes.get("process.pid"), Some(&42_i64.into()));
-        assert_eq!(
-            resource.attributes.get("process.parent_pid"),
-            Some(&7_i64.into())
-        );
-        let mut keys: Vec<_> = resource
-            .attributes
-            .0
-            .iter()
-            .map(|(k, _)| k.clone())
-            .collect();
+        assert_eq!(resource.attributes.get("process.parent_pid"), Some(&7_i64.into()));
+        let mut keys: Vec<_> = resource.attributes.0.iter().map(|(k, _)| k.clone()).collect();
         keys.sort();
         let all = keys.len();
         keys.dedup();
@@ -139,28 +127,10 @@ mod tests {
 
     #[test]
     fn says_no_more_than_is_known() {
-        let resource = resource(
-            &Facts {
-                tgid: 42,
-                comm: "curl".into(),
-                ..Facts::default()
-            },
-            &Host::default(),
-        );
-        let keys: Vec<_> = resource
-            .attributes
-            .0
-            .iter()
-            .map(|(k, _)| k.as_ref())
-            .filter(|k| !k.starts_with("telemetry."))
-            .collect();
-        assert_eq!(
-            keys,
-            ["service.name", "process.pid", "process.executable.name"]
-        );
-        assert_eq!(
-            resource.attributes.get("service.name"),
-            Some(&"curl".into())
-        );
+        let resource = resource(&Facts { tgid: 42, comm: "curl".into(), ..Facts::default() }, &Host::default());
+        let keys: Vec<_> =
+            resource.attributes.0.iter().map(|(k, _)| k.as_ref()).filter(|k| !k.starts_with("telemetry.")).collect();
+        assert_eq!(keys, ["service.name", "process.pid", "process.executable.name"]);
+        assert_eq!(resource.attributes.get("service.name"), Some(&"curl".into()));
     }
 }

@@ -91,6 +91,13 @@ impl Selector {
             && self.cgroups.is_empty()
     }
 
+    /// Whether what a process is decides, and not only whose child: then each exec must be judged anew.
+    #[must_use]
+    pub fn depends_on_programs(&self) -> bool {
+        let others = Self { pids: Vec::new(), ..self.clone() };
+        !others.is_everything()
+    }
+
     /// Whether a process is traced, of which the parent was judged so. To be asked again after `exec`: a family's member stays one.
     #[must_use]
     pub fn decides(&self, facts: &Facts, parent: Choice) -> Choice {
@@ -101,38 +108,22 @@ impl Selector {
             let Some(path) = facts.executable.as_deref() else {
                 return false;
             };
-            self.executables.iter().any(|pattern| {
-                pattern.matches(if pattern.0.contains('/') {
-                    path
-                } else {
-                    base(path)
-                })
-            })
-        };
-        let command = || {
-            self.commands
+            self.executables
                 .iter()
-                .any(|pattern| pattern.matches(&facts.comm) || is_cut(&pattern.0, &facts.comm))
+                .any(|pattern| pattern.matches(if pattern.0.contains('/') { path } else { base(path) }))
         };
+        let command =
+            || self.commands.iter().any(|pattern| pattern.matches(&facts.comm) || is_cut(&pattern.0, &facts.comm));
         let in_container = || {
             !self.containers.is_empty()
-                && facts
-                    .cgroups
-                    .iter()
-                    .filter_map(|path| container(path))
-                    .any(|found| {
-                        let id = found.id.as_deref().unwrap_or_default();
-                        self.containers.iter().any(|wanted| {
-                            (!wanted.is_empty() && id.starts_with(wanted))
-                                || found.name.as_ref() == Some(wanted)
-                        })
+                && facts.cgroups.iter().filter_map(|path| container(path)).any(|found| {
+                    let id = found.id.as_deref().unwrap_or_default();
+                    self.containers.iter().any(|wanted| {
+                        (!wanted.is_empty() && id.starts_with(wanted)) || found.name.as_ref() == Some(wanted)
                     })
+                })
         };
-        let in_cgroup = || {
-            self.cgroups
-                .iter()
-                .any(|wanted| facts.cgroups.iter().any(|path| is_below(path, wanted)))
-        };
+        let in_cgroup = || self.cgroups.iter().any(|wanted| facts.cgroups.iter().any(|path| is_below(path, wanted)));
         if self.is_everything() || executable() || command() || in_container() || in_cgroup() {
             Choice::This
         } else {
@@ -142,14 +133,8 @@ impl Selector {
 
     /// Judges all processes of a scan; parents may come after their children. Those that are not traced are left out.
     #[must_use]
-    pub fn select<'a>(
-        &self,
-        processes: impl IntoIterator<Item = &'a Facts>,
-    ) -> HashMap<u32, Choice> {
-        let all: HashMap<u32, &Facts> = processes
-            .into_iter()
-            .map(|facts| (facts.tgid, facts))
-            .collect();
+    pub fn select<'a>(&self, processes: impl IntoIterator<Item = &'a Facts>) -> HashMap<u32, Choice> {
+        let all: HashMap<u32, &Facts> = processes.into_iter().map(|facts| (facts.tgid, facts)).collect();
         let family = |mut facts: &'a Facts| {
             // As many steps as there are processes, because what was read while processes came and went may run in a circle.
             for _ in 0..all.len() {
@@ -162,11 +147,7 @@ impl Selector {
             Choice::No
         };
         let judged = all.values().map(|facts| {
-            let parent = if self.pids.is_empty() {
-                Choice::No
-            } else {
-                family(facts)
-            };
+            let parent = if self.pids.is_empty() { Choice::No } else { family(facts) };
             (facts.tgid, self.decides(facts, parent))
         });
         judged.filter(|(_, choice)| choice.is_traced()).collect()
@@ -180,13 +161,9 @@ fn is_cut(wanted: &str, comm: &str) -> bool {
 
 /// The path itself or one below it; with or without the mount point of control groups before it.
 fn is_below(path: &str, wanted: &str) -> bool {
-    let wanted = wanted
-        .strip_prefix("/sys/fs/cgroup")
-        .unwrap_or(wanted)
-        .trim_matches('/');
+    let wanted = wanted.strip_prefix("/sys/fs/cgroup").unwrap_or(wanted).trim_matches('/');
     let path = path.trim_start_matches('/');
-    path.strip_prefix(wanted)
-        .is_some_and(|rest| wanted.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(wanted).is_some_and(|rest| wanted.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -222,11 +199,7 @@ mod tests {
             ("", "a", false),
             ("**", "", true),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(text),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(Pattern::new(pattern).matches(text), expected, "{pattern} {text}");
         }
     }
 
@@ -245,10 +218,7 @@ mod tests {
 
     #[test]
     fn empty_is_everything() {
-        assert_eq!(
-            Selector::default().decides(&Facts::default(), Choice::No),
-            Choice::This
-        );
+        assert_eq!(Selector::default().decides(&Facts::default(), Choice::No), Choice::This);
     }
 
     #[test]
@@ -263,52 +233,22 @@ mod tests {
         };
         let chosen = |f: Facts| all.decides(&f, Choice::No);
         assert_eq!(chosen(facts(10, 1, "/bin/x", "x", "/")), Choice::Family);
-        assert_eq!(
-            chosen(facts(11, 1, "/usr/sbin/nginx", "x", "/")),
-            Choice::This
-        );
+        assert_eq!(chosen(facts(11, 1, "/usr/sbin/nginx", "x", "/")), Choice::This);
         assert_eq!(chosen(facts(11, 1, "/opt/a/b", "x", "/")), Choice::This);
         assert_eq!(chosen(facts(11, 1, "/bin/x", "curl", "/")), Choice::This);
-        assert_eq!(
-            chosen(facts(11, 1, "/bin/x", "a-very-long-com", "/")),
-            Choice::This
-        );
-        assert_eq!(
-            chosen(facts(11, 1, "/bin/x", "x", &format!("/docker/{id}"))),
-            Choice::This
-        );
-        assert_eq!(
-            chosen(facts(11, 1, "/bin/x", "x", "/lxc/web")),
-            Choice::This
-        );
-        assert_eq!(
-            chosen(facts(11, 1, "/bin/x", "x", "/system.slice/shop.service/a")),
-            Choice::This
-        );
-        assert_eq!(
-            chosen(facts(11, 1, "/bin/x", "x", "/system.slice/shop.service2")),
-            Choice::No
-        );
-        assert_eq!(
-            chosen(facts(11, 1, "/usr/opt/x", "curl2", "/lxc/web2")),
-            Choice::No
-        );
-        assert_eq!(
-            all.decides(&facts(11, 1, "/bin/x", "x", "/"), Choice::This),
-            Choice::No
-        );
-        assert_eq!(
-            all.decides(&facts(11, 1, "/bin/x", "x", "/"), Choice::Family),
-            Choice::Family
-        );
+        assert_eq!(chosen(facts(11, 1, "/bin/x", "a-very-long-com", "/")), Choice::This);
+        assert_eq!(chosen(facts(11, 1, "/bin/x", "x", &format!("/docker/{id}"))), Choice::This);
+        assert_eq!(chosen(facts(11, 1, "/bin/x", "x", "/lxc/web")), Choice::This);
+        assert_eq!(chosen(facts(11, 1, "/bin/x", "x", "/system.slice/shop.service/a")), Choice::This);
+        assert_eq!(chosen(facts(11, 1, "/bin/x", "x", "/system.slice/shop.service2")), Choice::No);
+        assert_eq!(chosen(facts(11, 1, "/usr/opt/x", "curl2", "/lxc/web2")), Choice::No);
+        assert_eq!(all.decides(&facts(11, 1, "/bin/x", "x", "/"), Choice::This), Choice::No);
+        assert_eq!(all.decides(&facts(11, 1, "/bin/x", "x", "/"), Choice::Family), Choice::Family);
     }
 
     #[test]
     fn children_of_a_pid_are_found_in_any_order() {
-        let selector = Selector {
-            pids: vec![10],
-            ..Selector::default()
-        };
+        let selector = Selector { pids: vec![10], ..Selector::default() };
         let list = [
             facts(12, 11, "/x", "x", "/"),
             facts(11, 10, "/x", "x", "/"),
@@ -317,14 +257,7 @@ mod tests {
         ];
         let mut found: Vec<_> = selector.select(&list).into_iter().collect();
         found.sort_by_key(|(tgid, _)| *tgid);
-        assert_eq!(
-            found,
-            [
-                (10, Choice::Family),
-                (11, Choice::Family),
-                (12, Choice::Family)
-            ]
-        );
+        assert_eq!(found, [(10, Choice::Family), (11, Choice::Family), (12, Choice::Family)]);
         // Parents in a circle.
         let circle = [facts(20, 21, "/x", "x", "/"), facts(21, 20, "/x", "x", "/")];
         assert!(selector.select(&circle).is_empty());

@@ -108,11 +108,7 @@ impl Table {
     /// Without processes.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            entries: HashMap::new(),
-            counts: Counts::default(),
-        }
+        Self { settings, entries: HashMap::new(), counts: Counts::default() }
     }
 
     /// The process of this id at this time: read at once if it is new, because it may be gone in a millisecond.
@@ -168,11 +164,7 @@ impl Table {
     /// Drops those that have ended longer than the grace period ago. To be called now and then.
     pub fn expire(&mut self, now: Nanos) {
         let grace = self.settings.grace;
-        self.entries.retain(|_, entry| {
-            entry
-                .ended
-                .is_none_or(|ended| now.saturating_sub(ended) < grace)
-        });
+        self.entries.retain(|_, entry| entry.ended.is_none_or(|ended| now.saturating_sub(ended) < grace));
     }
 
     /// How many processes are known.
@@ -196,17 +188,13 @@ impl Table {
     fn look(&mut self, tgid: u32, now: Nanos, ancestors: u8) -> Arc<Process> {
         let Settings { grace, recheck, .. } = self.settings;
         if let Some(entry) = self.entries.get_mut(&tgid) {
-            entry.used = now;
+            // Not always in order: what a span belongs to is asked when the span is complete.
+            entry.used = entry.used.max(now);
             if let State::Known(process) = &entry.state {
                 let process = Arc::clone(process);
                 let valid = match entry.ended {
                     Some(ended) => now.saturating_sub(ended) < grace,
-                    None if entry
-                        .checked
-                        .is_some_and(|at| now.saturating_sub(at) < recheck) =>
-                    {
-                        true
-                    }
+                    None if entry.checked.is_some_and(|at| now.saturating_sub(at) < recheck) => true,
                     None => self.is_same(&process, now),
                 };
                 if valid {
@@ -243,77 +231,36 @@ impl Table {
     fn read(&mut self, tgid: u32, now: Nanos, ancestors: u8) -> Arc<Process> {
         // What was heard of it stands in for what cannot be read.
         let (heard, ended) = match self.entries.get(&tgid) {
-            Some(Entry {
-                state:
-                    State::Heard {
-                        parent,
-                        comm,
-                        copy_of,
-                    },
-                ended,
-                ..
-            }) => {
-                let copied = copy_of
-                    .as_ref()
-                    .map(|process| process.facts.clone())
-                    .unwrap_or_default();
-                (
-                    Facts {
-                        tgid,
-                        parent: *parent,
-                        start: 0,
-                        comm: clean(comm, 15),
-                        ..copied
-                    },
-                    *ended,
-                )
+            Some(Entry { state: State::Heard { parent, comm, copy_of }, ended, .. }) => {
+                let copied = copy_of.as_ref().map(|process| process.facts.clone()).unwrap_or_default();
+                (Facts { tgid, parent: *parent, start: 0, comm: clean(comm, 15), ..copied }, *ended)
             }
-            _ => (
-                Facts {
-                    tgid,
-                    ..Facts::default()
-                },
-                None,
-            ),
+            _ => (Facts { tgid, ..Facts::default() }, None),
         };
-        let mut facts = match self.settings.proc.as_ref().map(|proc| proc.facts(tgid)) {
+        let mut facts = match self.settings.proc.as_ref().filter(|_| tgid != 0).map(|proc| proc.facts(tgid)) {
             Some(Ok(facts)) => {
                 self.counts.read += 1;
                 if facts.executable.is_none() && facts.command.is_none() {
                     // Ended and not yet waited for: of what it ran, `/proc` says nothing any more.
-                    let Facts {
-                        parent,
-                        start,
-                        comm,
-                        cgroups,
-                        netns,
-                        ..
-                    } = facts;
-                    Facts {
-                        parent,
-                        start,
-                        comm,
-                        cgroups,
-                        netns,
-                        ..heard
-                    }
+                    let Facts { parent, start, comm, cgroups, netns, .. } = facts;
+                    Facts { parent, start, comm, cgroups, netns, ..heard }
                 } else {
                     facts
                 }
             }
-            Some(Err(ReadError::Gone(_))) | None => {
+            Some(Err(ReadError::Gone(_))) => {
                 self.counts.gone += 1;
                 heard
             }
+            // A replay, or bytes of which it is not known who moved them.
+            None => heard,
             Some(Err(ReadError::Io(..))) => {
                 self.counts.failed += 1;
                 heard
             }
         };
         if facts.like_parent && facts.program.is_none() && facts.parent != 0 && ancestors > 0 {
-            facts
-                .program
-                .clone_from(&self.look(facts.parent, now, ancestors - 1).facts.program);
+            facts.program.clone_from(&self.look(facts.parent, now, ancestors - 1).facts.program);
         }
         self.know(facts, now, ended)
     }
@@ -322,33 +269,13 @@ impl Table {
         let tgid = facts.tgid;
         let resource = Arc::new(resource(&facts, &self.settings.host));
         let process = Arc::new(Process { facts, resource });
-        self.insert(
-            tgid,
-            Entry {
-                state: State::Known(Arc::clone(&process)),
-                checked: Some(now),
-                used: now,
-                ended,
-            },
-        );
+        self.insert(tgid, Entry { state: State::Known(Arc::clone(&process)), checked: Some(now), used: now, ended });
         process
     }
 
     fn heard(&mut self, event: &event::Process, copy_of: Option<Arc<Process>>) {
-        let state = State::Heard {
-            parent: event.parent,
-            comm: event.comm.clone(),
-            copy_of,
-        };
-        self.insert(
-            event.tgid,
-            Entry {
-                state,
-                checked: Some(event.time),
-                used: event.time,
-                ended: None,
-            },
-        );
+        let state = State::Heard { parent: event.parent, comm: event.comm.clone(), copy_of };
+        self.insert(event.tgid, Entry { state, checked: Some(event.time), used: event.time, ended: None });
     }
 
     fn insert(&mut self, tgid: u32, entry: Entry) {
@@ -361,11 +288,8 @@ impl Table {
     /// Makes room for an eighth of the capacity at once, so that it is seldom done: those that have ended first, then those that were
     /// used longest ago.
     fn evict(&mut self) {
-        let mut order: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(tgid, entry)| (entry.ended.is_none(), entry.used, *tgid))
-            .collect();
+        let mut order: Vec<_> =
+            self.entries.iter().map(|(tgid, entry)| (entry.ended.is_none(), entry.used, *tgid)).collect();
         let room = (self.settings.capacity / 8).max(1).min(order.len());
         if room < order.len() {
             order.select_nth_unstable(room);

@@ -7,11 +7,7 @@ pub(super) fn clean(text: &str, max: usize) -> String {
         end -= 1;
     }
     let cut = text.get(..end).unwrap_or_default();
-    cut.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 /// The same for bytes; what is not UTF-8 becomes U+FFFD. The result may be longer than `max` by these replacements.
@@ -22,9 +18,7 @@ pub(super) fn clean_bytes(bytes: &[u8], max: usize) -> String {
 
 /// The last component of a path.
 pub(super) fn base(path: &str) -> &str {
-    path.rsplit('/')
-        .find(|part| !part.is_empty())
-        .unwrap_or(path)
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -46,13 +40,8 @@ mod tests {
 
     #[test]
     fn finds_the_last_component() {
-        for (path, expected) in [
-            ("/usr/bin/nginx", "nginx"),
-            ("nginx", "nginx"),
-            ("/a/b/", "b"),
-            ("/", "/"),
-            ("", ""),
-        ] {
+        for (path, expected) in [("/usr/bin/nginx", "nginx"), ("nginx", "nginx"), ("/a/b/", "b"), ("/", "/"), ("", "")]
+        {
             assert_eq!(base(path), expected, "{path}");
         }
     }

@@ -27,6 +27,33 @@ fn what_came_before_the_close_can_still_be_read() {
 }
 
 #[test]
+fn what_is_missing_on_a_closed_connection_is_not_waited_for() {
+    let mut bench = Bench::default();
+    bench.data(data(0, 1, RECEIVE, 0, b"a"));
+    bench.event(&state(2, 1, Change::Closed, 0));
+    bench.data(data(3, 1, RECEIVE, 2, b"c"));
+    assert_eq!(
+        bench.said(1)[2..],
+        [
+            Said::Hole(RECEIVE, 1, 1, Gap::Lost),
+            Said::Bytes(RECEIVE, 2, b"c".to_vec())
+        ]
+    );
+}
+
+#[test]
+fn what_has_ended_both_ways_is_soon_forgotten() {
+    let mut bench = Bench::default();
+    bench.data(data(0, 1, SEND, 0, b"q"));
+    bench.event(&state(1, 1, Change::SendClosed, 0));
+    bench.data(end(2, 1, RECEIVE, 0));
+    bench.tick(100 * MS);
+    assert_eq!(bench.table.connections(), 1);
+    bench.tick(SECOND);
+    assert_eq!((bench.said(1).len(), bench.table.connections()), (3, 0));
+}
+
+#[test]
 fn a_reset_says_which() {
     let mut bench = Bench::default();
     bench.data(data(0, 1, SEND, 0, b"q"));
@@ -149,6 +176,12 @@ fn a_sleeping_connection_that_closes_has_nothing_more_to_say() {
     bench.tick(2 * SECOND);
     assert_eq!((bench.said(1).len(), bench.table.connections()), (2, 1));
     bench.event(&state(3 * SECOND, 1, Change::Closed, 0));
+    assert_eq!((bench.said(1), bench.table.connections()), (vec![], 0));
+
+    bench.event(&open(3 * SECOND, 1, Role::Accept));
+    bench.tick(5 * SECOND);
+    assert_eq!(bench.said(1).len(), 2);
+    bench.finish(6 * SECOND);
     assert_eq!((bench.said(1), bench.table.connections()), (vec![], 0));
 }
 

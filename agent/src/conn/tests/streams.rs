@@ -155,6 +155,30 @@ fn a_jump_that_was_asked_for_does_not_wait() {
 }
 
 #[test]
+fn a_jump_that_was_asked_for_may_be_of_any_size() {
+    let mut bench = Bench::default();
+    bench.data(data(0, 1, SEND, 0, b"head"));
+    bench
+        .table
+        .set_skip_until(SocketId { sock: 1, born: 9 }, SEND, u64::MAX);
+    bench.data(data(1, 1, SEND, 1 << 41, b"x"));
+    assert_eq!(bench.table.stats().implausible, 1);
+    bench.table.set_skip_until(socket(1), SEND, 1 << 41);
+    bench.data(data(1, 1, SEND, 1 << 41, b"x"));
+    assert_eq!(
+        bench.said(1)[1..],
+        [
+            Said::Hole(SEND, 4, (1 << 41) - 4, LEFT_OUT),
+            bytes(SEND, 1 << 41, b"x")
+        ]
+    );
+    bench.table.set_skip_until(socket(1), SEND, 1 << 43);
+    bench.data(data(2, 1, SEND, (1 << 43) + 5, b"y"));
+    bench.tick(6 * MS);
+    assert_eq!(bench.said(1)[1], Said::Hole(SEND, 1 << 43, 5, LOST));
+}
+
+#[test]
 fn overlaps_are_trimmed_and_duplicates_ignored() {
     let mut bench = Bench::default();
     bench.data(data(0, 1, SEND, 0, b"abcd"));

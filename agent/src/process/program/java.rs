@@ -21,20 +21,13 @@ const WITH_VALUE: &[&str] = &[
 ];
 
 /// Properties and program arguments that name the service, most explicit first.
-const NAMES: &[&str] = &[
-    "-Dotel.service.name=",
-    "-Dspring.application.name=",
-    "--spring.application.name=",
-];
+const NAMES: &[&str] = &["-Dotel.service.name=", "-Dspring.application.name=", "--spring.application.name="];
 
 /// Main classes that are called like many others, and what they start.
 const KNOWN: &[(&str, &str)] = &[
     ("org.apache.catalina.startup.Bootstrap", "tomcat"),
     ("org.apache.cassandra.service.CassandraDaemon", "cassandra"),
-    (
-        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-        "zookeeper",
-    ),
+    ("org.apache.zookeeper.server.quorum.QuorumPeerMain", "zookeeper"),
     ("org.eclipse.jetty.start.Main", "jetty"),
     ("kafka.Kafka", "kafka"),
 ];
@@ -42,11 +35,7 @@ const KNOWN: &[(&str, &str)] = &[
 /// What Java runs, by the arguments after its own name.
 pub(super) fn program(arguments: &[String]) -> Program {
     for prefix in NAMES {
-        if let Some(name) = arguments
-            .iter()
-            .find_map(|a| a.strip_prefix(prefix))
-            .filter(|name| !name.is_empty())
-        {
+        if let Some(name) = arguments.iter().find_map(|a| a.strip_prefix(prefix)).filter(|name| !name.is_empty()) {
             return Program::Named(name.to_owned());
         }
     }
@@ -54,18 +43,12 @@ pub(super) fn program(arguments: &[String]) -> Program {
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "-jar" => {
-                return rest.next().map_or(Program::Unknown, |path| {
-                    Program::Named(jar(path).to_owned())
-                });
+                return rest.next().map_or(Program::Unknown, |path| Program::Named(jar(path).to_owned()));
             }
             "-m" | "--module" => {
                 let Some(target) = rest.next() else { break };
                 let (module, class) = target.split_once('/').unwrap_or((target, ""));
-                return Program::Named(if class.is_empty() {
-                    module.to_owned()
-                } else {
-                    main_class(class).to_owned()
-                });
+                return Program::Named(if class.is_empty() { module.to_owned() } else { main_class(class).to_owned() });
             }
             option if WITH_VALUE.contains(&option) => {
                 rest.next();
@@ -84,13 +67,8 @@ pub(super) fn program(arguments: &[String]) -> Program {
 /// `shop-1.2.3-SNAPSHOT.jar` is `shop`.
 fn jar(path: &str) -> &str {
     let name = base(path);
-    let stem = name
-        .strip_suffix(".jar")
-        .or_else(|| name.strip_suffix(".war"))
-        .unwrap_or(name);
-    let version = stem
-        .match_indices('-')
-        .find(|(at, _)| stem.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit));
+    let stem = name.strip_suffix(".jar").or_else(|| name.strip_suffix(".war")).unwrap_or(name);
+    let version = stem.match_indices('-').find(|(at, _)| stem.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit));
     match version {
         Some((at, _)) if at > 0 => stem.get(..at).unwrap_or(stem),
         _ => stem,
@@ -105,9 +83,7 @@ fn main_class(class: &str) -> &str {
     // Also `com/acme/Shop`, which the launcher takes.
     let (package, name) = class.rsplit_once(['.', '/']).unwrap_or(("", class));
     match name {
-        "Main" | "App" | "Application" if !package.is_empty() => {
-            package.rsplit(['.', '/']).next().unwrap_or(package)
-        }
+        "Main" | "App" | "Application" if !package.is_empty() => package.rsplit(['.', '/']).next().unwrap_or(package),
         name => name,
     }
 }

@@ -40,10 +40,14 @@ const LONGEST: usize = 128;
 /// What runs in a process with this command line.
 #[must_use]
 pub fn program(line: &CommandLine<'_>) -> Program {
-    let called = line
-        .arguments
-        .first()
-        .map(|first| base(first).trim_start_matches('-'));
+    if let Some((first, rest)) = line.arguments.split_first()
+        && base(first) == "busybox"
+        && !rest.is_empty()
+    {
+        // `busybox httpd -f`: the command comes second.
+        return program(&CommandLine { arguments: rest, ..*line });
+    }
+    let called = line.arguments.first().map(|first| base(first).trim_start_matches('-'));
     let executable = match line.executable.map(base) {
         // One executable for many commands: which one is said by how it was called.
         Some("busybox" | "toybox" | "coreutils") => called.unwrap_or("busybox"),
@@ -53,13 +57,8 @@ pub fn program(line: &CommandLine<'_>) -> Program {
     let language = Language::of(executable);
     let found = match (language, line.arguments) {
         (Some(language), [first, rest @ ..]) => {
-            let overwritten =
-                called.and_then(Language::of).is_none() && (rest.is_empty() || first.contains(' '));
-            if overwritten {
-                title::program(first)
-            } else {
-                language.program(rest, line.directory)
-            }
+            let overwritten = called.and_then(Language::of).is_none() && (rest.is_empty() || first.contains(' '));
+            if overwritten { title::program(first) } else { language.program(rest, line.directory) }
         }
         _ => Program::Unknown,
     };
@@ -71,11 +70,7 @@ pub fn program(line: &CommandLine<'_>) -> Program {
     match found {
         Program::Named(name) => {
             let name = clean(&name, LONGEST);
-            if name.is_empty() {
-                Program::Unknown
-            } else {
-                Program::Named(name)
-            }
+            if name.is_empty() { Program::Unknown } else { Program::Named(name) }
         }
         other => other,
     }
@@ -101,8 +96,7 @@ enum Language {
 impl Language {
     /// By the name of an executable, without the version that distributions append (`python3.11`, `php8.2`).
     fn of(executable: &str) -> Option<Self> {
-        let name =
-            executable.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+        let name = executable.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
         Some(match name {
             "python" | "pypy" => Self::Python,
             "node" | "nodejs" => Self::Node,
@@ -152,62 +146,30 @@ impl Language {
                 Syntax {
                     value: "rC",
                     code: "epi",
-                    long_value: &[
-                        "--require",
-                        "--import",
-                        "--loader",
-                        "--experimental-loader",
-                        "--conditions",
-                    ],
+                    long_value: &["--require", "--import", "--loader", "--experimental-loader", "--conditions"],
                     ..Syntax::EMPTY
                 }
             }
-            Self::Ruby => Syntax {
-                value: "ICEr",
-                attached: "WKTx0",
-                code: "e",
-                ..Syntax::EMPTY
-            },
-            Self::Perl => Syntax {
-                value: "I",
-                attached: "MmDiVxlF0C",
-                code: "eE",
-                ..Syntax::EMPTY
-            },
-            Self::Php => Syntax {
-                value: "dctSz",
-                code: "rBRFE",
-                named: Some('f'),
-                ..Syntax::EMPTY
-            },
-            Self::Shell => Syntax {
-                value: "oO",
-                code: "cs",
-                long_value: &["--rcfile", "--init-file"],
-                ..Syntax::EMPTY
-            },
-            Self::Lua => Syntax {
-                value: "l",
-                code: "e",
-                ..Syntax::EMPTY
-            },
+            Self::Ruby => Syntax { value: "ICEr", attached: "WKTx0", code: "e", ..Syntax::EMPTY },
+            Self::Perl => Syntax { value: "I", attached: "MmDiVxlF0C", code: "eE", ..Syntax::EMPTY },
+            Self::Php => Syntax { value: "dctSz", code: "rBRFE", named: Some('f'), ..Syntax::EMPTY },
+            Self::Shell => {
+                Syntax { value: "oO", code: "cs", long_value: &["--rcfile", "--init-file"], ..Syntax::EMPTY }
+            }
+            Self::Lua => Syntax { value: "l", code: "e", ..Syntax::EMPTY },
             Self::Dotnet => {
                 let rest = match arguments.split_first() {
                     Some((first, rest)) if first == "exec" => rest,
                     _ => arguments,
                 };
                 return match rest.iter().find(|a| !a.starts_with('-')) {
-                    Some(library) if library.ends_with(".dll") => {
-                        Program::Named(stem(library, directory))
-                    }
+                    Some(library) if library.ends_with(".dll") => Program::Named(stem(library, directory)),
                     _ => Program::Unknown,
                 };
             }
         };
         match syntax.target(arguments) {
-            Some(Target::Script { path, rest } | Target::Option { value: path, rest })
-                if self == Self::Ruby =>
-            {
+            Some(Target::Script { path, rest } | Target::Option { value: path, rest }) if self == Self::Ruby => {
                 ruby(path, rest, directory)
             }
             Some(Target::Script { path, .. } | Target::Option { value: path, .. }) => {
@@ -231,20 +193,13 @@ fn ruby(path: &str, rest: &[String], directory: Option<&str>) -> Program {
     match tool {
         "ruby" => Language::Ruby.program(rest, directory),
         "puma" | "pumactl" => {
-            let tag = rest
-                .iter()
-                .skip_while(|a| *a != "--tag")
-                .nth(1)
-                .map(String::as_str);
+            let tag = rest.iter().skip_while(|a| *a != "--tag").nth(1).map(String::as_str);
             let tag = tag.or_else(|| directory.and_then(named_directory));
             Program::Named(tag.unwrap_or("puma").to_owned())
         }
-        "rails" | "rackup" | "unicorn" => Program::Named(
-            directory
-                .and_then(named_directory)
-                .unwrap_or(tool)
-                .to_owned(),
-        ),
+        "rails" | "rackup" | "unicorn" => {
+            Program::Named(directory.and_then(named_directory).unwrap_or(tool).to_owned())
+        }
         _ => Program::Named(stem(tool_path(path, tool), directory)),
     }
 }
@@ -256,31 +211,22 @@ fn tool_path<'a>(path: &'a str, tool: &'a str) -> &'a str {
 
 /// `deno run [OPTIONS] FILE`, `bun [run] FILE`.
 fn after_command(arguments: &[String], directory: Option<&str>) -> Program {
-    let script = arguments.iter().find(|a| {
-        !a.starts_with('-')
-            && [".ts", ".js", ".mjs", ".tsx", ".jsx"]
-                .iter()
-                .any(|e| a.ends_with(e))
-    });
-    script.map_or(Program::Unknown, |script| {
-        Program::Named(stem(script, directory))
-    })
+    let script = arguments
+        .iter()
+        .find(|a| !a.starts_with('-') && [".ts", ".js", ".mjs", ".tsx", ".jsx"].iter().any(|e| a.ends_with(e)));
+    script.map_or(Program::Unknown, |script| Program::Named(stem(script, directory)))
 }
 
 /// Erlang and Elixir: the name that the node has in its cluster, without the host.
 fn node_name(arguments: &[String]) -> Program {
-    let name = arguments
-        .iter()
-        .skip_while(|a| !matches!(a.as_str(), "-sname" | "-name" | "--sname" | "--name"))
-        .nth(1);
-    name.and_then(|name| name.split('@').next())
-        .map_or(Program::Unknown, |name| Program::Named(name.to_owned()))
+    let name = arguments.iter().skip_while(|a| !matches!(a.as_str(), "-sname" | "-name" | "--sname" | "--name")).nth(1);
+    name.and_then(|name| name.split('@').next()).map_or(Program::Unknown, |name| Program::Named(name.to_owned()))
 }
 
 /// What scripts of languages end in.
 const EXTENSIONS: &[&str] = &[
-    "py", "pyc", "js", "mjs", "cjs", "ts", "mts", "tsx", "jsx", "rb", "ru", "pl", "psgi", "php",
-    "phar", "sh", "bash", "lua", "dll", "jar",
+    "py", "pyc", "js", "mjs", "cjs", "ts", "mts", "tsx", "jsx", "rb", "ru", "pl", "psgi", "php", "phar", "sh", "bash",
+    "lua", "dll", "jar",
 ];
 
 /// Scripts that are called the same everywhere: the directory names them.
@@ -296,17 +242,10 @@ fn stem(path: &str, directory: Option<&str>) -> String {
     if !ANY.contains(&stem) {
         return stem.to_owned();
     }
-    let parent = path
-        .rsplit_once('/')
-        .map(|(parent, _)| parent)
-        .filter(|parent| !matches!(*parent, "" | "."));
-    let named = parent.and_then(named_directory).or_else(|| {
-        if path.starts_with('/') {
-            None
-        } else {
-            directory.and_then(named_directory)
-        }
-    });
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent).filter(|parent| !matches!(*parent, "" | "."));
+    let named = parent
+        .and_then(named_directory)
+        .or_else(|| if path.starts_with('/') { None } else { directory.and_then(named_directory) });
     named.unwrap_or(stem).to_owned()
 }
 
@@ -329,10 +268,5 @@ fn named_directory(path: &str) -> Option<&str> {
                 | "server"
         )
     };
-    path.rsplit('/').find(says).filter(|part| {
-        !matches!(
-            *part,
-            "tmp" | "root" | "home" | "opt" | "srv" | "usr" | "var"
-        )
-    })
+    path.rsplit('/').find(says).filter(|part| !matches!(*part, "tmp" | "root" | "home" | "opt" | "srv" | "usr" | "var"))
 }

@@ -6,36 +6,21 @@ use super::{
 };
 use crate::process::text::base;
 
-const SYNTAX: Syntax = Syntax {
-    value: "WX",
-    code: "c",
-    named: Some('m'),
-    long_value: &["--check-hash-based-pycs"],
-    ..Syntax::EMPTY
-};
+const SYNTAX: Syntax =
+    Syntax { value: "WX", code: "c", named: Some('m'), long_value: &["--check-hash-based-pycs"], ..Syntax::EMPTY };
 
 /// What Python runs, by the arguments after its own name.
 pub(super) fn program(arguments: &[String], directory: Option<&str>) -> Program {
     // A worker process of `multiprocessing`, and its helpers: `-c "from multiprocessing.spawn import spawn_main; ..."`.
-    if arguments
-        .iter()
-        .any(|a| a == "--multiprocessing-fork" || a.starts_with("from multiprocessing."))
-    {
+    if arguments.iter().any(|a| a == "--multiprocessing-fork" || a.starts_with("from multiprocessing.")) {
         return Program::LikeParent;
     }
     match SYNTAX.target(arguments) {
-        Some(Target::Option {
-            value: module,
-            rest,
-        }) => {
+        Some(Target::Option { value: module, rest }) => {
             // `-m flask.cli`, `-m uvicorn`: the tool is the package.
             let package = module.split('.').next().unwrap_or(module);
-            let name = served(package, rest).unwrap_or_else(|| {
-                module
-                    .strip_suffix(".__main__")
-                    .unwrap_or(module)
-                    .to_owned()
-            });
+            let name =
+                served(package, rest).unwrap_or_else(|| module.strip_suffix(".__main__").unwrap_or(module).to_owned());
             Program::Named(name)
         }
         Some(Target::Script { path, rest }) => {
@@ -48,15 +33,12 @@ pub(super) fn program(arguments: &[String], directory: Option<&str>) -> Program 
 /// The application that a server was told to run; `None` when it is no server, or is told elsewhere (in a configuration file).
 fn served(tool: &str, arguments: &[String]) -> Option<String> {
     match tool {
-        "gunicorn" | "uvicorn" | "hypercorn" | "granian" | "daphne" | "waitress-serve"
-        | "uwsgi" => {
+        "gunicorn" | "uvicorn" | "hypercorn" | "granian" | "daphne" | "waitress-serve" | "uwsgi" => {
             let exact = arguments.iter().find(|a| is_reference(a));
             // Without `:name` a server looks for `application`. Only certain where no option can have taken it as its value.
             let bare = || {
                 let (last, before) = arguments.split_last()?;
-                let alone = before
-                    .last()
-                    .is_none_or(|option| !option.starts_with('-') || option.contains('='));
+                let alone = before.last().is_none_or(|option| !option.starts_with('-') || option.contains('='));
                 (alone && is_module(last)).then_some(last)
             };
             exact.or_else(bare).map(|reference| application(reference))
@@ -82,12 +64,7 @@ pub(super) fn application(reference: &str) -> String {
     let module = reference.split(':').next().unwrap_or(reference);
     let mut module = module.strip_suffix(".py").unwrap_or(module);
     while let Some((package, last)) = module.rsplit_once('.') {
-        if package.is_empty()
-            || !matches!(
-                last,
-                "wsgi" | "asgi" | "main" | "app" | "application" | "server"
-            )
-        {
+        if package.is_empty() || !matches!(last, "wsgi" | "asgi" | "main" | "app" | "application" | "server") {
             break;
         }
         module = package;

@@ -36,13 +36,7 @@ pub(super) enum Target<'a> {
 
 impl Syntax {
     /// No option takes a value.
-    pub(super) const EMPTY: Self = Self {
-        value: "",
-        attached: "",
-        code: "",
-        named: None,
-        long_value: &[],
-    };
+    pub(super) const EMPTY: Self = Self { value: "", attached: "", code: "", named: None, long_value: &[] };
 
     /// What is run; `None` when that is code in an argument, or standard input.
     pub(super) fn target<'a>(&self, arguments: &'a [String]) -> Option<Target<'a>> {
@@ -63,18 +57,13 @@ impl Syntax {
                 continue;
             }
             let Some(letters) = argument.strip_prefix('-') else {
-                return Some(Target::Script {
-                    path: argument,
-                    rest,
-                });
+                return Some(Target::Script { path: argument, rest });
             };
             if letters.is_empty() {
                 return None;
             }
             for (position, letter) in letters.char_indices() {
-                let value = letters
-                    .get(position + letter.len_utf8()..)
-                    .unwrap_or_default();
+                let value = letters.get(position + letter.len_utf8()..).unwrap_or_default();
                 if self.code.contains(letter) {
                     return None;
                 }

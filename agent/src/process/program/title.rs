@@ -18,11 +18,7 @@ pub(super) fn program(title: &str) -> Program {
             // `[celeryd: celery@host:MainProcess]`
             let inner = title.trim_start_matches('[');
             let word = inner.split([' ', ':', ']']).next().unwrap_or_default();
-            if word.is_empty() {
-                Program::Unknown
-            } else {
-                Program::Named(word.to_owned())
-            }
+            if word.is_empty() { Program::Unknown } else { Program::Named(word.to_owned()) }
         }
         (word, _) => Program::Named(super::base(word).to_owned()),
     }

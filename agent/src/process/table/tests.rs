@@ -10,20 +10,11 @@ use crate::{process::read::tests::fake, protocol::Value};
 const SECOND: Nanos = 1_000_000_000;
 
 fn table(root: &TempDir) -> Table {
-    Table::new(Settings {
-        proc: Some(Proc::new(root.path())),
-        ..Settings::default()
-    })
+    Table::new(Settings { proc: Some(Proc::new(root.path())), ..Settings::default() })
 }
 
 fn life(what: Life, tgid: u32, parent: u32, comm: &str, time: Nanos) -> event::Process {
-    event::Process {
-        time,
-        tgid,
-        parent,
-        what,
-        comm: comm.into(),
-    }
+    event::Process { time, tgid, parent, what, comm: comm.into() }
 }
 
 fn name(table: &mut Table, tgid: u32, now: Nanos) -> String {
@@ -40,13 +31,7 @@ fn reads_once() {
     let mut table = table(&root);
     let first = table.resource(42, 1);
     assert!(Arc::ptr_eq(&first, &table.resource(42, 2)));
-    assert_eq!(
-        table.counts(),
-        Counts {
-            read: 1,
-            ..Counts::default()
-        }
-    );
+    assert_eq!(table.counts(), Counts { read: 1, ..Counts::default() });
 }
 
 #[test]
@@ -119,32 +104,15 @@ fn an_end_that_was_not_seen_is_noticed() {
 fn a_child_gone_before_it_was_read_is_what_its_parent_was() {
     let root = tempfile::tempdir().unwrap();
     let mut table = table(&root);
-    fake(
-        root.path(),
-        42,
-        1,
-        5,
-        "/usr/bin/python3",
-        "python3|-m|http.server",
-    );
+    fake(root.path(), 42, 1, 5, "/usr/bin/python3", "python3|-m|http.server");
     name(&mut table, 42, 1);
     table.apply(&life(Life::Fork, 43, 42, "python3", 2));
     table.apply(&life(Life::Exit, 43, 42, "python3", 3));
     assert_eq!(name(&mut table, 43, 4), "http.server");
     let process = table.seen(43, 4);
     assert_eq!((process.facts.tgid, process.facts.parent), (43, 42));
-    assert_eq!(
-        process.resource.attributes.get("process.pid"),
-        Some(&43_i64.into())
-    );
-    assert_eq!(
-        table.counts(),
-        Counts {
-            read: 1,
-            gone: 1,
-            ..Counts::default()
-        }
-    );
+    assert_eq!(process.resource.attributes.get("process.pid"), Some(&43_i64.into()));
+    assert_eq!(table.counts(), Counts { read: 1, gone: 1, ..Counts::default() });
     table.expire(11 * SECOND);
     assert_eq!(table.len(), 1, "its end was noted before it was read");
     // What it was forked from says nothing any more after an exec.
@@ -156,14 +124,7 @@ fn a_child_gone_before_it_was_read_is_what_its_parent_was() {
 #[test]
 fn a_helper_is_named_like_its_parent() {
     let root = tempfile::tempdir().unwrap();
-    fake(
-        root.path(),
-        42,
-        1,
-        5,
-        "/usr/bin/python3",
-        "python3|/usr/bin/uvicorn|shop.main:app|--workers|2",
-    );
+    fake(root.path(), 42, 1, 5, "/usr/bin/python3", "python3|/usr/bin/uvicorn|shop.main:app|--workers|2");
     fake(
         root.path(),
         43,
@@ -174,25 +135,14 @@ fn a_helper_is_named_like_its_parent() {
     );
     assert_eq!(name(&mut table(&root), 43, 1), "shop");
     // Helpers that claim to be each other's children do not keep it busy for ever.
-    fake(
-        root.path(),
-        42,
-        43,
-        5,
-        "/usr/bin/python3",
-        "python3|--multiprocessing-fork",
-    );
+    fake(root.path(), 42, 43, 5, "/usr/bin/python3", "python3|--multiprocessing-fork");
     assert_eq!(name(&mut table(&root), 43, 1), "python3");
 }
 
 #[test]
 fn what_is_used_least_recently_goes_first() {
     let root = tempfile::tempdir().unwrap();
-    let mut table = Table::new(Settings {
-        proc: Some(Proc::new(root.path())),
-        capacity: 8,
-        ..Settings::default()
-    });
+    let mut table = Table::new(Settings { proc: Some(Proc::new(root.path())), capacity: 8, ..Settings::default() });
     for tgid in 1..=8 {
         fake(root.path(), tgid, 0, 5, "/bin/x", "x");
         table.seen(tgid, tgid.into());
@@ -210,20 +160,18 @@ fn what_is_used_least_recently_goes_first() {
 }
 
 #[test]
+fn nobody_is_not_looked_for() {
+    let mut table = Table::new(Settings::default());
+    let nobody = table.resource(0, 1);
+    assert_eq!(nobody.attributes.get("service.name"), Some(&"unknown_service".into()));
+    assert_eq!(nobody.attributes.get("process.pid"), None);
+    assert_eq!(table.counts(), Counts::default());
+}
+
+#[test]
 fn works_without_proc() {
-    let mut table = Table::new(Settings {
-        proc: None,
-        ..Settings::default()
-    });
-    table.fill(
-        Facts {
-            tgid: 42,
-            start: 5,
-            program: Some("cart".into()),
-            ..Facts::default()
-        },
-        1,
-    );
+    let mut table = Table::new(Settings { proc: None, ..Settings::default() });
+    table.fill(Facts { tgid: 42, start: 5, program: Some("cart".into()), ..Facts::default() }, 1);
     assert_eq!(name(&mut table, 42, 100 * SECOND), "cart");
     table.apply(&life(Life::Seen, 43, 1, "curl", 2));
     assert_eq!(name(&mut table, 43, 3), "curl");
@@ -234,10 +182,7 @@ fn works_without_proc() {
 fn names_real_processes() {
     let mut child = Command::new("sleep")
         .arg("60")
-        .env(
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "service.version=7,service.name=nap",
-        )
+        .env("OTEL_RESOURCE_ATTRIBUTES", "service.version=7,service.name=nap")
         .spawn()
         .unwrap();
     let mut table = Table::new(Settings::default());
@@ -253,14 +198,8 @@ fn names_real_processes() {
     let found = table.seen(child.id(), 1);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(
-        found.resource.attributes.get("service.name"),
-        Some(&"nap".into())
-    );
-    assert_eq!(
-        found.resource.attributes.get("service.version"),
-        Some(&"7".into())
-    );
+    assert_eq!(found.resource.attributes.get("service.name"), Some(&"nap".into()));
+    assert_eq!(found.resource.attributes.get("service.version"), Some(&"7".into()));
     assert_eq!(found.facts.comm, "sleep");
     assert_eq!(found.facts.parent, std::process::id());
     assert!(table.scan().any(|(tgid, _)| tgid == std::process::id()));
