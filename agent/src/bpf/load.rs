@@ -8,6 +8,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
     programs::{ProgramError, RawTracePoint},
 };
+use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
     stats,
@@ -99,6 +100,9 @@ pub enum LoadError {
         /// Why, with the verifier's log.
         error: ProgramError,
     },
+    /// The programs' log cannot be read.
+    #[error("the kernel programs' log cannot be read: {0}")]
+    Log(#[from] aya_log::Error),
     /// A map was refused.
     #[error("the kernel refused a map: {0}")]
     Map(#[from] MapError),
@@ -119,6 +123,7 @@ pub struct Kernel {
     processes: HashMap<MapData, u32, u32>,
     connections: HashMap<MapData, u64, [u64; 6]>,
     counters: PerCpuArray<MapData, u64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
 }
 
@@ -142,6 +147,7 @@ impl Kernel {
             report_exec: options.report_exec.into(),
             capture: options.capture.min(CAPTURE_MAX),
             wake_after: ring_bytes / 4,
+            debug: options.debug.into(),
             policy_mask: POLICIES - 1,
         };
         let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
@@ -171,8 +177,18 @@ impl Kernel {
         let processes = take(&mut ebpf, "PROCESSES")?;
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
-        let mut kernel =
-            Self { ebpf, front_end, rings, policies, processes, connections, counters, capture: config.capture };
+        let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
+        let mut kernel = Self {
+            ebpf,
+            front_end,
+            rings,
+            policies,
+            processes,
+            connections,
+            counters,
+            logger,
+            capture: config.capture,
+        };
         for (name, _) in kernel.programs() {
             kernel.program(name)?.load().map_err(|error| LoadError::Program { name, error })?;
         }
@@ -218,13 +234,11 @@ impl Kernel {
         self.front_end
     }
 
-    /// The loaded object, for its log.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
-    }
-
     /// Hands on what has come, in order of time; see [`Rings::drain`].
     pub fn drain(&mut self, limit: usize, each: impl FnMut(&[u8])) -> (usize, bool) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         self.rings.drain(limit, each)
     }
 
