@@ -69,8 +69,8 @@ pub struct Options {
     pub front_end: Option<FrontEnd>,
     /// Bytes copied of each call, at most 16 KiB.
     pub capture: u32,
-    /// Bytes of each processor's ring; rounded up to a power of two of at least a page.
-    pub ring_bytes: u32,
+    /// Bytes of each processor's ring, rounded up to a power of two of at least a page; `None`: see [`ring_bytes`].
+    pub ring_bytes: Option<u32>,
     /// Connections that the kernel side can know at a time.
     pub max_connections: u32,
     /// Only processes marked by [`Kernel::select`] are traced.
@@ -137,7 +137,8 @@ impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let front_end = options.front_end.unwrap_or_else(|| FrontEnd::best(&btf));
-        let ring_bytes = options.ring_bytes.max(4096).next_power_of_two();
+        let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
+        let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(processors)).max(4096).next_power_of_two();
         let config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
@@ -150,7 +151,6 @@ impl Kernel {
             debug: options.debug.into(),
             policy_mask: POLICIES - 1,
         };
-        let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", bytes_of(&config), true)
@@ -293,6 +293,14 @@ impl Kernel {
         }
         Ok(counters)
     }
+}
+
+/// The usual size of each ring: 4 MiB, which is some 100 ms of a busy processor's traffic; less where there are many processors, so
+/// that all rings together take about 64 MiB.
+fn ring_bytes(processors: u32) -> u32 {
+    const LARGEST: u32 = 4 << 20;
+    const SMALLEST: u32 = 512 << 10;
+    ((64 << 20) / processors.max(1)).clamp(SMALLEST, LARGEST).next_power_of_two().min(LARGEST)
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
