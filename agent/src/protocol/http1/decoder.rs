@@ -410,6 +410,7 @@ impl Http1 {
         };
         if let Some(open) = self.pairing.open_mut() {
             open.exchange.holes.response_head = !complete;
+            open.exchange.holes.length |= !complete;
             open.response_size = head
                 .framing
                 .declared()
@@ -591,6 +592,7 @@ impl Http1 {
                 self.pairing.lost_requests(true, cx.sink.counts);
             }
             Role::Response if self.pairing.is_open() => {
+                self.pairing.lost_length(self.seq);
                 self.lost = Some(if likely_end {
                     Lost::LikelyEnd
                 } else {

@@ -68,6 +68,10 @@ pub(super) struct Pairing {
     certain: bool,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
     missed: bool,
+    /// Requests that were given out without their response and whose response may still come.
+    unanswered: u32,
+    /// When a response lost its length, in updates: others may have come after it, unseen.
+    hidden: u64,
     requests: u32,
     overlaps: u32,
     last: Nanos,
@@ -81,6 +85,8 @@ impl Default for Pairing {
             held: Vec::new(),
             certain: true,
             missed: false,
+            unanswered: 0,
+            hidden: 0,
             requests: 0,
             overlaps: 0,
             last: 0,
@@ -130,8 +136,13 @@ impl Pairing {
             }
             if settled && !self.overlapping() {
                 self.certain = true;
+                self.unanswered = 0;
                 self.missed = false;
             }
+        }
+        if asked.seq < self.hidden {
+            // It began before: its answer may have gone with what is missing.
+            self.lost_requests(true, sink.counts);
         }
         if self.certain {
             asked.sure = true;
@@ -144,18 +155,22 @@ impl Pairing {
         }
         if asked.exchange.start.saturating_sub(self.last) >= QUIET {
             self.overlaps = 0;
+            self.unanswered = 0;
         }
         let sure = self.open.iter().chain(&self.queue).any(|asked| asked.sure);
-        if sure || self.overlapping() {
-            flush(asked, NoResponse::Unseen, sink);
-            return;
-        }
-        // Whatever was on trial has failed: the client did not wait for its answer.
-        if !self.queue.is_empty() || self.open.is_some() {
+        if !sure && (!self.queue.is_empty() || self.open.is_some()) {
+            // Whatever was on trial has failed: the client did not wait for its answer.
             self.failed(sink);
+            self.unanswered += u32::from(!self.queue.is_empty());
             for earlier in self.queue.drain(..).chain(self.open.take()) {
                 flush(earlier, NoResponse::Unseen, sink);
             }
+            self.unanswered += 1;
+            return flush(asked, NoResponse::Unseen, sink);
+        }
+        if sure || self.unanswered > 0 || self.overlapping() {
+            self.unanswered = self.unanswered.saturating_add(1);
+            return flush(asked, NoResponse::Unseen, sink);
         }
         self.queue.push_back(asked);
     }
@@ -176,6 +191,7 @@ impl Pairing {
             .front()
             .is_some_and(|asked| asked.sure || asked.seq < message.seq);
         let Some(mut asked) = self.queue.pop_front_if(|_| next) else {
+            self.unanswered = self.unanswered.saturating_sub(1);
             count(&sink.counts.orphans);
             return None;
         };
@@ -212,6 +228,11 @@ impl Pairing {
         emit_with(asked, Some(why), sink);
     }
 
+    /// The response that is being received has lost its length: whatever was asked until now may have been answered, too.
+    pub(super) fn lost_length(&mut self, seq: u64) {
+        self.hidden = seq;
+    }
+
     /// Requests may have been missed: what comes next has no certain place in the order. `missed`: not only perhaps.
     pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
         if self.certain {
@@ -224,6 +245,7 @@ impl Pairing {
     /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
     pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
         self.lost_requests(true, sink.counts);
+        self.unanswered = 0;
         self.failed(sink);
         for asked in self.queue.drain(..) {
             flush(asked, NoResponse::Unseen, sink);
