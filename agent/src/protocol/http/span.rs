@@ -118,7 +118,7 @@ pub fn span(
     }
     let mut name = CompactString::const_new(method.in_name());
     if let Some(template) = template {
-        name.push(' ');
+        name.push_str(" ");
         name.push_str(&template);
     }
     Exchange {

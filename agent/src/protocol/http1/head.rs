@@ -1,6 +1,8 @@
 //! Heads: start line and header fields, by `httparse`, in place.
 
-use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
 
 use super::framing::Framing;
 use crate::protocol::http::Fields;
@@ -92,16 +94,26 @@ pub(super) fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(copy)
 }
 
-/// One attempt at a head.
-type Attempt<'a, T> = fn(&'a [u8], &mut [Header<'a>], bool) -> httparse::Result<T>;
+/// Room for header fields.
+type Room<'h, 'a> = &'h mut [MaybeUninit<Header<'a>>];
+
+/// One attempt at a head; the last argument: whether invalid lines are ignored.
+type Attempt<'a, T> = fn(&'a [u8], Room<'_, 'a>, bool) -> httparse::Result<T>;
 
 fn parse<'a, T>(bytes: &'a [u8], attempt: Attempt<'a, (usize, T)>) -> Parsed<T> {
-    let result = match attempt(bytes, &mut [EMPTY_HEADER; USUAL_FIELDS], false) {
+    let result = match attempt(
+        bytes,
+        &mut [const { MaybeUninit::uninit() }; USUAL_FIELDS],
+        false,
+    ) {
         Err(httparse::Error::TooManyHeaders) => {
-            attempt(bytes, &mut vec![EMPTY_HEADER; MOST_FIELDS], false)
+            attempt(bytes, &mut Box::new_uninit_slice(MOST_FIELDS), false)
         }
+        result => result,
+    };
+    let result = match result {
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
-            attempt(bytes, &mut vec![EMPTY_HEADER; MOST_FIELDS], true)
+            attempt(bytes, &mut Box::new_uninit_slice(MOST_FIELDS), true)
         }
         result => result,
     };
@@ -114,15 +126,17 @@ fn parse<'a, T>(bytes: &'a [u8], attempt: Attempt<'a, (usize, T)>) -> Parsed<T> 
 
 fn request_with<'a>(
     bytes: &'a [u8],
-    headers: &mut [Header<'a>],
+    room: Room<'_, 'a>,
     lenient: bool,
 ) -> httparse::Result<(usize, RequestHead<'a>)> {
     let mut config = ParserConfig::default();
     config
         .allow_multiple_spaces_in_request_line_delimiters(true)
         .ignore_invalid_headers_in_requests(lenient);
-    let mut request = httparse::Request::new(headers);
-    let Status::Complete(length) = config.parse_request(&mut request, bytes)? else {
+    let mut request = httparse::Request::new(&mut []);
+    let Status::Complete(length) =
+        config.parse_request_with_uninit_headers(&mut request, bytes, room)?
+    else {
         return Ok(Status::Partial);
     };
     if lenient {
@@ -153,7 +167,7 @@ fn request_with<'a>(
 
 fn response_with<'a>(
     bytes: &'a [u8],
-    headers: &mut [Header<'a>],
+    room: Room<'_, 'a>,
     lenient: bool,
 ) -> httparse::Result<(usize, ResponseHead)> {
     let mut config = ParserConfig::default();
@@ -162,8 +176,10 @@ fn response_with<'a>(
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .ignore_invalid_headers_in_responses(lenient);
-    let mut response = httparse::Response::new(headers);
-    let Status::Complete(length) = config.parse_response(&mut response, bytes)? else {
+    let mut response = httparse::Response::new(&mut []);
+    let Status::Complete(length) =
+        config.parse_response_with_uninit_headers(&mut response, bytes, room)?
+    else {
         return Ok(Status::Partial);
     };
     if lenient {

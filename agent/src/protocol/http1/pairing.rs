@@ -63,7 +63,10 @@ pub(super) struct Pairing {
     /// Being answered.
     open: Option<Box<Asked>>,
     /// Answered on trial.
-    #[expect(clippy::vec_box, reason = "requests move from field to field: as pointers")]
+    #[expect(
+        clippy::vec_box,
+        reason = "requests move from field to field: as pointers"
+    )]
     held: Vec<Box<Asked>>,
     /// Order can be trusted: the next request is the next in the queue.
     certain: bool,
