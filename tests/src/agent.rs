@@ -83,6 +83,22 @@ pub struct Report {
     pub took: Duration,
 }
 
+impl Report {
+    /// A count of the summary that it prints at its end: the number before or after the word.
+    #[must_use]
+    pub fn count(&self, word: &str) -> Option<u64> {
+        self.log.iter().rev().find_map(|line| {
+            let words: Vec<&str> = line
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .filter(|w| !w.is_empty())
+                .collect();
+            let at = words.iter().position(|found| *found == word)?;
+            let number = |index: Option<usize>| words.get(index?)?.parse().ok();
+            number(at.checked_sub(1)).or_else(|| number(at.checked_add(1)))
+        })
+    }
+}
+
 impl Agent {
     /// Starts `geophone run --output json` and waits until all probes are attached.
     ///

@@ -274,6 +274,12 @@ impl Service {
         })
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.guard.pid()
+    }
+
     /// Its process and all that it forked.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {

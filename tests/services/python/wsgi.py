@@ -33,4 +33,4 @@ def app(environ, start_response):
         start_response("404 Not Found", [("Content-Length", "0")])
         return [b""]
     start_response("200 OK", [("Content-Length", str(len(body)))])
-    return [body]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
