@@ -165,6 +165,9 @@ pub enum Change {
     SendClosed,
     /// The peer will send no more.
     ReceiveClosed,
+    /// TCP is done with it (its other end has closed or reset it, and so has this one, or need not), but the process still holds
+    /// the socket and may read what is queued: more [`Data`] may come, and then [`Change::Closed`] or `Data.end`, or nothing.
+    Draining,
     /// It is over; the socket's address may be used again.
     Closed,
 }

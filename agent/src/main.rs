@@ -1,2 +1,10 @@
-//! Command line: see `geophone --help`.
-fn main() {}
+//! The command `geophone`; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    geophone::cli::main().unwrap_or_else(|error| {
+        anstream::eprintln!("geophone: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,201 @@
-//! What the agent tells the kernel programs at load time.
+//! What the agent tells the kernel programs at load time, as one read-only global. The verifier knows its values, so that what
+//! is switched off costs nothing, and offsets into kernel structures are as good as compiled in.
+
+/// Largest number of bytes copied from one call.
+pub const CAPTURE_MAX: u32 = 16 * 1024;
+
+/// System-call numbers at or above this are not looked up.
+pub const CALLS: usize = 512;
+
+/// How a system call names its socket and its buffer: the values of the `CALLS` map, by system-call number.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Moves no socket bytes.
+    None = 0,
+    /// `(fd, buf, count)`: write, sendto.
+    Send = 1,
+    /// `(fd, buf, count)`: read, recvfrom.
+    Receive = 2,
+    /// `(fd, iov, iovcnt)`: writev, pwritev2.
+    SendVector = 3,
+    /// `(fd, iov, iovcnt)`: readv, preadv2.
+    ReceiveVector = 4,
+    /// `(fd, msghdr, flags)`: sendmsg.
+    SendMessage = 5,
+    /// `(fd, msghdr, flags)`: recvmsg.
+    ReceiveMessage = 6,
+    /// `(fd, mmsghdr, vlen, flags)`: sendmmsg.
+    SendMessages = 7,
+    /// `(fd, mmsghdr, vlen, flags)`: recvmmsg.
+    ReceiveMessages = 8,
+    /// `(out_fd, in_fd, ...)`: sendfile.
+    SendFile = 9,
+    /// `(fd_in, off_in, fd_out, ...)`: splice.
+    Splice = 10,
+    /// `(fd, buf, count, flags)`: recvfrom, whose flags matter.
+    ReceiveFrom = 11,
+}
+
+/// The offset of a field that this kernel does not have.
+pub const MISSING: u32 = u32::MAX;
+
+/// Offsets of fields in kernel structures, in bytes, from the kernel's own BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offsets {
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `task_struct.io_uring`, or [`MISSING`]
+    pub task_io_uring: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.real_parent`
+    pub task_parent: u32,
+    /// Word of `task_struct.thread_info` that says whether a system call is a 32-bit one.
+    pub task_compat: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// From a `struct socket` to the inode that it is allocated with (`socket_alloc`).
+    pub socket_inode: u32,
+    /// `sock_common.skc_family`
+    pub sock_family: u32,
+    /// `sock_common.skc_daddr`
+    pub sock_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub sock_saddr: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub sock_daddr6: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub sock_saddr6: u32,
+    /// `sock_common.skc_dport`, followed by `skc_num`
+    pub sock_portpair: u32,
+    /// `sock_common.skc_net`
+    pub sock_net: u32,
+    /// `sock.sk_type`
+    pub sock_type: u32,
+    /// `sock.sk_protocol`
+    pub sock_protocol: u32,
+    /// `sock.sk_err`
+    pub sock_err: u32,
+    /// `sock.sk_shutdown`
+    pub sock_shutdown: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `inet_connection_sock.icsk_ulp_ops`
+    pub icsk_ulp: u32,
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `unix_sock.peer`
+    pub unix_peer: u32,
+    /// `unix_sock.addr`
+    pub unix_addr: u32,
+    /// `unix_address.len`
+    pub unix_addr_len: u32,
+    /// `unix_address.name`
+    pub unix_addr_name: u32,
+    /// `pt_regs`: the system call's number.
+    pub regs_call: u32,
+    /// `pt_regs`: the system call's arguments, still there when it returns.
+    pub regs_args: [u32; 4],
+}
+
+/// The configuration.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    /// Fields of kernel structures.
+    pub offsets: Offsets,
+    /// Mask of `task_compat`; 0 where there are no 32-bit calls.
+    pub compat_mask: u32,
+    /// The agent's own process, which is never traced.
+    pub agent_tgid: u32,
+    /// 1 when only processes marked in `PROCESSES` are traced.
+    pub selective: u32,
+    /// 1 when only connections with a port in `PORTS` are traced.
+    pub by_port: u32,
+    /// 1 when each exec is reported, because it may change what is selected.
+    pub report_exec: u32,
+    /// Bytes copied from the beginning of each call unless a policy says otherwise; at most [`CAPTURE_MAX`].
+    pub capture: u32,
+    /// Bytes written to a processor's ring after which the agent is woken.
+    pub wake_after: u32,
+    /// Slots of the `POLICIES` map less one; a power of two less one.
+    pub policy_mask: u32,
+}
+
+/// A process is traced.
+pub const PROCESS_SELECTED: u32 = 1;
+/// The agent has been told of it.
+pub const PROCESS_KNOWN: u32 = 2;
+
+/// Nothing of a direction is wanted any more, as `from` of a [`Policy`].
+pub const NEVER: u64 = u64::MAX;
+
+/// The agent's advice for one connection, in a table that both sides map: a slot is found by [`policy_slot`] and counts only
+/// for the socket that it names, so a collision costs work but never bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Address of the `struct sock`; 0 while the slot is empty or being written.
+    pub sock: u64,
+    /// Its identity.
+    pub born: u64,
+    /// For each direction: calls that end before this stream offset are not reported; [`NEVER`]: none is.
+    pub from: [u64; 2],
+    /// For each direction: bytes copied of each call.
+    pub bytes: [u32; 2],
+}
+
+/// The slot of a socket in the table of policies.
+#[inline(always)]
+#[must_use]
+pub fn policy_slot(sock: u64, mask: u32) -> u32 {
+    // Fibonacci hashing: socks are aligned and lie close together, so the low bits alone would collide.
+    ((sock >> 5).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32 & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_socks_rarely_share_a_slot() {
+        extern crate std;
+        let mask = 65_535;
+        // A slab of TCP socks: 2,368 bytes each.
+        let slots: std::collections::BTreeSet<u32> =
+            (0..10_000u64).map(|i| policy_slot(0xffff_8880_1234_0000 + i * 2368, mask)).collect();
+        assert!(slots.len() > 9_000, "{} of 10,000", slots.len());
+    }
+}

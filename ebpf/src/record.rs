@@ -132,8 +132,8 @@ pub struct State {
     pub born: u64,
     /// `sk_err` at that moment: the errno that the next call will see (`ECONNRESET`, `ECONNREFUSED`, `ETIMEDOUT`), or 0.
     pub error: i32,
-    /// Zero.
-    pub pad: u32,
+    /// 1 while a process holds the socket open, and may read what is queued.
+    pub owned: u32,
 }
 
 /// A process was cloned.

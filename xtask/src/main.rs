@@ -1,12 +1,13 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod ebpf;
 mod setup;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
-/// What a developer or CI runs.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(about = "What a developer or CI runs", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -14,12 +15,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install and build what the end-to-end tests run.
+    /// Build the kernel programs and put the object under ebpf/prebuilt/
+    Ebpf(ebpf::Args),
+    /// Install and build what the end-to-end tests run
     Setup,
+    /// Boot another kernel in a virtual machine and run something in it
+    Vm(vm::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Ebpf(args) => ebpf::run(&args),
         Command::Setup => setup::run(),
+        Command::Vm(args) => vm::run(&args),
     }
 }

@@ -73,6 +73,9 @@ pub struct Holes {
     pub length: bool,
     /// There was no response: the connection ended, or was given up, before one came.
     pub no_response: bool,
+    /// Bytes of the connection were missed before, so that response and request belong together only if the client does not
+    /// send a request before the one before it is answered. Hardly any does, but nothing has confirmed it here.
+    pub pairing: bool,
 }
 
 /// Attributes, in order. A list: there are few, and each is set once.

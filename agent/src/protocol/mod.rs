@@ -1,9 +1,20 @@
 //! Protocols: [`Update`]s of a connection in, [`Exchange`]s (a request with its response) out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+mod detect;
+mod endpoints;
 mod exchange;
+pub mod http;
+mod http1;
+mod session;
+mod shared;
+#[cfg(test)]
+mod testing;
 
+pub use detect::Foreign;
 pub use exchange::{Attributes, Exchange, Holes, Side, Status, Value};
+pub use session::{Session, Understanding};
+pub use shared::{Counts, Shared};
 
 use crate::{
     conn::{Connection, Update},
@@ -11,7 +22,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
@@ -20,8 +31,9 @@ pub struct Protocol {
     pub name: &'static str,
     /// Whether the bytes at the beginning of a message, seen in one direction, are this protocol.
     pub detect: fn(&[u8]) -> Verdict,
-    /// A decoder for one connection.
-    pub decoder: fn() -> Box<dyn Decoder>,
+    /// A decoder for one connection, given the bytes for which `detect` said yes and their direction. It is then told of them
+    /// again, as updates.
+    pub decoder: fn(&[u8], Direction) -> Box<dyn Decoder>,
 }
 
 /// What a protocol says of some bytes.
@@ -38,10 +50,32 @@ pub enum Verdict {
 /// Turns one connection's updates into exchanges. Never panics, whatever the bytes; bounds its own memory.
 pub trait Decoder: Send {
     /// Takes the next update; pushes every exchange that it completes.
-    fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>);
+    fn update(
+        &mut self,
+        shared: &Shared,
+        connection: &Connection,
+        update: &Update<'_>,
+        out: &mut Vec<Exchange>,
+    );
 
-    /// What it wants to see next of a direction.
-    fn interest(&self, direction: Direction) -> Interest;
+    /// What it wants to see next of a direction. Not asked any more once [`Decoder::over`] says something.
+    fn interest(&self, shared: &Shared, direction: Direction) -> Interest;
+
+    /// Why it will not understand anything further, if so: the connection is then left alone.
+    fn over(&self) -> Option<Over>;
+}
+
+/// Why a decoder has finished with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The protocol was left in the way that it offers for that (`Upgrade`, `CONNECT`).
+    Switched,
+    /// It is a different protocol after all, and nothing was reported of it.
+    NotMine,
+    /// It is broken, or ambiguous: whatever came next would be a guess.
+    Malformed,
+    /// It is the agent's own export.
+    Own,
 }
 
 /// What a decoder wants to see of one direction. Advice that saves work: more or less may come.
@@ -53,4 +87,13 @@ pub struct Interest {
     pub bytes: u32,
     /// Nothing at all any more, not even lengths.
     pub never: bool,
+}
+
+impl Interest {
+    /// Nothing any more.
+    pub const NEVER: Self = Self {
+        from: u64::MAX,
+        bytes: 0,
+        never: true,
+    };
 }

@@ -1,5 +1,12 @@
 //! Traces: [`Exchange`](crate::protocol::Exchange)s in, [`Span`]s with ids, parents and wall-clock times out.
 
+mod clock;
+mod context;
+mod ids;
 mod span;
+mod tracer;
 
+pub use clock::{ClockOffset, ClockSample};
+pub use context::{TraceParent, parse_tracestate};
 pub use span::{Resource, Span};
+pub use tracer::{INCOMPLETE, LINK, Tracer, TracerStats};

@@ -1,0 +1,231 @@
+//! Records, as the kernel programs write them, become [`Event`]s. The same for live rings and for recordings, so every length
+//! is checked.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use geophone_ebpf::record::{
+    Data, END, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
+    ROLE_ACCEPT, ROLE_CONNECT, State,
+};
+use thiserror::Error;
+
+use crate::event::{self, Change, Direction, Endpoints, Event, Life, Nanos, Role, SocketId, Thread};
+
+/// Why a record was refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// It ends before its own lengths say.
+    #[error("a record is cut short")]
+    Short,
+    /// Its kind, or a value in it, is unknown.
+    #[error("a record of an unknown kind")]
+    Unknown,
+}
+
+/// A record type: every bit pattern is a value of it.
+trait Record: Copy {}
+impl Record for Data {}
+impl Record for Open {}
+impl Record for State {}
+impl Record for Process {}
+
+fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
+    // SAFETY: `head` is as long as a `T`, which is made of integers only.
+    Ok((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, rest))
+}
+
+/// The time of a record: all kinds have it at the same place. 0 when it is cut short.
+#[must_use]
+pub fn time(bytes: &[u8]) -> Nanos {
+    const AT: usize = std::mem::offset_of!(Data, time);
+    const _: () = assert!(
+        AT == std::mem::offset_of!(Open, time)
+            && AT == std::mem::offset_of!(State, time)
+            && AT == std::mem::offset_of!(Process, time)
+    );
+    bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let kind = bytes.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes).ok_or(DecodeError::Short)?;
+    match kind {
+        k if k == Kind::Data as u32 => data(bytes).map(Event::Data),
+        k if k == Kind::Open as u32 => open(bytes).map(Event::Open),
+        k if k == Kind::State as u32 => state(bytes).map(Event::State),
+        k if k == Kind::Process as u32 => process(bytes).map(Event::Process),
+        _ => Err(DecodeError::Unknown),
+    }
+}
+
+fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
+    let (data, rest) = read::<Data>(bytes)?;
+    let bytes = rest.get(..data.captured as usize).ok_or(DecodeError::Short)?;
+    if u64::from(data.skipped) + u64::from(data.captured) > u64::from(data.len) {
+        return Err(DecodeError::Unknown);
+    }
+    Ok(event::Data {
+        time: data.time,
+        socket: SocketId { sock: data.sock, born: data.born },
+        thread: Thread { tgid: data.tgid, tid: data.tid },
+        direction: if data.direction == RECEIVE { Direction::Receive } else { Direction::Send },
+        offset: data.offset,
+        len: data.len,
+        skipped: data.skipped,
+        bytes,
+        relative: data.flags & RELATIVE != 0,
+        end: data.flags & END != 0,
+    })
+}
+
+fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {
+    const AF_UNIX: u16 = 1;
+    let (open, rest) = read::<Open>(bytes)?;
+    let endpoints = if open.family == AF_UNIX {
+        let path = rest.get(..open.path_len as usize).ok_or(DecodeError::Short)?;
+        Endpoints::Unix { path: unix_path(path), peer: open.peer }
+    } else {
+        Endpoints::Inet {
+            local: SocketAddr::new(address(open.local_addr), open.local_port),
+            remote: SocketAddr::new(address(open.remote_addr), open.remote_port),
+        }
+    };
+    Ok(event::Open {
+        time: open.time,
+        socket: SocketId { sock: open.sock, born: open.born },
+        thread: Thread { tgid: open.tgid, tid: open.tid },
+        endpoints,
+        role: match open.role {
+            ROLE_CONNECT => Role::Connect,
+            ROLE_ACCEPT => Role::Accept,
+            _ => Role::Unknown,
+        },
+        netns: open.netns,
+    })
+}
+
+/// An IPv4 address travels as IPv6 maps it.
+fn address(bytes: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(bytes);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
+}
+
+/// A path ends at its first NUL; an abstract one begins with a NUL, and may hold more.
+fn unix_path(bytes: &[u8]) -> Box<str> {
+    match bytes.split_first() {
+        Some((0, name)) => format!("@{}", String::from_utf8_lossy(name).replace('\0', "@")).into(),
+        _ => text(bytes),
+    }
+}
+
+fn text(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into()
+}
+
+fn state(bytes: &[u8]) -> Result<event::State, DecodeError> {
+    const TCP_ESTABLISHED: u16 = 1;
+    const TCP_FIN_WAIT1: u16 = 4;
+    const TCP_CLOSE: u16 = 7;
+    const TCP_LAST_ACK: u16 = 9;
+    let (state, _) = read::<State>(bytes)?;
+    let change = match (state.old, state.new) {
+        (_, TCP_ESTABLISHED) => Change::Established,
+        (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => Change::SendClosed,
+        // A call on it failed.
+        (TCP_CLOSE, TCP_CLOSE) => Change::Closed,
+        (_, TCP_CLOSE) => {
+            if state.owned == 0 {
+                Change::Closed
+            } else {
+                Change::Draining
+            }
+        }
+        _ => return Err(DecodeError::Unknown),
+    };
+    Ok(event::State {
+        time: state.time,
+        socket: SocketId { sock: state.sock, born: state.born },
+        change,
+        error: state.error,
+    })
+}
+
+fn process(bytes: &[u8]) -> Result<event::Process, DecodeError> {
+    let (process, _) = read::<Process>(bytes)?;
+    Ok(event::Process {
+        time: process.time,
+        tgid: process.tgid,
+        parent: process.parent,
+        what: match process.what {
+            PROCESS_FORK => Life::Fork,
+            PROCESS_EXEC => Life::Exec,
+            PROCESS_EXIT => Life::Exit,
+            PROCESS_SEEN => Life::Seen,
+            _ => return Err(DecodeError::Unknown),
+        },
+        comm: text(&process.comm),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes_of<T: Record>(record: &T) -> Vec<u8> {
+        // SAFETY: a record is made of integers without padding between them.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) }.to_vec()
+    }
+
+    #[test]
+    fn a_call_with_its_bytes() {
+        let record =
+            Data { kind: Kind::Data as u32, len: 10, skipped: 2, captured: 3, direction: RECEIVE, ..Data::default() };
+        let mut bytes = bytes_of(&record);
+        bytes.extend(b"abc");
+        let Event::Data(data) = event(&bytes).unwrap() else { panic!("not data") };
+        assert_eq!((data.bytes, data.len, data.skipped, data.direction), (&b"abc"[..], 10, 2, Direction::Receive));
+        bytes.pop();
+        assert_eq!(event(&bytes).unwrap_err(), DecodeError::Short);
+    }
+
+    #[test]
+    fn more_bytes_than_moved_is_refused() {
+        let record = Data { kind: Kind::Data as u32, len: 2, captured: 3, ..Data::default() };
+        let mut bytes = bytes_of(&record);
+        bytes.extend(b"abc");
+        assert_eq!(event(&bytes).unwrap_err(), DecodeError::Unknown);
+    }
+
+    #[test]
+    fn addresses_of_both_families() {
+        let mut record =
+            Open { kind: Kind::Open as u32, family: 2, local_port: 80, remote_port: 4000, ..Open::default() };
+        record.local_addr = Ipv4Addr::new(127, 0, 0, 1).to_ipv6_mapped().octets();
+        record.remote_addr = Ipv6Addr::LOCALHOST.octets();
+        let bytes = bytes_of(&record);
+        let Event::Open(open) = event(&bytes).unwrap() else { panic!("not open") };
+        let Endpoints::Inet { local, remote } = open.endpoints else { panic!("not inet") };
+        assert_eq!((local.to_string(), remote.to_string()), ("127.0.0.1:80".to_owned(), "[::1]:4000".to_owned()));
+    }
+
+    #[test]
+    fn unix_paths() {
+        assert_eq!(&*unix_path(b"/run/a.sock\0rest"), "/run/a.sock");
+        assert_eq!(&*unix_path(b"\0name"), "@name");
+        assert_eq!(&*unix_path(b""), "");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(kind in 0u32..6, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
+            bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+            let _ = event(&bytes);
+        }
+    }
+}

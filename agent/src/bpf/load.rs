@@ -1,0 +1,292 @@
+//! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
+//! is dropped, nothing is left in the kernel.
+
+use std::{io, time::Duration};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
+    programs::{ProgramError, RawTracePoint},
+};
+use geophone_ebpf::{
+    config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
+    stats,
+};
+use thiserror::Error;
+
+use super::{
+    Counters,
+    btf::{Btf, BtfError},
+    offsets,
+    policy::Policies,
+    rings::Rings,
+};
+use crate::{
+    event::{Direction, Nanos, SocketId},
+    protocol::Interest,
+};
+
+/// The kernel programs, compiled from `ebpf/`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/prebuilt/geophone.bpf.o");
+
+/// Where bytes are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FrontEnd {
+    /// At the tracepoints of sockets: Linux 6.5 and later. What is no socket costs nothing.
+    Sockets,
+    /// At the return of system calls: any kernel from 5.10 on.
+    Syscalls,
+}
+
+impl FrontEnd {
+    /// The better one of those that this kernel offers.
+    #[must_use]
+    pub fn best(btf: &Btf) -> Self {
+        // The tracepoints are older (6.3), but sendfile goes through them only since it uses sendmsg (6.5), which brought this
+        // flag's user, `splice_to_socket`.
+        if btf.has("btf_trace_sock_send_length") && btf.has("splice_to_socket") {
+            Self::Sockets
+        } else {
+            Self::Syscalls
+        }
+    }
+}
+
+impl std::fmt::Display for FrontEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sockets => "socket tracepoints",
+            Self::Syscalls => "system calls",
+        })
+    }
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Force a front end; `None` takes the better one.
+    pub front_end: Option<FrontEnd>,
+    /// Bytes copied of each call, at most 16 KiB.
+    pub capture: u32,
+    /// Bytes of each processor's ring; rounded up to a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Connections that the kernel side can know at a time.
+    pub max_connections: u32,
+    /// Only processes marked by [`Kernel::select`] are traced.
+    pub selective: bool,
+    /// Report each exec, because what is selected depends on the program.
+    pub report_exec: bool,
+    /// Only connections with one of these ports are traced; empty: all.
+    pub ports: Vec<u16>,
+    /// Let the programs log.
+    pub debug: bool,
+}
+
+/// Why loading failed.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No type information.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel refused a program or map.
+    #[error("the kernel refused the program: {0}")]
+    Ebpf(#[from] EbpfError),
+    /// A program was refused.
+    #[error("the kernel refused the program {name}: {error}")]
+    Program {
+        /// Which.
+        name: &'static str,
+        /// Why, with the verifier's log.
+        error: ProgramError,
+    },
+    /// A map was refused.
+    #[error("the kernel refused a map: {0}")]
+    Map(#[from] MapError),
+    /// A part is not in the object: it was built from other sources.
+    #[error("the kernel object has no {0}: rebuild it with `cargo xtask ebpf`")]
+    Missing(&'static str),
+    /// Reading about this machine, or mapping memory, failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The loaded programs.
+pub struct Kernel {
+    ebpf: Ebpf,
+    front_end: FrontEnd,
+    rings: Rings,
+    policies: Policies,
+    processes: HashMap<MapData, u32, u32>,
+    connections: HashMap<MapData, u64, [u64; 6]>,
+    counters: PerCpuArray<MapData, u64>,
+    capture: u32,
+}
+
+const POLICIES: u32 = 65_536;
+
+impl Kernel {
+    /// Loads everything, and attaches nothing yet.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let btf = Btf::of_kernel()?;
+        let front_end = options.front_end.unwrap_or_else(|| FrontEnd::best(&btf));
+        let ring_bytes = options.ring_bytes.max(4096).next_power_of_two();
+        let config = Config {
+            offsets: offsets::offsets(&btf)?,
+            compat_mask: offsets::COMPAT_MASK,
+            agent_tgid: std::process::id(),
+            selective: options.selective.into(),
+            by_port: u32::from(!options.ports.is_empty()),
+            report_exec: options.report_exec.into(),
+            capture: options.capture.min(CAPTURE_MAX),
+            wake_after: ring_bytes / 4,
+            policy_mask: POLICIES - 1,
+        };
+        let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
+        let log_level: u8 = if options.debug { u8::MAX } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", bytes_of(&config), true)
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .map_max_entries("RINGS", processors)
+            .map_max_entries("SCRATCH", processors)
+            .map_max_entries("CONNECTIONS", options.max_connections.max(1))
+            .load(OBJECT)?;
+
+        let mut outer: ArrayOfMaps<MapData, MapData> = take(&mut ebpf, "RINGS")?;
+        let rings = Rings::create(processors as usize, ring_bytes, |index, ring| outer.set(index, ring, 0))?;
+        let Some(Map::Array(policies)) = ebpf.take_map("POLICIES") else {
+            return Err(LoadError::Missing("POLICIES"));
+        };
+        let policies = Policies::map(policies, POLICIES)?;
+        let mut calls: Array<MapData, u8> = take(&mut ebpf, "CALLS")?;
+        for (number, call) in offsets::CALLS {
+            calls.set(u32::try_from(*number).unwrap_or(u32::MAX), *call as u8, 0)?;
+        }
+        let mut ports: HashMap<MapData, u16, u8> = take(&mut ebpf, "PORTS")?;
+        for port in &options.ports {
+            ports.insert(port, 1, 0)?;
+        }
+        let processes = take(&mut ebpf, "PROCESSES")?;
+        let connections = take(&mut ebpf, "CONNECTIONS")?;
+        let counters = take(&mut ebpf, "STATS")?;
+        let mut kernel =
+            Self { ebpf, front_end, rings, policies, processes, connections, counters, capture: config.capture };
+        for (name, _) in kernel.programs() {
+            kernel.program(name)?.load().map_err(|error| LoadError::Program { name, error })?;
+        }
+        Ok(kernel)
+    }
+
+    /// Attaches the programs: from here on, records come.
+    ///
+    /// # Errors
+    /// When a tracepoint cannot be attached to.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        for (name, tracepoint) in self.programs() {
+            self.program(name)?.attach(tracepoint).map_err(|error| LoadError::Program { name, error })?;
+        }
+        Ok(())
+    }
+
+    /// The programs of the front end, each with its tracepoint; what watches lives comes before what moves bytes.
+    fn programs(&self) -> Vec<(&'static str, &'static str)> {
+        let mut programs = vec![
+            ("process_fork", "sched_process_fork"),
+            ("process_exec", "sched_process_exec"),
+            ("process_exit", "sched_process_exit"),
+            ("socket_state", "inet_sock_set_state"),
+        ];
+        match self.front_end {
+            FrontEnd::Sockets => {
+                programs.extend([("sock_send", "sock_send_length"), ("sock_receive", "sock_recv_length")]);
+            }
+            FrontEnd::Syscalls => programs.push(("syscall_exit", "sys_exit")),
+        }
+        programs
+    }
+
+    fn program(&mut self, name: &'static str) -> Result<&mut RawTracePoint, LoadError> {
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        program.try_into().map_err(|error| LoadError::Program { name, error })
+    }
+
+    /// Where bytes are seen.
+    #[must_use]
+    pub fn front_end(&self) -> FrontEnd {
+        self.front_end
+    }
+
+    /// The loaded object, for its log.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Hands on what has come, in order of time; see [`Rings::drain`].
+    pub fn drain(&mut self, limit: usize, each: impl FnMut(&[u8])) -> (usize, bool) {
+        self.rings.drain(limit, each)
+    }
+
+    /// Waits for records; see [`Rings::wait`].
+    ///
+    /// # Errors
+    /// Those of `poll`.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        self.rings.wait(timeout)
+    }
+
+    /// The kernel's monotonic clock.
+    #[must_use]
+    pub fn now() -> Nanos {
+        super::rings::now()
+    }
+
+    /// Marks a process, and with it what it will fork, as traced or not.
+    ///
+    /// # Errors
+    /// When the kernel side's table is full.
+    pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
+        if selected {
+            self.processes.insert(tgid, PROCESS_SELECTED, 0)?;
+        } else {
+            // It may have ended.
+            let _ = self.processes.remove(&tgid);
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel side what is wanted of a connection.
+    pub fn advise(&mut self, socket: SocketId, direction: Direction, interest: Interest) {
+        self.policies.set(socket, direction, interest, self.capture);
+    }
+
+    /// Forgets a connection that the agent has given up, so that its place can be used.
+    pub fn forget(&mut self, socket: SocketId) {
+        // It may be gone already.
+        let _ = self.connections.remove(&socket.sock);
+    }
+
+    /// The kernel side's counters.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn counters(&self) -> Result<Counters, LoadError> {
+        let mut counters = Counters::default();
+        for (index, sum) in counters.0.iter_mut().enumerate().take(stats::COUNT) {
+            let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
+            *sum = values.iter().sum();
+        }
+        Ok(counters)
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    Ok(T::try_from(map)?)
+}
+
+fn bytes_of(config: &Config) -> &[u8] {
+    // SAFETY: a configuration is made of 32-bit integers, without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(config).cast(), size_of::<Config>()) }
+}

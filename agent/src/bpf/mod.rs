@@ -1,0 +1,30 @@
+//! The kernel side as the agent sees it: loads the programs, reads their rings in time order, and writes back what it wants of
+//! whom. All `unsafe` of the agent is here. Knows nothing of what the bytes mean.
+
+pub mod btf;
+pub mod decode;
+mod load;
+mod offsets;
+mod policy;
+mod rings;
+
+pub use load::{FrontEnd, Kernel, LoadError, Options};
+
+use geophone_ebpf::stats;
+
+/// The kernel side's counters, summed over processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters([u64; stats::COUNT]);
+
+impl Counters {
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, counter: stats::Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or_default()
+    }
+
+    /// All of them, with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        stats::NAMES.iter().copied().zip(self.0)
+    }
+}

@@ -1,0 +1,129 @@
+//! What the kernel programs must know of this kernel and this architecture: field offsets, registers, system-call numbers.
+
+use geophone_ebpf::config::{Call, MISSING, Offsets};
+
+use super::btf::{Btf, BtfError};
+
+/// Looks up every field that the kernel programs read.
+///
+/// # Errors
+/// When one is missing that every supported kernel has.
+pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
+    let at = |path: &str| btf.offset(path);
+    let socket = at("socket_alloc.socket")?;
+    Ok(Offsets {
+        task_flags: at("task_struct.flags")?,
+        task_files: at("task_struct.files")?,
+        // Since 5.11; without it there is nothing to be careful of in the front end that needs it (6.5).
+        task_io_uring: at("task_struct.io_uring").unwrap_or(MISSING),
+        task_tgid: at("task_struct.tgid")?,
+        task_pid: at("task_struct.pid")?,
+        task_parent: at("task_struct.real_parent")?,
+        task_compat: at("task_struct.thread_info")? + arch::compat_word(btf)?,
+        files_fdt: at("files_struct.fdt")?,
+        fdt_max: at("fdtable.max_fds")?,
+        fdt_fd: at("fdtable.fd")?,
+        file_inode: at("file.f_inode")?,
+        file_private: at("file.private_data")?,
+        inode_mode: at("inode.i_mode")?,
+        inode_ino: at("inode.i_ino")?,
+        socket_sk: at("socket.sk")?,
+        socket_inode: at("socket_alloc.vfs_inode")? - socket,
+        sock_family: at("sock.__sk_common.skc_family")?,
+        sock_daddr: at("sock.__sk_common.skc_daddr")?,
+        sock_saddr: at("sock.__sk_common.skc_rcv_saddr")?,
+        // A kernel without IPv6 has no such field, and no such socket.
+        sock_daddr6: at("sock.__sk_common.skc_v6_daddr").unwrap_or(MISSING),
+        sock_saddr6: at("sock.__sk_common.skc_v6_rcv_saddr").unwrap_or(MISSING),
+        sock_portpair: at("sock.__sk_common.skc_dport")?,
+        sock_net: at("sock.__sk_common.skc_net.net")?,
+        sock_type: at("sock.sk_type")?,
+        sock_protocol: at("sock.sk_protocol")?,
+        sock_err: at("sock.sk_err")?,
+        sock_shutdown: at("sock.sk_shutdown")?,
+        sock_socket: at("sock.sk_socket")?,
+        net_inum: at("net.ns.inum")?,
+        icsk_ulp: at("inet_connection_sock.icsk_ulp_ops")?,
+        tcp_write_seq: at("tcp_sock.write_seq")?,
+        tcp_copied_seq: at("tcp_sock.copied_seq")?,
+        tcp_snd_una: at("tcp_sock.snd_una")?,
+        tcp_rcv_nxt: at("tcp_sock.rcv_nxt")?,
+        tcp_bytes_acked: at("tcp_sock.bytes_acked")?,
+        tcp_bytes_received: at("tcp_sock.bytes_received")?,
+        unix_peer: at("unix_sock.peer")?,
+        unix_addr: at("unix_sock.addr")?,
+        unix_addr_len: at("unix_address.len")?,
+        unix_addr_name: at("unix_address.name")?,
+        regs_call: arch::regs_call(btf)?,
+        regs_args: arch::regs_args(btf)?,
+    })
+}
+
+/// Mask of the word at `task_compat` that is set in a 32-bit system call.
+pub const COMPAT_MASK: u32 = arch::COMPAT_MASK;
+
+/// The system calls that move socket bytes, by number.
+pub const CALLS: &[(i64, Call)] = &[
+    (libc::SYS_read, Call::Receive),
+    (libc::SYS_write, Call::Send),
+    (libc::SYS_readv, Call::ReceiveVector),
+    (libc::SYS_writev, Call::SendVector),
+    (libc::SYS_preadv2, Call::ReceiveVector),
+    (libc::SYS_pwritev2, Call::SendVector),
+    (libc::SYS_recvfrom, Call::ReceiveFrom),
+    (libc::SYS_sendto, Call::Send),
+    (libc::SYS_recvmsg, Call::ReceiveMessage),
+    (libc::SYS_sendmsg, Call::SendMessage),
+    (libc::SYS_recvmmsg, Call::ReceiveMessages),
+    (libc::SYS_sendmmsg, Call::SendMessages),
+    (libc::SYS_sendfile, Call::SendFile),
+    (libc::SYS_splice, Call::Splice),
+];
+
+#[cfg(target_arch = "x86_64")]
+mod arch {
+    use super::{Btf, BtfError};
+
+    /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`.
+    pub const COMPAT_MASK: u32 = 0x2;
+
+    pub fn compat_word(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("thread_info.status")
+    }
+
+    pub fn regs_call(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.orig_ax")
+    }
+
+    /// rdi, rsi, rdx, r10
+    pub fn regs_args(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        Ok([
+            btf.offset("pt_regs.di")?,
+            btf.offset("pt_regs.si")?,
+            btf.offset("pt_regs.dx")?,
+            btf.offset("pt_regs.r10")?,
+        ])
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arch {
+    use super::{Btf, BtfError};
+
+    /// `TIF_32BIT` of `arch/arm64/include/asm/thread_info.h`.
+    pub const COMPAT_MASK: u32 = 1 << 22;
+
+    pub fn compat_word(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("thread_info.flags")
+    }
+
+    pub fn regs_call(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.syscallno")
+    }
+
+    /// x0 is overwritten by the result; the kernel keeps the argument beside it.
+    pub fn regs_args(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        let regs = btf.offset("pt_regs.regs")?;
+        Ok([btf.offset("pt_regs.orig_x0")?, regs + 8, regs + 16, regs + 24])
+    }
+}

@@ -1,0 +1,109 @@
+//! What is captured: flags that `run` and `demo` share.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::CliError;
+use crate::{
+    bpf::{FrontEnd, Options},
+    conn,
+    process::{Pattern, Selector},
+    protocol::{Shared, http::Routes},
+};
+
+/// Which processes and connections.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Selection (default: everything; several of a kind mean any of them)")]
+pub struct SelectArgs {
+    /// A process, and all that it starts
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// An executable, by name (nginx, python*) or path (/usr/sbin/*)
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    exe: Vec<String>,
+    /// A command name as `ps -o comm` shows it
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    command: Vec<String>,
+    /// A container, by the beginning of its id
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    container: Vec<String>,
+    /// A control group, and those below it
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    cgroup: Vec<String>,
+    /// A port, at either end of a connection; only of the processes above, if any is given
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+}
+
+impl SelectArgs {
+    /// Which processes.
+    pub fn selector(&self) -> Selector {
+        let patterns = |list: &[String]| list.iter().map(Pattern::new).collect();
+        Selector {
+            pids: self.pid.clone(),
+            executables: patterns(&self.exe),
+            commands: patterns(&self.command),
+            containers: self.container.clone(),
+            cgroups: self.cgroup.clone(),
+        }
+    }
+}
+
+/// How they are captured and understood.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Where bytes are seen; by default the cheaper one that this kernel offers
+    #[arg(long, value_enum)]
+    capture: Option<FrontEnd>,
+    /// Bytes copied from the beginning of each call; more is asked for by itself where a message's head is longer
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=16384))]
+    capture_bytes: u32,
+    /// Size of each processor's ring buffer, in KiB, rounded up to a power of two
+    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    ring_size: u32,
+    /// Connections that are kept track of at a time
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    max_connections: u32,
+    /// A route of yours, such as /users/{id}/orders/{order} or /static/*; the first that matches a path names its spans
+    #[arg(long, value_name = "PATTERN")]
+    route: Vec<String>,
+    /// Name client spans by route too, and set url.template
+    #[arg(long)]
+    client_routes: bool,
+    /// Let the kernel programs say on standard error what they decide
+    #[arg(long)]
+    pub debug_kernel: bool,
+}
+
+impl CaptureArgs {
+    /// What the kernel side is loaded with.
+    pub fn options(&self, select: &SelectArgs, selective: bool, report_exec: bool) -> Options {
+        Options {
+            front_end: self.capture,
+            capture: self.capture_bytes,
+            ring_bytes: self.ring_size.saturating_mul(1024),
+            max_connections: self.max_connections,
+            selective,
+            report_exec,
+            ports: select.port.clone(),
+            debug: self.debug_kernel,
+        }
+    }
+
+    /// What the connection stage is bounded by.
+    pub fn limits(&self) -> conn::Limits {
+        conn::Limits { connections: self.max_connections as usize, ..conn::Limits::default() }
+    }
+
+    /// What the protocol stage is configured with.
+    pub fn shared(&self) -> Result<Arc<Shared>, CliError> {
+        Ok(Arc::new(Shared {
+            capture: self.capture_bytes,
+            routes: Routes::new(self.route.iter().map(String::as_str))?,
+            client_templates: self.client_routes,
+            ..Shared::default()
+        }))
+    }
+}

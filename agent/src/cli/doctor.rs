@@ -1,0 +1,21 @@
+//! `geophone doctor`.
+
+use std::{path::Path, process::ExitCode};
+
+use super::CliError;
+use crate::doctor::{self, Machine};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode, CliError> {
+    let checks = doctor::examine(&Machine::read(Path::new("/")));
+    let mut stdout = anstream::stdout().lock();
+    let written = if args.json { doctor::json(&checks, &mut stdout) } else { doctor::text(&checks, &mut stdout) };
+    written.map_err(|error| CliError::System { what: "standard output", error })?;
+    Ok(if doctor::is_ready(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

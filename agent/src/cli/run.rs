@@ -1,0 +1,84 @@
+//! `geophone run`.
+
+use std::{
+    ffi::OsString,
+    os::fd::AsFd as _,
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{
+    CliError,
+    capture::{CaptureArgs, SelectArgs},
+    output::{OutputArgs, duration},
+    session::{Session, Target},
+};
+use crate::export::WhenFull;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Stop by itself after this time, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Also record what is captured, for `geophone replay`; it holds what was sent, credentials included
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Start this command, and trace it and what it starts; its standard output goes to standard error
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    let output = args.output.check(WhenFull::Drop)?;
+    let target = Target { selector: args.select.selector(), children: !args.command.is_empty() };
+    let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
+    let mut child = match args.command.split_first() {
+        Some((program, arguments)) => match spawn(program, arguments) {
+            Ok(child) => Some(child),
+            Err(error) => {
+                session.finish()?;
+                return Err(CliError::Start { command: program.to_string_lossy().into_owned(), error });
+            }
+        },
+        None => None,
+    };
+    session.wait(args.duration, child.as_mut());
+    let status = child.map(end);
+    let done = session.finish()?;
+    Ok(status.unwrap_or(done))
+}
+
+fn spawn(program: &OsString, arguments: &[OsString]) -> std::io::Result<Child> {
+    // Standard output belongs to the spans.
+    let stdout = std::io::stderr().as_fd().try_clone_to_owned()?;
+    Command::new(program).args(arguments).stdout(Stdio::from(stdout)).spawn()
+}
+
+/// Ends a command that still runs: asks it first. Returns its exit status.
+fn end(mut child: Child) -> ExitCode {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    if matches!(child.try_wait(), Ok(None)) {
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            // It may have ended meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        while matches!(child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    match child.wait().ok().and_then(|status| status.code()) {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,162 @@
+//! One run from its first probe to its account: what `run` and `demo` share.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, ExitCode},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{
+    CliError,
+    capture::{CaptureArgs, SelectArgs},
+    logger,
+    output::OutputSettings,
+};
+use crate::{
+    bpf::Kernel,
+    doctor::{self, Machine},
+    pipeline::Pipeline,
+    process::{self, Host, Selector},
+    run::{Account, Capture, Finished, Recorder, Settings, sample_clock, write_summary},
+    trace::Tracer,
+};
+
+/// How long outputs may take to deliver what is queued when the agent stops; with the rest, it stops within five seconds.
+const FLUSH: Duration = Duration::from_millis(3500);
+/// How often it is looked whether a command has ended, and whether the capture still runs.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A run that is under way.
+pub struct Session {
+    runtime: Runtime,
+    capture: Capture,
+    signals: [Signal; 3],
+}
+
+/// What is traced besides what the flags say.
+pub struct Target {
+    /// Which processes.
+    pub selector: Selector,
+    /// What this process starts.
+    pub children: bool,
+}
+
+impl Session {
+    /// Checks the host, loads and attaches the probes, and says so.
+    pub fn start(
+        select: &SelectArgs,
+        capture: &CaptureArgs,
+        output: &OutputSettings,
+        target: Target,
+        record: Option<&Path>,
+    ) -> Result<Self, CliError> {
+        logger::start(capture.debug_kernel);
+        if let Err(problems) = doctor::preflight(&Machine::read(Path::new("/")))
+            && let Some(first) = problems.into_iter().next()
+        {
+            return Err(first.into());
+        }
+        raise_limits();
+        let shared = capture.shared()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("geophone-export")
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::System { what: "threads", error })?;
+        let outputs = output.start(runtime.handle())?;
+        let system = |error| CliError::System { what: "signals", error };
+        let inside = runtime.enter();
+        let signals = [
+            signal(SignalKind::interrupt()).map_err(system)?,
+            signal(SignalKind::terminate()).map_err(system)?,
+            signal(SignalKind::hangup()).map_err(system)?,
+        ];
+        drop(inside);
+
+        let host = Host::read(Path::new("/"));
+        let recorder = record.map(|path| {
+            let failed = |error| CliError::File { path: path.display().to_string(), error };
+            Recorder::create(PathBuf::from(path), &host).map_err(failed)
+        });
+        let recorder = recorder.transpose()?;
+        let processes = process::Table::new(process::Settings { host, ..process::Settings::default() });
+        let tracer = Tracer::new(sample_clock())
+            .map_err(|error| CliError::System { what: "random numbers", error: std::io::Error::other(error) })?;
+        let selective = target.children || !target.selector.is_everything();
+        let report_exec = target.selector.depends_on_programs();
+        let kernel = Kernel::load(&capture.options(select, selective, report_exec))?;
+        let front_end = kernel.front_end();
+        let pipeline = Pipeline::new(capture.limits(), shared, tracer, processes);
+        let settings =
+            Settings { kernel, pipeline, selector: target.selector, children: target.children, recorder };
+        let capture = Capture::start(settings, outputs)?;
+        anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
+        Ok(Self { runtime, capture, signals })
+    }
+
+    /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
+    pub fn wait(&mut self, duration: Option<Duration>, mut child: Option<&mut Child>) -> bool {
+        let Self { runtime, capture, signals: [interrupt, terminate, hangup] } = self;
+        runtime.block_on(async {
+            let end = async {
+                match duration {
+                    Some(duration) => tokio::time::sleep(duration).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let look = async {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    if capture.has_failed() || child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = end => false,
+                () = look => false,
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                _ = hangup.recv() => true,
+            }
+        })
+    }
+
+    /// Stops, delivers what is left, and gives account.
+    pub fn finish(self) -> Result<ExitCode, CliError> {
+        let finished =
+            self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
+        let Finished { outputs, mut pipeline, counters, undecodable, recorded } = finished;
+        let stats = outputs.stats();
+        self.runtime.block_on(outputs.shutdown(FLUSH));
+        self.runtime.shutdown_background();
+        let account = Account {
+            kernel: counters.ok(),
+            undecodable,
+            connections: *pipeline.connections(),
+            protocols: pipeline.shared().counts.iter().collect(),
+            spans: pipeline.tracer().stats(),
+            processes: pipeline.processes().counts(),
+            outputs: stats,
+            recorded,
+        };
+        // Nobody may be there to read it.
+        let _ = write_summary(&account, &mut anstream::stderr().lock());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Raises what the agent may need more of, as far as it may. Failing is no reason not to start.
+fn raise_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    // Before Linux 5.11, maps are charged against this one.
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}

@@ -1,0 +1,168 @@
+//! The middle of the agent in one value: events in, spans and advice out. Connects the stages and holds what lies between them;
+//! does no input or output itself but for what [`process::Table`] reads, so a recording goes through it exactly as live events do.
+
+use std::sync::Arc;
+
+use crate::{
+    conn::{self, Connection, Update},
+    event::{Direction, Event, Nanos, SocketId},
+    process,
+    protocol::{Exchange, Interest, Session, Shared},
+    trace::{ClockSample, Span, Tracer},
+};
+
+/// Advice for the capture: what is wanted next of one direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Which connection.
+    pub socket: SocketId,
+    /// Which direction.
+    pub direction: Direction,
+    /// What is wanted of it.
+    pub interest: Interest,
+}
+
+/// Bytes that must be left out for advice to be worth giving.
+const WORTH: u64 = 16 * 1024;
+
+/// What is kept of each connection: nothing until it speaks.
+#[derive(Debug, Default)]
+struct Slot {
+    session: Option<Box<Session>>,
+    /// What was last advised, by direction: `None` as long as the usual is right.
+    advised: [Option<Interest>; 2],
+}
+
+/// The stages `conn`, `protocol` and `trace`, and the processes that their results belong to.
+pub struct Pipeline {
+    connections: conn::Table<Slot>,
+    shared: Arc<Shared>,
+    tracer: Tracer,
+    processes: process::Table,
+    exchanges: Vec<Exchange>,
+    advice: Vec<Advice>,
+}
+
+impl Pipeline {
+    /// Without connections.
+    #[must_use]
+    pub fn new(limits: conn::Limits, shared: Arc<Shared>, tracer: Tracer, processes: process::Table) -> Self {
+        Self {
+            connections: conn::Table::new(limits),
+            shared,
+            tracer,
+            processes,
+            exchanges: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
+    /// Takes an event; appends the spans that it completes.
+    pub fn event(&mut self, event: &Event<'_>, spans: &mut Vec<Span>) {
+        if let Event::Process(process) = event {
+            self.processes.apply(process);
+        }
+        let Self { connections, shared, exchanges, advice, .. } = self;
+        connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
+            slot.update(shared, connection, update, exchanges, advice);
+        });
+        self.settle(spans);
+    }
+
+    /// Tells the time, some ten times a second; appends the spans that it completes.
+    pub fn tick(&mut self, now: Nanos, spans: &mut Vec<Span>) {
+        let Self { connections, shared, exchanges, advice, .. } = self;
+        connections.tick(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
+            slot.update(shared, connection, update, exchanges, advice);
+        });
+        self.settle(spans);
+        self.processes.expire(now);
+    }
+
+    /// Ends all connections: appends what can be said of exchanges that are under way.
+    pub fn finish(&mut self, now: Nanos, spans: &mut Vec<Span>) {
+        let Self { connections, shared, exchanges, advice, .. } = self;
+        connections.finish(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
+            slot.update(shared, connection, update, exchanges, advice);
+        });
+        self.settle(spans);
+    }
+
+    /// Takes a sample of the clocks; see [`Tracer::sample_clock`].
+    pub fn sample_clock(&mut self, sample: ClockSample) {
+        self.tracer.sample_clock(sample);
+    }
+
+    /// Advice that has come up since the last call.
+    pub fn take_advice(&mut self) -> std::vec::Drain<'_, Advice> {
+        self.advice.drain(..)
+    }
+
+    /// The processes.
+    pub fn processes(&mut self) -> &mut process::Table {
+        &mut self.processes
+    }
+
+    /// The counters of the connection stage.
+    #[must_use]
+    pub fn connections(&self) -> &conn::Stats {
+        self.connections.stats()
+    }
+
+    /// The counters of the trace stage.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// The configuration and the counters of the protocol stage.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Makes spans of the exchanges that are complete, and lets the connection stage know what will be left out.
+    fn settle(&mut self, spans: &mut Vec<Span>) {
+        for advice in &self.advice {
+            self.connections.set_skip_until(advice.socket, advice.direction, advice.interest.from);
+        }
+        for exchange in self.exchanges.drain(..) {
+            let thread = match exchange.response_thread {
+                Some(thread) if exchange.request_thread.tgid == 0 => thread,
+                _ => exchange.request_thread,
+            };
+            let resource = self.processes.resource(thread.tgid, exchange.end);
+            spans.push(self.tracer.span(exchange, resource));
+        }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn update(
+        &mut self,
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        update: &Update<'_>,
+        exchanges: &mut Vec<Exchange>,
+        advice: &mut Vec<Advice>,
+    ) {
+        let session = self.session.get_or_insert_with(|| Box::new(Session::new(Arc::clone(shared))));
+        session.update(connection, update, exchanges);
+        let Update::Piece(direction, piece) = update else {
+            return;
+        };
+        let position = piece.offset.saturating_add(piece.content.len());
+        for (this, advised) in [Direction::Send, Direction::Receive].into_iter().zip(&mut self.advised) {
+            let interest = session.interest(this);
+            let before = advised.unwrap_or(Interest { from: 0, bytes: shared.capture, never: false });
+            // An offset in the other direction's stream cannot be compared: what was advised there stands until it moves.
+            let skips = this == *direction && interest.from > before.from && interest.from > position + WORTH;
+            if interest.never == before.never && interest.bytes == before.bytes && !skips {
+                continue;
+            }
+            *advised = Some(interest);
+            advice.push(Advice { socket: connection.socket, direction: this, interest });
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Attributes that follow from a connection's ends: OpenTelemetry's `network.*`, and who they make server and client.
+//! <https://opentelemetry.io/docs/specs/semconv/general/attributes/>
+
+use std::{fmt::Write, net::IpAddr};
+
+use compact_str::CompactString;
+
+use super::{Attributes, Side};
+use crate::{conn::Connection, event::Endpoints};
+
+/// One end, as an attribute pair `*.address`, `*.port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// IP address, or path of a Unix socket.
+    pub address: CompactString,
+    /// Port, where there are ports.
+    pub port: Option<u16>,
+}
+
+/// Pushes `network.peer.*`, `network.local.*` and `network.transport`.
+pub fn describe(connection: &Connection, attributes: &mut Attributes) {
+    match &connection.endpoints {
+        Some(Endpoints::Inet { local, remote }) => {
+            attributes.push("network.peer.address", address(remote.ip()));
+            attributes.push("network.peer.port", remote.port());
+            attributes.push("network.local.address", address(local.ip()));
+            attributes.push("network.local.port", local.port());
+            attributes.push("network.transport", "tcp");
+        }
+        Some(Endpoints::Unix { path, .. }) => {
+            if !path.is_empty() {
+                attributes.push("network.peer.address", &**path);
+            }
+            attributes.push("network.transport", "unix");
+        }
+        None => {}
+    }
+}
+
+/// The server's end of a connection of which this process is on `side`.
+#[must_use]
+pub fn server(connection: &Connection, side: Side) -> Option<End> {
+    match connection.endpoints.as_ref()? {
+        Endpoints::Inet { local, remote } => {
+            let end = if side == Side::Server { local } else { remote };
+            Some(End {
+                address: address(end.ip()),
+                port: Some(end.port()),
+            })
+        }
+        Endpoints::Unix { path, .. } => (!path.is_empty()).then(|| End {
+            address: CompactString::new(path),
+            port: None,
+        }),
+    }
+}
+
+/// Where the peer is: on a server, the client.
+#[must_use]
+pub fn peer(connection: &Connection) -> Option<End> {
+    match connection.endpoints.as_ref()? {
+        Endpoints::Inet { remote, .. } => Some(End {
+            address: address(remote.ip()),
+            port: Some(remote.port()),
+        }),
+        Endpoints::Unix { .. } => None,
+    }
+}
+
+/// An address as text, an IPv4 address mapped into IPv6 as IPv4, without a heap allocation where it fits inline.
+fn address(ip: IpAddr) -> CompactString {
+    let mut text = CompactString::const_new("");
+    if let IpAddr::V4(v4) = ip.to_canonical() {
+        // By hand: the formatting machinery costs more than the rest of the attributes together.
+        for (i, part) in v4.octets().into_iter().enumerate() {
+            if i > 0 {
+                text.push('.');
+            }
+            decimal(part, &mut text);
+        }
+    } else if write!(text, "{}", ip.to_canonical()).is_err() {
+        text.clear();
+    }
+    text
+}
+
+/// Appends a number in decimal.
+fn decimal(value: u8, text: &mut CompactString) {
+    if value >= 100 {
+        text.push(char::from(b'0' + value / 100));
+    }
+    if value >= 10 {
+        text.push(char::from(b'0' + value / 10 % 10));
+    }
+    text.push(char::from(b'0' + value % 10));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_canonical_text() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "10.20.130.255",
+            "::1",
+            "2001:db8::1",
+        ] {
+            assert_eq!(address(text.parse().unwrap()), text);
+        }
+        assert_eq!(address("::ffff:192.0.2.7".parse().unwrap()), "192.0.2.7");
+    }
+}

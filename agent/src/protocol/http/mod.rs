@@ -1,0 +1,16 @@
+//! HTTP, whatever its version: what OpenTelemetry's semantic conventions for HTTP spans make of a request and a response.
+//! Knows no wire format. <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>
+
+mod fields;
+mod forwarded;
+mod method;
+mod route;
+mod span;
+mod target;
+mod token;
+
+pub use fields::Fields;
+pub use method::{Method, known as known_method};
+pub use route::{PatternError, Routes};
+pub use span::{NoResponse, Request, Response, is_own_export, no_response, respond, span};
+pub use target::{Authority, Target};

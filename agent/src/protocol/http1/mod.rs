@@ -1,0 +1,23 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112): heads, body lengths, and the pairing of requests and responses by their order.
+
+mod body;
+mod decoder;
+mod detect;
+mod framing;
+mod head;
+mod pairing;
+#[cfg(test)]
+mod properties;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use super::Protocol;
+
+/// HTTP/1.x, for the list of protocols.
+pub(super) const PROTOCOL: Protocol = Protocol {
+    name: "http",
+    detect: detect::detect,
+    decoder: |bytes, direction| Box::new(decoder::Http1::new(bytes, direction)),
+};

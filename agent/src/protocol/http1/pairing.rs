@@ -1,0 +1,318 @@
+//! Which response answers which request: the n-th the n-th, as long as neither direction has lost anything.
+//!
+//! After a loss the number of requests or responses that went with the missing bytes is not known, and order says nothing any
+//! more. What was asked before remains certain. Then one request at a time is paired on trial, with the response that begins
+//! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and with it that order
+//! can be trusted again. That holds for every client that does not keep several requests in flight; where that was
+//! seen, nothing is tried until the connection has been quiet.
+
+use std::collections::VecDeque;
+
+use super::stream::Origin;
+use crate::{
+    event::Nanos,
+    protocol::{
+        Counts, Exchange,
+        http::{Method, NoResponse, Response, no_response, respond},
+        shared::count,
+    },
+};
+
+/// Requests that wait for their responses, at most.
+const MAX_OUTSTANDING: usize = 1024;
+/// How long a pair is kept back for a contradiction.
+const SETTLE: Nanos = 500_000_000;
+/// How long a connection that has had several requests in flight must be quiet before nothing can be in flight any more.
+const QUIET: Nanos = 1_000_000_000;
+/// Every how manieth request may begin before the one before it is answered without that meaning anything: on some hosts an
+/// answer is seen after the request that it prompted.
+const OVERLAPS: u32 = 8;
+
+/// A request, and what has come of its response.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) exchange: Exchange,
+    pub(super) method: Method,
+    /// Numbers the requests of a connection.
+    pub(super) serial: u64,
+    /// When its first byte came, in updates.
+    pub(super) seq: u64,
+    /// Length of the request's body, if known.
+    pub(super) size: Option<u64>,
+    /// It is certain which response is its.
+    pub(super) sure: bool,
+    /// The response's head.
+    pub(super) response: Option<Response>,
+    /// Length of the response's body, if known.
+    pub(super) response_size: Option<u64>,
+}
+
+/// Where finished exchanges go, and the counters.
+pub(super) struct Sink<'a> {
+    pub(super) out: &'a mut Vec<Exchange>,
+    pub(super) counts: &'a Counts,
+}
+
+/// The requests of a connection that are not finished.
+#[derive(Debug)]
+pub(super) struct Pairing {
+    /// Not answered yet, in order.
+    queue: VecDeque<Box<Asked>>,
+    /// Being answered.
+    open: Option<Box<Asked>>,
+    /// Answered on trial.
+    held: Option<Box<Asked>>,
+    /// Order can be trusted: the next request is the next in the queue.
+    certain: bool,
+    /// Bytes have been missed for certain since order was last trusted, not only perhaps.
+    missed: bool,
+    requests: u32,
+    overlaps: u32,
+    last: Nanos,
+}
+
+impl Default for Pairing {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            open: None,
+            held: None,
+            certain: true,
+            missed: false,
+            requests: 0,
+            overlaps: 0,
+            last: 0,
+        }
+    }
+}
+
+impl Pairing {
+    /// Whether a response that begins now can only belong to a request that has not been seen yet.
+    pub(super) fn must_wait(&self) -> bool {
+        self.certain && self.queue.is_empty() && self.open.is_none()
+    }
+
+    /// Whether a response is being received.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What is being answered.
+    pub(super) fn open_mut(&mut self) -> Option<&mut Asked> {
+        self.open.as_deref_mut()
+    }
+
+    /// The request of this number, unless it is finished.
+    pub(super) fn request_mut(&mut self, serial: u64) -> Option<&mut Asked> {
+        let last = self.queue.back_mut().filter(|asked| asked.serial == serial);
+        last.or(self.open.as_mut().filter(|asked| asked.serial == serial))
+            .map(|asked| &mut **asked)
+    }
+
+    /// Something happened at this time.
+    pub(super) fn touch(&mut self, now: Nanos) {
+        self.last = self.last.max(now);
+    }
+
+    /// A request's head is complete. `settled`: the responses' direction is between two messages.
+    pub(super) fn asked(&mut self, mut asked: Box<Asked>, settled: bool, sink: &mut Sink<'_>) {
+        // Whether the client keeps several requests in flight is learnt from a sample that forgets.
+        self.requests += 1;
+        if self.requests >= 1 << 16 {
+            self.requests /= 2;
+            self.overlaps /= 2;
+        }
+        if let Some(held) = self.held.take() {
+            emit(held, sink);
+            if settled && !self.overlapping() {
+                self.certain = true;
+                self.missed = false;
+            }
+        }
+        if self.certain {
+            self.overlaps += u32::from(!self.queue.is_empty() || self.open.is_some());
+            asked.sure = true;
+            if self.queue.len() >= MAX_OUTSTANDING {
+                count(&sink.counts.overflows);
+                self.lost_responses(sink);
+            }
+            self.queue.push_back(asked);
+            return;
+        }
+        if asked.exchange.start.saturating_sub(self.last) >= QUIET {
+            self.overlaps = 0;
+        }
+        let sure = self.open.iter().chain(&self.queue).any(|asked| asked.sure);
+        if sure || self.overlapping() {
+            flush(asked, NoResponse::Unseen, sink);
+            return;
+        }
+        // Whatever was on trial has failed: the client did not wait for its answer.
+        for earlier in self.queue.drain(..).chain(self.open.take()) {
+            self.overlaps += 1;
+            flush(earlier, NoResponse::Unseen, sink);
+        }
+        self.queue.push_back(asked);
+    }
+
+    /// A final response's head is complete. Returns the method of the request that it answers, if that is known.
+    pub(super) fn answered(
+        &mut self,
+        response: Response,
+        message: Origin,
+        sink: &mut Sink<'_>,
+    ) -> Option<Method> {
+        if let Some(held) = self.held.take() {
+            // One response too many: it was somebody else's.
+            flush(held, NoResponse::Unseen, sink);
+        }
+        let next = self
+            .queue
+            .front()
+            .is_some_and(|asked| asked.sure || asked.seq < message.seq);
+        let Some(mut asked) = self.queue.pop_front_if(|_| next) else {
+            count(&sink.counts.orphans);
+            return None;
+        };
+        asked.response = Some(response);
+        let method = asked.method;
+        self.open = Some(asked);
+        Some(method)
+    }
+
+    /// The response that is being received is complete.
+    pub(super) fn finish(&mut self, end: Nanos, sink: &mut Sink<'_>) {
+        let Some(mut asked) = self.open.take() else {
+            return;
+        };
+        asked.exchange.end = end;
+        if asked.sure {
+            emit(asked, sink);
+        } else {
+            self.held = Some(asked);
+        }
+    }
+
+    /// The response that is being received was broken off.
+    pub(super) fn break_off(&mut self, end: Nanos, why: NoResponse, sink: &mut Sink<'_>) {
+        let Some(mut asked) = self.open.take() else {
+            return;
+        };
+        asked.exchange.end = end;
+        asked.exchange.holes.length = true;
+        asked.exchange.holes.pairing = !asked.sure && self.missed;
+        emit_with(asked, Some(why), sink);
+    }
+
+    /// Requests may have been missed: what comes next has no certain place in the order. `missed`: not only perhaps.
+    pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
+        if self.certain {
+            count(&counts.unpaired);
+        }
+        self.certain = false;
+        self.missed |= missed;
+    }
+
+    /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
+    pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
+        self.lost_requests(true, sink.counts);
+        for asked in self.queue.drain(..).chain(self.held.take()) {
+            flush(asked, NoResponse::Unseen, sink);
+        }
+    }
+
+    /// The responses' direction was joined: there may have been responses, to these requests or earlier ones.
+    pub(super) fn joined_responses(&mut self, missed: bool, sink: &mut Sink<'_>) {
+        self.lost_requests(missed, sink.counts);
+        while self.queue.len() > 1 {
+            self.queue
+                .pop_front()
+                .into_iter()
+                .for_each(|asked| flush(asked, NoResponse::Unseen, sink));
+        }
+        self.queue.iter_mut().for_each(|asked| asked.sure = false);
+    }
+
+    /// Whether anything waits for a response that has not begun.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Gives out what has been kept back for long enough.
+    pub(super) fn settle(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE)
+        {
+            self.release(sink);
+        }
+    }
+
+    /// Gives out what has been kept back.
+    pub(super) fn release(&mut self, sink: &mut Sink<'_>) {
+        if let Some(mut held) = self.held.take() {
+            held.exchange.holes.pairing = self.missed;
+            emit(held, sink);
+        }
+    }
+
+    /// Nothing will be answered any more.
+    pub(super) fn end(&mut self, now: Nanos, why: NoResponse, sink: &mut Sink<'_>) {
+        self.release(sink);
+        for mut asked in self.queue.drain(..) {
+            // One on trial may have been answered with what was missed.
+            let why = if asked.sure { why } else { NoResponse::Unseen };
+            asked.exchange.end = now;
+            flush(asked, why, sink);
+        }
+    }
+
+    fn overlapping(&self) -> bool {
+        self.overlaps > self.requests / OVERLAPS
+    }
+}
+
+/// Gives out a request without a response.
+fn flush(mut asked: Box<Asked>, why: NoResponse, sink: &mut Sink<'_>) {
+    if why == NoResponse::Unseen {
+        count(&sink.counts.flushed);
+    }
+    asked.response = None;
+    asked.response_size = None;
+    asked.exchange.holes.response_head = false;
+    asked.exchange.holes.length = false;
+    asked.exchange.end = asked.exchange.end.max(asked.exchange.request_end);
+    emit_with(asked, Some(why), sink);
+}
+
+fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
+    emit_with(asked, None, sink);
+}
+
+fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
+    let Asked {
+        mut exchange,
+        size,
+        response,
+        response_size,
+        ..
+    } = *asked;
+    if let Some(mut response) = response {
+        // It may have been seen before its request was, never sent before.
+        response.first_byte = response.first_byte.max(exchange.start);
+        exchange.end = exchange.end.max(response.first_byte);
+        respond(&mut exchange, response);
+    }
+    exchange.end = exchange.end.max(exchange.start);
+    if let Some(why) = why {
+        no_response(&mut exchange, why);
+    }
+    if let Some(size) = size {
+        exchange.attributes.push("http.request.body.size", size);
+    }
+    if let Some(size) = response_size {
+        exchange.attributes.push("http.response.body.size", size);
+    }
+    sink.out.push(exchange);
+}

@@ -1,0 +1,369 @@
+//! One connection's way from first bytes to exchanges: detecting, then decoding, then perhaps left alone. Detection looks at
+//! bytes only, never at ports, and asks again at the beginning of each piece, because a connection may be joined anywhere.
+
+use std::sync::Arc;
+
+use super::{
+    Decoder, Exchange, Interest, Over, PROTOCOLS, Shared, Verdict,
+    detect::{Foreign, foreign},
+    shared::count,
+};
+use crate::{
+    conn::{Connection, Content, Piece, Update},
+    event::{Direction, Nanos, Thread},
+};
+
+/// Pieces of a direction that are looked at when the stream was seen from its beginning: it says early what it is.
+const FRESH_PIECES: u32 = 8;
+/// Pieces of a direction that are looked at when the connection was joined: it may be in the middle of a large body.
+const JOINED_PIECES: u32 = 512;
+/// Bytes of a direction, captured or not, after which it is not looked at any more.
+const JOINED_BYTES: u64 = 256 << 20;
+/// Bytes of undecided pieces that are kept.
+const PENDING_BYTES: usize = 2048;
+/// Undecided pieces that are kept.
+const PENDING_PIECES: usize = 256;
+
+/// What is known of what a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Understanding {
+    /// Not known yet.
+    Detecting,
+    /// This protocol.
+    Understood(&'static str),
+    /// It was understood until its protocol was switched.
+    Switched(&'static str),
+    /// The agent's own export.
+    Own,
+    /// It is left alone.
+    Not(Foreign),
+}
+
+/// A connection as the protocol stage sees it.
+pub struct Session {
+    shared: Arc<Shared>,
+    /// Protocols that this connection has turned out not to be, as bits by index in [`PROTOCOLS`].
+    excluded: u32,
+    stage: Stage,
+}
+
+enum Stage {
+    Detecting(Probe),
+    Decoding(&'static str, Box<dyn Decoder>),
+    Over(Understanding),
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("understanding", &self.understanding())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A connection of which nothing is known yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            excluded: 0,
+            stage: Stage::Detecting(Probe::default()),
+        }
+    }
+
+    /// Takes the next update of the connection; pushes every exchange that it completes.
+    pub fn update(
+        &mut self,
+        connection: &Connection,
+        update: &Update<'_>,
+        out: &mut Vec<Exchange>,
+    ) {
+        match &mut self.stage {
+            Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
+            Stage::Detecting(probe) => {
+                let Update::Piece(direction, piece) = update else {
+                    return;
+                };
+                match probe.look(*direction, piece, self.excluded) {
+                    Found::Nothing => return,
+                    Found::Foreign(foreign) => return self.give_up(foreign),
+                    Found::Protocol(name, mut decoder, pending) => {
+                        for (direction, piece) in &pending {
+                            let update = Update::Piece(*direction, piece.borrow());
+                            decoder.update(&self.shared, connection, &update, out);
+                        }
+                        decoder.update(&self.shared, connection, update, out);
+                        self.stage = Stage::Decoding(name, decoder);
+                    }
+                }
+            }
+            Stage::Over(_) => return,
+        }
+        self.leave();
+    }
+
+    /// What to capture next of a direction. Changes only with [`Session::update`].
+    #[must_use]
+    pub fn interest(&self, direction: Direction) -> Interest {
+        match &self.stage {
+            Stage::Detecting(probe) => Interest {
+                from: 0,
+                bytes: if probe.of(direction).exhausted() {
+                    0
+                } else {
+                    self.shared.capture
+                },
+                never: false,
+            },
+            Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
+            Stage::Over(_) => Interest::NEVER,
+        }
+    }
+
+    /// What the connection speaks, as far as that is known.
+    #[must_use]
+    pub fn understanding(&self) -> Understanding {
+        match &self.stage {
+            Stage::Detecting(_) => Understanding::Detecting,
+            Stage::Decoding(name, _) => Understanding::Understood(name),
+            Stage::Over(understanding) => *understanding,
+        }
+    }
+
+    /// Leaves the connection alone if its decoder has finished with it.
+    fn leave(&mut self) {
+        let Stage::Decoding(name, decoder) = &self.stage else {
+            return;
+        };
+        let counts = &self.shared.counts;
+        match decoder.over() {
+            None => {}
+            Some(Over::Switched) => {
+                count(&counts.switched);
+                self.stage = Stage::Over(Understanding::Switched(name));
+            }
+            Some(Over::Own) => {
+                count(&counts.own);
+                self.stage = Stage::Over(Understanding::Own);
+            }
+            Some(Over::Malformed) => self.give_up(Foreign::Malformed),
+            Some(Over::NotMine) => {
+                count(&counts.redetected);
+                self.excluded |= PROTOCOLS
+                    .iter()
+                    .position(|p| p.name == *name)
+                    .map_or(u32::MAX, |i| 1 << i);
+                self.stage = Stage::Detecting(Probe::default());
+            }
+        }
+    }
+
+    fn give_up(&mut self, foreign: Foreign) {
+        let counts = &self.shared.counts;
+        count(match foreign {
+            Foreign::Tls => &counts.given_up_tls,
+            Foreign::Http2 => &counts.given_up_http2,
+            Foreign::Unknown => &counts.given_up_unknown,
+            Foreign::Malformed => &counts.given_up_malformed,
+        });
+        self.stage = Stage::Over(Understanding::Not(foreign));
+    }
+}
+
+/// Detection's state. Nothing is on the heap unless a piece was undecided.
+#[derive(Default)]
+struct Probe {
+    sent: Seen,
+    received: Seen,
+    pending: Vec<(Direction, Owned)>,
+}
+
+/// What of a direction has been looked at.
+#[derive(Default)]
+struct Seen {
+    pieces: u32,
+    bytes: u64,
+    joined: bool,
+}
+
+impl Seen {
+    fn limit(&self) -> u32 {
+        if self.joined {
+            JOINED_PIECES
+        } else {
+            FRESH_PIECES
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.pieces >= self.limit() || self.bytes >= JOINED_BYTES
+    }
+
+    /// Whether it has gone on for so long that the other direction's silence does not matter.
+    fn hopeless(&self) -> bool {
+        self.pieces >= self.limit().saturating_mul(8)
+            || self.bytes >= JOINED_BYTES.saturating_mul(8)
+    }
+}
+
+enum Found {
+    Nothing,
+    Foreign(Foreign),
+    /// With what was undecided until now.
+    Protocol(&'static str, Box<dyn Decoder>, Vec<(Direction, Owned)>),
+}
+
+impl Probe {
+    fn of(&self, direction: Direction) -> &Seen {
+        match direction {
+            Direction::Send => &self.sent,
+            Direction::Receive => &self.received,
+        }
+    }
+
+    fn look(&mut self, direction: Direction, piece: &Piece<'_>, excluded: u32) -> Found {
+        let seen = match direction {
+            Direction::Send => &mut self.sent,
+            Direction::Receive => &mut self.received,
+        };
+        let exhausted = seen.exhausted();
+        seen.joined |= seen.pieces == 0 && (piece.joined || piece.offset > 0);
+        seen.pieces = seen.pieces.saturating_add(1);
+        seen.bytes = seen.bytes.saturating_add(piece.content.len());
+        if !exhausted && let Content::Bytes(bytes) = piece.content {
+            let found = self.bytes(direction, piece, bytes, excluded);
+            if !matches!(found, Found::Nothing) {
+                return found;
+            }
+        } else {
+            self.forget(direction);
+        }
+        let both = self.sent.exhausted() && self.received.exhausted();
+        if both || self.sent.hopeless() || self.received.hopeless() {
+            return Found::Foreign(Foreign::Unknown);
+        }
+        Found::Nothing
+    }
+
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        piece: &Piece<'_>,
+        bytes: &[u8],
+        excluded: u32,
+    ) -> Found {
+        let earlier: Vec<u8> = self
+            .pending
+            .iter()
+            .filter(|(d, _)| *d == direction)
+            .flat_map(|(_, p)| &p.bytes)
+            .copied()
+            .collect();
+        if !earlier.is_empty() {
+            let together = [&earlier, bytes].concat();
+            match ask(&together, direction, excluded) {
+                Asked::Foreign(foreign) => return Found::Foreign(foreign),
+                Asked::Protocol(name, decoder) => {
+                    return Found::Protocol(name, decoder, std::mem::take(&mut self.pending));
+                }
+                Asked::More => {
+                    self.keep(direction, piece, bytes);
+                    return Found::Nothing;
+                }
+                // What was kept is nothing; these bytes alone may be something.
+                Asked::No => self.forget(direction),
+            }
+        }
+        match ask(bytes, direction, excluded) {
+            Asked::Foreign(foreign) => Found::Foreign(foreign),
+            Asked::Protocol(name, decoder) => {
+                Found::Protocol(name, decoder, std::mem::take(&mut self.pending))
+            }
+            Asked::More => {
+                self.keep(direction, piece, bytes);
+                Found::Nothing
+            }
+            Asked::No => Found::Nothing,
+        }
+    }
+
+    fn keep(&mut self, direction: Direction, piece: &Piece<'_>, bytes: &[u8]) {
+        let kept: usize = self.pending.iter().map(|(_, p)| p.bytes.len()).sum();
+        if self.pending.len() >= PENDING_PIECES || kept + bytes.len() > PENDING_BYTES {
+            self.forget(direction);
+            return;
+        }
+        let owned = Owned {
+            offset: piece.offset,
+            joined: piece.joined,
+            time: piece.time,
+            thread: piece.thread,
+            bytes: bytes.into(),
+        };
+        self.pending.push((direction, owned));
+        // Undecided is not unknown: a head that comes byte by byte does not use up the attempts.
+        match direction {
+            Direction::Send => self.sent.pieces = self.sent.pieces.saturating_sub(1),
+            Direction::Receive => self.received.pieces = self.received.pieces.saturating_sub(1),
+        }
+    }
+
+    fn forget(&mut self, direction: Direction) {
+        self.pending.retain(|(d, _)| *d != direction);
+    }
+}
+
+enum Asked {
+    Foreign(Foreign),
+    Protocol(&'static str, Box<dyn Decoder>),
+    More,
+    No,
+}
+
+fn ask(bytes: &[u8], direction: Direction, excluded: u32) -> Asked {
+    if let Some(foreign) = foreign(bytes) {
+        return Asked::Foreign(foreign);
+    }
+    let mut answer = Asked::No;
+    for (i, protocol) in PROTOCOLS.iter().enumerate() {
+        if excluded & (1 << i) != 0 {
+            continue;
+        }
+        match (protocol.detect)(bytes) {
+            Verdict::Yes => {
+                return Asked::Protocol(protocol.name, (protocol.decoder)(bytes, direction));
+            }
+            Verdict::More => answer = Asked::More,
+            Verdict::No => {}
+        }
+    }
+    answer
+}
+
+/// A piece that is kept for later.
+struct Owned {
+    offset: u64,
+    joined: bool,
+    time: Nanos,
+    thread: Thread,
+    bytes: Box<[u8]>,
+}
+
+impl Owned {
+    fn borrow(&self) -> Piece<'_> {
+        Piece {
+            offset: self.offset,
+            joined: self.joined,
+            time: self.time,
+            thread: self.thread,
+            content: Content::Bytes(&self.bytes),
+        }
+    }
+}

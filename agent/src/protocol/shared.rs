@@ -1,0 +1,80 @@
+//! What all sessions share: how they are configured, and the counters of what they could not understand.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::http::Routes;
+
+/// The configuration and the counters of a group of sessions, usually all of them.
+#[derive(Debug)]
+pub struct Shared {
+    /// Bytes of each call that are captured unless a decoder asks for another amount.
+    pub capture: u32,
+    /// How paths become routes.
+    pub routes: Routes,
+    /// Whether client spans carry `url.template`, by the same heuristic as routes, in attributes and name.
+    pub client_templates: bool,
+    /// What went wrong, by reason.
+    pub counts: Counts,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            capture: 1024,
+            routes: Routes::default(),
+            client_templates: false,
+            counts: Counts::default(),
+        }
+    }
+}
+
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+        /// Events that no span tells of, or that a span tells of only in part. Each only grows.
+        #[derive(Debug, Default)]
+        pub struct Counts {
+            $($(#[doc = $doc])+ pub $name: AtomicU64,)+
+        }
+
+        impl Counts {
+            /// Name and value of each.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name.load(Relaxed))),+].into_iter()
+            }
+        }
+    };
+}
+
+counts! {
+    /// Connections given up: TLS.
+    given_up_tls,
+    /// Connections given up: HTTP/2.
+    given_up_http2,
+    /// Connections given up: nothing that is known was found in time.
+    given_up_unknown,
+    /// Connections given up: a message broke the rules of its protocol, or was ambiguous.
+    given_up_malformed,
+    /// Connections left alone because their protocol was switched (`Upgrade`, `CONNECT`).
+    switched,
+    /// Connections left alone because they are the agent's own export.
+    own,
+    /// Connections whose first guess of a protocol was wrong.
+    redetected,
+    /// Times that the pairing of requests and responses was lost with missing bytes, and had to be found again.
+    unpaired,
+    /// Requests reported without their response although the connection had not ended: their response could not be told.
+    flushed,
+    /// Responses without a request that is known.
+    orphans,
+    /// Times that a connection had more outstanding requests than are kept.
+    overflows,
+    /// Message heads of which only a part was seen.
+    truncated_heads,
+    /// Request heads that never became complete.
+    abandoned_heads,
+}
+
+/// Counts one more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}

@@ -1,0 +1,233 @@
+//! The thread that reads the kernel side and runs the pipeline: no lock, and no waiting for anything but events.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{Recorder, sample_clock, select::Selection};
+use crate::{
+    bpf::{Counters, Kernel, LoadError, decode},
+    event::{Event, Life, Nanos},
+    export::Outputs,
+    pipeline::Pipeline,
+    process::Selector,
+    trace::Span,
+};
+
+/// Records taken from the rings before spans are handed on and advice is given.
+const ROUND: usize = 4096;
+/// How long the thread sleeps at most while events come, and while they do not. The kernel side wakes it when a ring fills up, and
+/// for every new process.
+const BUSY: Duration = Duration::from_millis(10);
+const IDLE: Duration = Duration::from_millis(100);
+/// How long after the last event it counts as idle.
+const IDLE_AFTER: Nanos = 1_000_000_000;
+const TICK: Nanos = 100_000_000;
+const CLOCK: Nanos = 5_000_000_000;
+
+/// What a capture is started with.
+pub struct Settings {
+    /// The loaded programs, not attached yet.
+    pub kernel: Kernel,
+    /// The stages.
+    pub pipeline: Pipeline,
+    /// Which processes.
+    pub selector: Selector,
+    /// What this process starts is traced too.
+    pub children: bool,
+    /// Where to record.
+    pub recorder: Option<Recorder>,
+}
+
+/// A capture that runs.
+pub struct Capture {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Finished>,
+}
+
+/// What is left of a capture.
+pub struct Finished {
+    /// The outputs, to be shut down.
+    pub outputs: Outputs,
+    /// The stages, for their counters.
+    pub pipeline: Pipeline,
+    /// The kernel side's counters at the end.
+    pub counters: Result<Counters, LoadError>,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Records written to a recording, and those that it missed.
+    pub recorded: Option<(u64, u64)>,
+}
+
+impl Capture {
+    /// Attaches the programs and starts the thread: when this returns, everything is seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
+        let Settings { mut kernel, mut pipeline, selector, children, recorder } = settings;
+        let mut selection = Selection::new(selector, children);
+        // First attach, then look at what there is: what begins in between is seen by both.
+        kernel.attach()?;
+        selection.scan(pipeline.processes());
+        selection.apply(&mut kernel)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut worker = Worker {
+            stop: Arc::clone(&stop),
+            kernel,
+            pipeline,
+            selection,
+            recorder,
+            outputs,
+            spans: Vec::with_capacity(ROUND),
+            undecodable: 0,
+            last_event: 0,
+            last_tick: 0,
+            last_clock: 0,
+        };
+        let thread = thread::Builder::new().name("geophone-capture".to_owned()).spawn(move || {
+            worker.run();
+            worker.finish()
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Whether the thread has ended by itself, which it must not.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Takes what has come so far, ends what is under way, and stops.
+    ///
+    /// # Errors
+    /// When the thread has failed, which it must not.
+    pub fn stop(self) -> io::Result<Finished> {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().map_err(|_| io::Error::other("the capture thread failed"))
+    }
+}
+
+struct Worker {
+    stop: Arc<AtomicBool>,
+    kernel: Kernel,
+    pipeline: Pipeline,
+    selection: Selection,
+    recorder: Option<Recorder>,
+    outputs: Outputs,
+    spans: Vec<Span>,
+    undecodable: u64,
+    last_event: Nanos,
+    last_tick: Nanos,
+    last_clock: Nanos,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut young = false;
+        while !self.stop.load(Ordering::Acquire) {
+            let quiet = Kernel::now().saturating_sub(self.last_event) > IDLE_AFTER;
+            let timeout = match (young, quiet) {
+                // They are complete after this time, see `rings`.
+                (true, _) => Duration::from_millis(1),
+                (false, false) => BUSY,
+                (false, true) => IDLE,
+            };
+            if let Err(error) = self.kernel.wait(timeout) {
+                log::error!("waiting for events failed: {error}");
+                thread::sleep(BUSY);
+            }
+            young = self.round();
+            self.tick();
+        }
+    }
+
+    /// Takes what is in the rings. Returns whether there is more, too young to be taken.
+    fn round(&mut self) -> bool {
+        loop {
+            let Self { kernel, pipeline, selection, recorder, spans, undecodable, .. } = self;
+            let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
+                Ok(event) => take(record, &event, pipeline, selection, recorder.as_mut(), spans),
+                Err(_) => *undecodable += 1,
+            });
+            if count > 0 {
+                self.last_event = Kernel::now();
+            }
+            for advice in self.pipeline.take_advice() {
+                self.kernel.advise(advice.socket, advice.direction, advice.interest);
+            }
+            if let Err(error) = self.selection.apply(&mut self.kernel) {
+                log::warn!("a process that was chosen is not traced: {error}");
+            }
+            self.outputs.send(&mut self.spans);
+            if count < ROUND {
+                return young;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Kernel::now();
+        if now.saturating_sub(self.last_tick) < TICK {
+            return;
+        }
+        self.last_tick = now;
+        if now.saturating_sub(self.last_clock) >= CLOCK {
+            self.last_clock = now;
+            let sample = sample_clock();
+            self.pipeline.sample_clock(sample);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.clock(sample);
+            }
+        }
+        self.pipeline.tick(now, &mut self.spans);
+        self.outputs.send(&mut self.spans);
+    }
+
+    fn finish(mut self) -> Finished {
+        // What was sent just now is still too young to be taken.
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(1));
+            self.round();
+        }
+        self.pipeline.finish(Kernel::now(), &mut self.spans);
+        self.outputs.send(&mut self.spans);
+        Finished {
+            counters: self.kernel.counters(),
+            outputs: self.outputs,
+            pipeline: self.pipeline,
+            undecodable: self.undecodable,
+            recorded: self.recorder.map(Recorder::finish),
+        }
+    }
+}
+
+/// Takes one event.
+fn take(
+    record: &[u8],
+    event: &Event<'_>,
+    pipeline: &mut Pipeline,
+    selection: &mut Selection,
+    recorder: Option<&mut Recorder>,
+    spans: &mut Vec<Span>,
+) {
+    // First of all, because the process may end at any moment.
+    if let Event::Process(process) = event
+        && process.what == Life::Exec
+    {
+        pipeline.processes().apply(process);
+    }
+    if !selection.admits(event, pipeline.processes()) {
+        return;
+    }
+    if let Some(recorder) = recorder {
+        recorder.record(record, event, pipeline.processes());
+    }
+    pipeline.event(event, spans);
+}

@@ -1,0 +1,81 @@
+//! A recording beside a running capture: it must never get in its way. What cannot be written ends the recording, not the capture.
+
+use std::{fs::File, io::BufWriter, path::PathBuf};
+
+use crate::{
+    event::{Event, Life},
+    process::{Host, Table},
+    protocol::Value,
+    recording::{Header, Writer},
+    trace::ClockSample,
+};
+
+/// Where a capture is recorded, if anywhere.
+pub struct Recorder {
+    path: PathBuf,
+    writer: Option<Writer<BufWriter<File>>>,
+    records: u64,
+    missed: u64,
+}
+
+impl Recorder {
+    /// Creates the file. It may hold credentials, so it is its owner's alone.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn create(path: PathBuf, host: &Host) -> std::io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let text = |value: &Value| match value {
+            Value::Text(text) => Some(text.to_string()),
+            _ => None,
+        };
+        let header = Header {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            host: host.attributes.0.iter().filter_map(|(key, value)| Some((key.to_string(), text(value)?))).collect(),
+        };
+        let writer = Writer::new(BufWriter::with_capacity(1 << 20, file), &header)?;
+        Ok(Self { path, writer: Some(writer), records: 0, missed: 0 })
+    }
+
+    /// Adds a sample of the clocks.
+    pub fn clock(&mut self, sample: ClockSample) {
+        self.with(|writer| writer.clock(sample));
+    }
+
+    /// Adds a record, and before it what it makes known of a process.
+    pub fn record(&mut self, record: &[u8], event: &Event<'_>, processes: &mut Table) {
+        if self.writer.is_none() {
+            self.missed += 1;
+            return;
+        }
+        if let Event::Process(process) = event
+            && matches!(process.what, Life::Seen | Life::Exec)
+        {
+            let known = processes.seen(process.tgid, process.time);
+            self.with(|writer| writer.process(&known.facts));
+        }
+        self.with(|writer| writer.record(record));
+        self.records += 1;
+    }
+
+    fn with(&mut self, write: impl FnOnce(&mut Writer<BufWriter<File>>) -> std::io::Result<()>) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = write(writer)
+        {
+            log::error!("recording to {} has ended: {error}", self.path.display());
+            self.writer = None;
+        }
+    }
+
+    /// Ends the recording. Returns how many records it holds, and how many came after it had failed.
+    pub fn finish(mut self) -> (u64, u64) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish()
+        {
+            log::error!("recording to {} is not complete: {error}", self.path.display());
+        }
+        (self.records, self.missed)
+    }
+}

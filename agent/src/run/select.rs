@@ -1,0 +1,123 @@
+//! Which processes are traced: judges them here, by their names and groups, and marks them for the kernel side, which cannot read
+//! names but knows who forks from whom.
+
+use std::collections::HashMap;
+
+use crate::{
+    bpf::{Kernel, LoadError},
+    event::{Event, Life, Nanos},
+    process::{Choice, Facts, Selector, Table},
+};
+
+/// The choice, and what has been decided by it.
+#[derive(Debug)]
+pub struct Selection {
+    selector: Selector,
+    /// The agent starts what is to be traced.
+    children: bool,
+    choices: HashMap<u32, Choice>,
+    /// Processes refused lately: the kernel side reports a process until it has been refused.
+    refused: HashMap<u32, Nanos>,
+    /// Marks for the kernel side.
+    pending: Vec<(u32, bool)>,
+}
+
+/// Generations that a family is followed upwards.
+const GENERATIONS: usize = 32;
+/// How long a refusal is remembered.
+const REFUSED: Nanos = 5_000_000_000;
+
+impl Selection {
+    /// Of nothing yet. With `children`, what the agent starts is chosen too.
+    #[must_use]
+    pub fn new(selector: Selector, children: bool) -> Self {
+        Self { selector, children, choices: HashMap::new(), refused: HashMap::new(), pending: Vec::new() }
+    }
+
+    /// Whether anything is left out.
+    fn is_selective(&self) -> bool {
+        self.children || !self.selector.is_everything()
+    }
+
+    /// Judges the processes that there are.
+    pub fn scan(&mut self, processes: &Table) {
+        if !self.is_selective() {
+            return;
+        }
+        if self.children {
+            // Children have their parent's mark. The agent itself is never traced, whatever its mark.
+            self.pending.push((std::process::id(), true));
+        }
+        if !self.selector.is_everything() {
+            let all: Vec<(u32, Facts)> = processes.scan().collect();
+            self.choices = self.selector.select(all.iter().map(|(_, facts)| facts));
+            self.pending.extend(self.choices.keys().map(|tgid| (*tgid, true)));
+        }
+    }
+
+    /// Takes note of an event; whether it is to be looked at further.
+    pub fn admits(&mut self, event: &Event<'_>, processes: &mut Table) -> bool {
+        if !self.selector.depends_on_programs() {
+            return true;
+        }
+        match event {
+            Event::Process(process) => {
+                match process.what {
+                    Life::Exec => self.judge(process.tgid, process.time, processes),
+                    Life::Exit => {
+                        self.choices.remove(&process.tgid);
+                        self.refused.remove(&process.tgid);
+                    }
+                    Life::Fork | Life::Seen => {}
+                }
+                true
+            }
+            Event::Data(data) => !self.refused.contains_key(&data.thread.tgid),
+            Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),
+            Event::State(_) => true,
+        }
+    }
+
+    fn judge(&mut self, tgid: u32, now: Nanos, processes: &mut Table) {
+        let facts = processes.seen(tgid, now);
+        let parent = self.family(facts.facts.parent, now, processes);
+        let choice = self.selector.decides(&facts.facts, parent);
+        self.pending.push((tgid, choice.is_traced()));
+        if choice.is_traced() {
+            self.choices.insert(tgid, choice);
+            self.refused.remove(&tgid);
+        } else {
+            self.choices.remove(&tgid);
+            self.refused.retain(|_, since| now.saturating_sub(*since) < REFUSED);
+            self.refused.insert(tgid, now);
+        }
+    }
+
+    /// Whether a process belongs to a family that is traced.
+    fn family(&self, mut tgid: u32, now: Nanos, processes: &mut Table) -> Choice {
+        for _ in 0..GENERATIONS {
+            if tgid <= 1 {
+                break;
+            }
+            if self.selector.pids.contains(&tgid)
+                || self.choices.get(&tgid) == Some(&Choice::Family)
+                || self.children && tgid == std::process::id()
+            {
+                return Choice::Family;
+            }
+            tgid = processes.seen(tgid, now).facts.parent;
+        }
+        Choice::No
+    }
+
+    /// Marks for the kernel side what was judged.
+    ///
+    /// # Errors
+    /// When the kernel side has no room.
+    pub fn apply(&mut self, kernel: &mut Kernel) -> Result<(), LoadError> {
+        for (tgid, selected) in self.pending.drain(..) {
+            kernel.select(tgid, selected)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The account at the end of a run: what was captured, exported, lost and not understood. Lines of zeroes are left out, but for the
+//! four that everyone looks for.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    sync::Arc,
+};
+
+use crate::{
+    bpf::Counters,
+    conn,
+    export::{DropReason, Stats},
+    process,
+    trace::TracerStats,
+};
+
+/// The counters of all stages.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// The kernel side, when there was one.
+    pub kernel: Option<Counters>,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Connections.
+    pub connections: conn::Stats,
+    /// What was not understood, by reason.
+    pub protocols: Vec<(&'static str, u64)>,
+    /// Spans.
+    pub spans: TracerStats,
+    /// Processes.
+    pub processes: process::Counts,
+    /// Outputs.
+    pub outputs: Vec<(&'static str, Arc<Stats>)>,
+    /// Records in a recording, and those that it missed.
+    pub recorded: Option<(u64, u64)>,
+}
+
+/// Writes the account.
+///
+/// # Errors
+/// Those of the stream.
+pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> {
+    let conn = &account.connections;
+    writeln!(
+        out,
+        "captured:       {} spans of {} calls on {} connections",
+        account.spans.spans,
+        conn.calls,
+        conn.opened + conn.opened_unseen
+    )?;
+    for (name, stats) in &account.outputs {
+        let stats = stats.snapshot();
+        let mut line = format!("exported:       {} spans to {name}", stats.exported);
+        if stats.dropped_total() > 0 {
+            let _ = write!(line, "; dropped: {}", stats.dropped_total());
+            for reason in DropReason::ALL {
+                let count = stats.dropped_for(reason);
+                if count > 0 {
+                    let _ = write!(line, ", {} {count}", reason.name());
+                }
+            }
+            if let Some(error) = &stats.last_error {
+                let _ = write!(line, "; last error: {error}");
+            }
+        }
+        writeln!(out, "{line}")?;
+    }
+    let lost = lost(account);
+    let total: u64 = lost.iter().map(|(_, count)| count).sum();
+    writeln!(out, "lost:           {total}{}", list(lost))?;
+    let not_understood: Vec<_> =
+        account.protocols.iter().filter(|(name, _)| name.starts_with("given_up_")).copied().collect();
+    let total: u64 = not_understood.iter().map(|(_, count)| count).sum();
+    writeln!(out, "not understood: {total} connections{}", list(not_understood))?;
+    let notes = notes(account);
+    if notes.iter().any(|(_, count)| *count > 0) {
+        writeln!(out, "notes:          {}", list(notes).trim_start_matches(": "))?;
+    }
+    if let Some((records, missed)) = account.recorded {
+        writeln!(out, "recorded:       {records} records{}", list(vec![("missed", missed)]))?;
+    }
+    Ok(())
+}
+
+/// What should have become a part of a span and did not.
+fn lost(account: &Account) -> Vec<(&'static str, u64)> {
+    let mut lost = Vec::new();
+    if let Some(kernel) = &account.kernel {
+        let harmless = ["written", "skipped", "unreadable", "io_uring"];
+        lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
+    }
+    let conn = &account.connections;
+    lost.extend([
+        ("undecodable", account.undecodable),
+        ("lost_gaps", conn.lost_gaps),
+        ("evicted_full", conn.evicted_full),
+        ("implausible", conn.implausible),
+        ("malformed_calls", conn.malformed),
+    ]);
+    lost
+}
+
+/// What is no loss but good to know.
+fn notes(account: &Account) -> Vec<(&'static str, u64)> {
+    let mut notes = Vec::new();
+    if let Some(kernel) = &account.kernel {
+        notes.extend(kernel.iter().filter(|(name, _)| ["unreadable", "io_uring", "skipped"].contains(name)));
+    }
+    notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
+    notes.extend([
+        ("processes_gone", account.processes.gone),
+        ("processes_unreadable", account.processes.failed),
+        ("invalid_traceparent", account.spans.invalid_traceparent),
+        ("invalid_tracestate", account.spans.invalid_tracestate),
+    ]);
+    notes
+}
+
+/// `: name 1, other 2`, without zeroes; empty when there is nothing else.
+fn list(counts: Vec<(&'static str, u64)>) -> String {
+    let mut text = String::new();
+    for (name, count) in counts {
+        if count > 0 {
+            let separator = if text.is_empty() { ": " } else { ", " };
+            let _ = write!(text, "{separator}{} {count}", name.trim_start_matches("given_up_"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_lost_and_what_is_not() {
+        let account = Account {
+            connections: conn::Stats { calls: 10, opened: 2, lost_gaps: 3, ..conn::Stats::default() },
+            protocols: vec![("given_up_tls", 4), ("given_up_http2", 0), ("switched", 1)],
+            spans: TracerStats { spans: 5, ..TracerStats::default() },
+            ..Account::default()
+        };
+        let mut text = Vec::new();
+        write_summary(&account, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            text,
+            "captured:       5 spans of 10 calls on 2 connections\n\
+             lost:           3: lost_gaps 3\n\
+             not understood: 4 connections: tls 4\n\
+             notes:          switched 1\n"
+        );
+    }
+}

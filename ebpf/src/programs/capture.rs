@@ -1,0 +1,287 @@
+//! One call that moved bytes becomes a record: what the policy wants of it is copied out of the process's memory.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use geophone_ebpf::{
+    config::{CAPTURE_MAX, Policy, policy_slot},
+    record::{Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    stats::Counter,
+};
+
+use crate::{
+    connection, emit,
+    kernel::{copy_user, read_user, read_user_or_zero},
+    maps::{
+        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
+        SOURCE_VECTOR, Scratch, config,
+    },
+};
+
+/// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
+const STEPS: u32 = 64;
+
+/// `struct iovec`
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Iovec {
+    base: u64,
+    len: u64,
+}
+
+/// The tail of `struct mmsghdr` that matters, from `msg_iov` on.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Message {
+    iov: u64,
+    iovlen: u64,
+    control: u64,
+    controllen: u64,
+    flags: u64,
+    len: u32,
+}
+const MESSAGE_IOV: u64 = 16;
+/// Size of a `struct mmsghdr`.
+pub const MESSAGE_SIZE: u64 = 64;
+
+/// Runs `f` with this processor's work space, unless an interrupted program uses it.
+#[inline(always)]
+fn with_scratch(f: impl FnOnce(*mut Scratch)) {
+    let Some(scratch) = emit::scratch() else {
+        emit::count(Counter::KernelFault);
+        return;
+    };
+    // SAFETY: the map keeps it alive, and programs of one processor do not run at the same time, only inside each other.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*scratch).busy) != 0 {
+            emit::count(Counter::Nested);
+            return;
+        }
+        core::ptr::write_volatile(&raw mut (*scratch).busy, 1);
+        f(scratch);
+        core::ptr::write_volatile(&raw mut (*scratch).busy, 0);
+    }
+}
+
+/// Reports a call. `call.len` 0 is the end of what can be received.
+#[inline(always)]
+pub fn report(call: Moved) {
+    with_scratch(|scratch| {
+        // SAFETY: the work space is this program's while it runs.
+        unsafe { (*scratch).call = call };
+        report_call();
+    });
+}
+
+/// Verified by itself, once, because it is global: not again for each way that leads here. What it is about is in the work space.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn report_call() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (call, data) = unsafe { (&(*scratch).call, &mut (*scratch).data) };
+    let sk = call.sk;
+    let Some(entry) = connection::find(sk, call.who) else {
+        return 0;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let entry: &mut Connection = unsafe { &mut *entry };
+    let (direction, len) = (call.direction as u8, call.len);
+    let offset = connection::advance(sk, entry, direction, u64::from(len));
+    let (from, limit) = policy(sk, entry.born, direction);
+    let end = offset.wrapping_add(u64::from(len));
+    if end < from {
+        emit::count(Counter::Skipped);
+        return 0;
+    }
+    let mut flags = 0;
+    if entry.flags & CONNECTION_COUNTED != 0 {
+        flags |= RELATIVE;
+    }
+    // `from` lies inside the call, or before it.
+    let skipped = from.saturating_sub(offset);
+    let mut captured = 0;
+    if len == 0 {
+        flags |= END;
+    } else if call.source == SOURCE_NONE {
+        flags |= UNREADABLE;
+    } else {
+        let want = at_most::<MOST>(u64::from(len).saturating_sub(skipped).min(u64::from(limit)));
+        if want != 0 {
+            captured = copy(scratch, skipped, want);
+            if captured < want {
+                flags |= FAULT;
+            }
+        }
+    }
+    *data = Data {
+        kind: Kind::Data as u32,
+        tgid: call.who.tgid,
+        // SAFETY: the helper has no preconditions.
+        time: unsafe { bpf_ktime_get_ns() },
+        sock: sk,
+        born: entry.born,
+        offset,
+        len,
+        skipped: skipped as u32,
+        captured: captured as u32,
+        tid: call.who.tid,
+        direction,
+        flags,
+        ..Data::default()
+    };
+    let captured = at_most::<MOST>(captured);
+    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
+    0
+}
+
+/// What the agent wants of a direction: from which position, and how many bytes of a call.
+#[inline(always)]
+fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
+    let usual = (0, config!(capture));
+    let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
+        return usual;
+    };
+    // SAFETY: the map keeps it alive. The agent writes it meanwhile: volatile, and each field is good by itself.
+    unsafe {
+        let slot: *const Policy = slot;
+        if core::ptr::read_volatile(&raw const (*slot).sock) != sk
+            || core::ptr::read_volatile(&raw const (*slot).born) != born
+        {
+            return usual;
+        }
+        let d = usize::from(direction & 1);
+        (
+            core::ptr::read_volatile((&raw const (*slot).from).cast::<u64>().add(d)),
+            core::ptr::read_volatile((&raw const (*slot).bytes).cast::<u32>().add(d)),
+        )
+    }
+}
+
+/// `value`, at most `MAX`. In assembly, because the verifier must see the comparison on the very register that is used afterwards,
+/// and the compiler would make it on a copy, or leave it out.
+#[inline(always)]
+fn at_most<const MAX: u64>(mut value: u64) -> u64 {
+    // SAFETY: touches its register only.
+    unsafe {
+        core::arch::asm!(
+            "if {value} <= {max} goto 1f",
+            "{value} = {max}",
+            "1:",
+            value = inout(reg) value,
+            max = const MAX,
+        );
+    }
+    value
+}
+
+const MOST: u64 = CAPTURE_MAX as u64;
+
+/// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
+#[inline(always)]
+fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
+    // SAFETY: the work space is this program's while it runs.
+    let (call, parts, to) =
+        unsafe { (&(*scratch).call, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
+    if call.source == SOURCE_BUFFER {
+        // SAFETY: `want` is at most CAPTURE_MAX, the space twice that.
+        if unsafe { copy_user(to, want, call.address + skip) } {
+            return want;
+        }
+        emit::count(Counter::ReadFault);
+        return 0;
+    }
+    *parts = Parts { iov: 0, iovs: 0, message: 0, messages: 0, left: u64::MAX, skip, want, filled: 0 };
+    if call.source == SOURCE_VECTOR {
+        parts.iov = call.address;
+        parts.iovs = call.count;
+    } else {
+        parts.message = call.address;
+        parts.messages = call.count;
+    }
+    copy_parts();
+    at_most::<MOST>(parts.filled)
+}
+
+/// Copies from several places; global, as `report_call`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn copy_parts() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (source, parts, to) =
+        unsafe { ((*scratch).call.source, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
+    let mut step = 0;
+    while step < STEPS && parts.filled < parts.want {
+        step += 1;
+        if parts.iovs == 0 {
+            if parts.messages == 0 {
+                break;
+            }
+            let Some(next) = read_user::<Message>(parts.message + MESSAGE_IOV) else {
+                emit::count(Counter::ReadFault);
+                break;
+            };
+            parts.iov = next.iov;
+            parts.iovs = next.iovlen;
+            if source == SOURCE_SIZED_MESSAGES {
+                parts.left = u64::from(next.len);
+            }
+            parts.message += MESSAGE_SIZE;
+            parts.messages -= 1;
+            continue;
+        }
+        let Some(Iovec { base, len }) = read_user::<Iovec>(parts.iov) else {
+            emit::count(Counter::ReadFault);
+            break;
+        };
+        parts.iov += size_of::<Iovec>() as u64;
+        parts.iovs -= 1;
+        let len = len.min(parts.left);
+        parts.left -= len;
+        if parts.skip >= len {
+            parts.skip -= len;
+            continue;
+        }
+        let n = at_most::<MOST>((len - parts.skip).min(parts.want - parts.filled));
+        let at = at_most::<{ MOST - 1 }>(parts.filled);
+        // SAFETY: the space is twice CAPTURE_MAX.
+        if !unsafe { copy_user(to.add(at as usize), n, base + parts.skip) } {
+            emit::count(Counter::ReadFault);
+            break;
+        }
+        parts.skip = 0;
+        parts.filled = at + n;
+    }
+    0
+}
+
+/// Whether the message at `first` (a `msghdr`) is longer than `len` bytes; no for one of very many parts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_longer(first: u64, len: u64) -> u64 {
+    const PARTS: u64 = 16;
+    let message = read_user_or_zero::<Message>(first + MESSAGE_IOV);
+    let mut total = 0;
+    let mut i = 0;
+    while i < PARTS && i < message.iovlen {
+        total += read_user_or_zero::<Iovec>(message.iov + i * size_of::<Iovec>() as u64).len;
+        i += 1;
+    }
+    u64::from(total > len)
+}
+
+/// How many bytes the first `count` messages of a vector moved, by their `msg_len`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn messages_len(first: u64, count: u64) -> u64 {
+    let mut total = 0;
+    let mut i = 0;
+    while i < u64::from(STEPS) && i < count {
+        total += u64::from(read_user_or_zero::<Message>(first + i * MESSAGE_SIZE + MESSAGE_IOV).len);
+        i += 1;
+    }
+    total
+}

@@ -1,0 +1,211 @@
+//! The maps, and the configuration. Sizes that depend on the machine or on flags are set by the agent before loading.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use geophone_ebpf::{
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, Policy},
+    record::Data,
+    stats,
+};
+
+use crate::process::Current;
+
+/// Read-only: set by the agent before loading.
+#[unsafe(no_mangle)]
+static CONFIG: Config = EMPTY;
+
+// `Config::default()` is not const.
+// SAFETY: every field is an integer, or an array of them.
+const EMPTY: Config = unsafe { core::mem::zeroed() };
+
+/// The configuration, field by field: `config!(capture)`, `config!(offsets.task_flags)`.
+macro_rules! config {
+    ($($field:tt)+) => {
+        // SAFETY: a read of a static; volatile, because its compile-time value is not the one at run time.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::config_address()).$($field)+) }
+    };
+}
+pub(crate) use config;
+
+/// Where the configuration is; for `config!`.
+#[inline(always)]
+pub fn config_address() -> *const Config {
+    &raw const CONFIG
+}
+
+/// One ring per processor: no lock is shared between processors, and the agent merges them by time.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
+
+/// Work space, one per processor: a record is put together here and copied to the ring in one piece of the right size.
+#[btf_map]
+pub static SCRATCH: Array<Scratch, 1> = Array::new();
+
+/// Counters, by [`stats::Counter`].
+#[btf_map]
+pub static STATS: PerCpuArray<u64, { stats::COUNT }> = PerCpuArray::new();
+
+/// What is known of a socket, by the address of its `struct sock`.
+#[btf_map]
+pub static CONNECTIONS: HashMap<u64, Connection, 65_536> = HashMap::new();
+
+/// The agent's advice; mapped by it. See [`Policy`].
+#[btf_map]
+pub static POLICIES: Array<Policy, 65_536, { aya_ebpf::bindings::BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// What a system call is, by its number: [`geophone_ebpf::config::Call`].
+#[btf_map]
+pub static CALLS: Array<u8, CALL_NUMBERS> = Array::new();
+
+/// `PROCESS_*` flags, by thread group.
+#[btf_map]
+pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
+
+/// Ports that are traced, when any is given.
+#[btf_map]
+pub static PORTS: HashMap<u16, u8, 256> = HashMap::new();
+
+/// Peers of the agent's own connections, so that the receiving side of its exports is not traced either.
+#[btf_map]
+pub static OWN_PEERS: LruHashMap<Tuple, u8, 256> = LruHashMap::new();
+
+/// Where a thread is in the vector of a `sendmmsg` or `recvmmsg` (front end *sockets*), by thread.
+#[btf_map]
+pub static VECTORS: LruHashMap<u32, Vector, 4096> = LruHashMap::new();
+
+/// A processor's work space. What a call is made of is kept here and not on the stack: the parts of the programs that are verified
+/// by themselves (see `capture`) find it here, and what comes out of a map is an unknown number to the verifier, so that one look at
+/// a loop's body holds for all of its rounds.
+#[repr(C)]
+pub struct Scratch {
+    /// Not 0 while a program uses it.
+    pub busy: u64,
+    /// Bytes written to the ring since the agent was woken.
+    pub unwoken: u64,
+    /// The call that is looked at.
+    pub call: Moved,
+    /// Where its bytes are being copied from.
+    pub parts: Parts,
+    /// The record's header.
+    pub data: Data,
+    /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
+    /// without the verifier having to relate them.
+    pub bytes: [u8; 2 * CAPTURE_MAX as usize],
+}
+
+/// A call that moved bytes on a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Moved {
+    /// The socket.
+    pub sk: u64,
+    /// Who made the call.
+    pub who: Current,
+    /// `SEND` or `RECEIVE`.
+    pub direction: u32,
+    /// How many bytes; 0: nothing more can be received.
+    pub len: u32,
+    /// `SOURCE_*`: what the next two are.
+    pub source: u32,
+    /// Zero.
+    pub pad: u32,
+    /// An address in the process's memory.
+    pub address: u64,
+    /// How many there are at that address.
+    pub count: u64,
+}
+
+/// The bytes cannot be read.
+pub const SOURCE_NONE: u32 = 0;
+/// The bytes are at the address.
+pub const SOURCE_BUFFER: u32 = 1;
+/// At the address are `iovec`s.
+pub const SOURCE_VECTOR: u32 = 2;
+/// At the address are `mmsghdr`s (of a single one, only the `msghdr`).
+pub const SOURCE_MESSAGES: u32 = 3;
+/// The same, and `msg_len` says how much of each was used.
+pub const SOURCE_SIZED_MESSAGES: u32 = 4;
+
+/// Where copying from several places has got to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Parts {
+    /// The next `iovec`.
+    pub iov: u64,
+    /// How many are left.
+    pub iovs: u64,
+    /// The next message.
+    pub message: u64,
+    /// How many are left.
+    pub messages: u64,
+    /// Bytes left in the current message.
+    pub left: u64,
+    /// Bytes still to be left out.
+    pub skip: u64,
+    /// Bytes wanted, at most the capture limit.
+    pub want: u64,
+    /// Bytes copied.
+    pub filled: u64,
+}
+
+/// What is known of a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Connection {
+    /// When it was first seen.
+    pub born: u64,
+    /// Stream position behind the last byte that was seen, for each direction.
+    pub position: [u64; 2],
+    /// TCP sequence number at that position.
+    pub sequence: [u32; 2],
+    /// TCP: the two ports; Unix: the socket's inode. Tells an entry that outlived its socket.
+    pub identity: u64,
+    /// `CONNECTION_*`
+    pub flags: u32,
+    /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
+    pub role: u32,
+}
+
+/// The agent has been told of it.
+pub const CONNECTION_ANNOUNCED: u32 = 1;
+/// Not traced.
+pub const CONNECTION_IGNORED: u32 = 2;
+/// It belongs to the agent.
+pub const CONNECTION_OWN: u32 = 4;
+/// Positions are counted here, because the stream has no usable sequence numbers (Unix, kernel TLS, MPTCP).
+pub const CONNECTION_COUNTED: u32 = 8;
+/// TCP is done with it, but the process has not closed it and may still read what is queued.
+pub const CONNECTION_DRAINING: u32 = 16;
+
+/// Two ends of a TCP connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Tuple {
+    /// Local address.
+    pub local_addr: [u8; 16],
+    /// Remote address.
+    pub remote_addr: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+}
+
+/// `position` and `sequence` are right.
+pub const CONNECTION_PLACED: u32 = 32;
+/// A Unix socket.
+pub const CONNECTION_UNIX: u32 = 64;
+
+/// A position in the vector of a `*mmsg` call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Vector {
+    /// Address of the vector.
+    pub vector: u64,
+    /// Its length.
+    pub len: u32,
+    /// The message that comes next.
+    pub next: u32,
+}

@@ -1,0 +1,138 @@
+//! Processes: which of them are traced, and telling the agent of them.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns},
+    programs::RawTracePointContext,
+};
+use geophone_ebpf::{
+    config::{PROCESS_KNOWN, PROCESS_SELECTED},
+    record::{Kind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_SEEN, Process},
+    stats::Counter,
+};
+
+use crate::{
+    emit,
+    kernel::read,
+    maps::{PROCESSES, config},
+};
+
+/// The thread that runs, when its calls are to be looked at.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Current {
+    pub tgid: u32,
+    pub tid: u32,
+}
+
+impl Current {
+    /// `None` for the agent itself, for kernel threads without a process, and for what was not selected.
+    #[inline(always)]
+    pub fn traced() -> Option<Self> {
+        let id = bpf_get_current_pid_tgid();
+        let current = Self { tgid: (id >> 32) as u32, tid: id as u32 };
+        if current.tgid == 0 || current.tgid == config!(agent_tgid) {
+            return None;
+        }
+        if config!(selective) != 0 && flags(current.tgid) & PROCESS_SELECTED == 0 {
+            return None;
+        }
+        Some(current)
+    }
+
+    /// Tells the agent of this process, the first time that it uses a socket, while its `/proc` entry can be read.
+    #[inline(always)]
+    pub fn introduce(self) {
+        let flags = flags(self.tgid);
+        if flags & PROCESS_KNOWN == 0 {
+            if PROCESSES.insert(self.tgid, flags | PROCESS_KNOWN, 0).is_err() {
+                emit::count(Counter::MapFull);
+            }
+            tell(PROCESS_SEEN, self.tgid);
+        }
+    }
+}
+
+#[inline(always)]
+fn flags(tgid: u32) -> u32 {
+    // SAFETY: a copy is taken at once.
+    unsafe { PROCESSES.get(tgid) }.copied().unwrap_or(0)
+}
+
+/// A clone: what is selected goes over to the child process.
+#[inline(always)]
+pub fn forked(ctx: &RawTracePointContext) {
+    if config!(selective) == 0 {
+        return;
+    }
+    let child: u64 = ctx.arg(1);
+    let (Some(child_tgid), Some(child_pid)) =
+        (read::<u32>(child, config!(offsets.task_tgid)), read::<u32>(child, config!(offsets.task_pid)))
+    else {
+        emit::count(Counter::KernelFault);
+        return;
+    };
+    let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // A thread has its process's number, a process its own.
+    if child_tgid == child_pid
+        && flags(parent) & PROCESS_SELECTED != 0
+        && PROCESSES.insert(child_tgid, PROCESS_SELECTED, 0).is_err()
+    {
+        emit::count(Counter::MapFull);
+    }
+}
+
+/// A new program: the agent must look at the process again, and may change its mind about it. Until it has, the process is traced,
+/// so that nothing is lost; the agent throws away what it did not want.
+#[inline(always)]
+pub fn executed() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let flags = flags(tgid);
+    if config!(report_exec) != 0 {
+        if PROCESSES.insert(tgid, PROCESS_SELECTED, 0).is_err() {
+            emit::count(Counter::MapFull);
+        }
+        tell(PROCESS_EXEC, tgid);
+    } else if flags & PROCESS_KNOWN != 0 {
+        if PROCESSES.insert(tgid, flags & !PROCESS_KNOWN, 0).is_err() {
+            emit::count(Counter::MapFull);
+        }
+        tell(PROCESS_EXEC, tgid);
+    }
+}
+
+/// The end of a process.
+#[inline(always)]
+pub fn exited() {
+    let id = bpf_get_current_pid_tgid();
+    let tgid = (id >> 32) as u32;
+    if tgid != id as u32 {
+        return;
+    }
+    let flags = flags(tgid);
+    if flags != 0 {
+        // It is there, so it can be removed.
+        let _ = PROCESSES.remove(tgid);
+        if flags & PROCESS_KNOWN != 0 {
+            tell(PROCESS_EXIT, tgid);
+        }
+    }
+}
+
+#[inline(always)]
+fn tell(what: u32, tgid: u32) {
+    // SAFETY: helpers without preconditions.
+    let (time, task) = unsafe { (bpf_ktime_get_ns(), bpf_get_current_task()) };
+    let parent = read::<u64>(task, config!(offsets.task_parent))
+        .and_then(|parent| read::<u32>(parent, config!(offsets.task_tgid)))
+        .unwrap_or(0);
+    let record = Process {
+        kind: Kind::Process as u32,
+        what,
+        time,
+        tgid,
+        parent,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    };
+    // Urgent: a process may live for a millisecond only.
+    emit::write((&raw const record).cast(), size_of::<Process>() as u64, what != PROCESS_EXIT);
+}
