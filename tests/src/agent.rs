@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -67,7 +67,6 @@ impl Shared {
 pub struct Agent {
     guard: Guard,
     shared: Arc<Shared>,
-    readers: Vec<JoinHandle<()>>,
 }
 
 /// What an agent left behind.
@@ -84,17 +83,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// A count of the summary that it prints at its end: the number before or after the word.
+    /// A count of the summary that it prints at its end: the number after or before the word.
     #[must_use]
     pub fn count(&self, word: &str) -> Option<u64> {
         self.log.iter().rev().find_map(|line| {
-            let words: Vec<&str> = line
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .filter(|w| !w.is_empty())
-                .collect();
+            let words: Vec<&str> =
+                line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
             let at = words.iter().position(|found| *found == word)?;
             let number = |index: Option<usize>| words.get(index?)?.parse().ok();
-            number(at.checked_sub(1)).or_else(|| number(at.checked_add(1)))
+            number(at.checked_add(1)).or_else(|| number(at.checked_sub(1)))
         })
     }
 }
@@ -114,40 +111,22 @@ impl Agent {
     ///
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
-    pub fn start_with(
-        capture: Capture,
-        arguments: &[String],
-        variables: &[(&str, &str)],
-    ) -> Result<Self> {
+    pub fn start_with(capture: Capture, arguments: &[String], variables: &[(&str, &str)]) -> Result<Self> {
         require_root()?;
         let mut command = Command::new(paths::agent()?);
-        command
-            .args(["run", "--capture", capture.flag()])
-            .args(arguments)
-            .envs(variables.iter().copied());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(["run", "--capture", capture.flag()]).args(arguments).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = Guard::start(&mut command)?;
         let shared = Arc::new(Shared::default());
         let stdout = BufReader::new(guard.inner().stdout.take().context("no pipe")?);
         let stderr = BufReader::new(guard.inner().stderr.take().context("no pipe")?);
-        let readers = vec![
-            read_lines(stdout, &shared, |output, line| match Span::parse(&line) {
-                Ok(span) => output.spans.push(span),
-                Err(_) => output.broken.push(line),
-            }),
-            read_lines(stderr, &shared, |output, line| output.log.push(line)),
-        ];
-        let agent = Self {
-            guard,
-            shared,
-            readers,
-        };
-        agent
-            .wait_log(|line| line.starts_with("capturing"))
-            .context("the agent does not say that it captures")?;
+        read_lines(stdout, &shared, |output, line| match Span::parse(&line) {
+            Ok(span) => output.spans.push(span),
+            Err(_) => output.broken.push(line),
+        });
+        read_lines(stderr, &shared, |output, line| output.log.push(line));
+        let agent = Self { guard, shared };
+        agent.wait_log(|line| line.starts_with("capturing")).context("the agent does not say that it captures")?;
         Ok(agent)
     }
 
@@ -162,9 +141,7 @@ impl Agent {
     /// # Errors
     /// When it ends, or says nothing of the kind for half a minute.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        let found = self.wait(PATIENCE, |output| {
-            output.log.iter().any(|line| wanted(line)) || output.closed == 2
-        });
+        let found = self.wait(PATIENCE, |output| output.log.iter().any(|line| wanted(line)) || output.closed == 2);
         let output = self.shared.lock();
         if !found || !output.log.iter().any(|line| wanted(line)) {
             bail!("it said:\n{}", output.log.join("\n"));
@@ -174,9 +151,7 @@ impl Agent {
 
     /// Waits until it has printed `count` spans; fewer are no error, for the comparison says more about what is missing.
     pub fn wait_spans(&self, count: usize) {
-        self.wait(PATIENCE, |output| {
-            output.spans.len() >= count || output.closed == 2
-        });
+        self.wait(PATIENCE, |output| output.spans.len() >= count || output.closed == 2);
     }
 
     /// Waits until a span fits.
@@ -184,16 +159,8 @@ impl Agent {
     /// # Errors
     /// When none does within half a minute.
     pub fn wait_span(&self, what: &str, fits: impl Fn(&Span) -> bool) -> Result<Span> {
-        self.wait(PATIENCE, |output| {
-            output.spans.iter().any(&fits) || output.closed == 2
-        });
-        self.shared
-            .lock()
-            .spans
-            .iter()
-            .find(|span| fits(span))
-            .cloned()
-            .with_context(|| format!("no span of {what}"))
+        self.wait(PATIENCE, |output| output.spans.iter().any(&fits) || output.closed == 2);
+        self.shared.lock().spans.iter().find(|span| fits(span)).cloned().with_context(|| format!("no span of {what}"))
     }
 
     /// Ends it by SIGINT.
@@ -222,32 +189,17 @@ impl Agent {
         let ended = self.guard.wait(limit);
         let took = start.elapsed();
         if ended.is_err() {
-            bail!(
-                "the agent has not ended after {limit:?}; it said:\n{}",
-                self.shared.lock().log.join("\n")
-            );
+            bail!("the agent has not ended after {limit:?}; it said:\n{}", self.shared.lock().log.join("\n"));
         }
-        for reader in self.readers.drain(..) {
-            reader
-                .join()
-                .ok()
-                .context("the reader of a pipe has panicked")?;
-        }
+        // What it has started may still hold its pipes, and must not.
+        let closed = self.wait(PATIENCE, |output| output.closed == 2);
+        ensure!(closed, "the agent has ended, but somebody still holds its output");
         let output = std::mem::take(&mut *self.shared.lock());
         let log = output.log.join("\n");
-        ensure!(
-            output.broken.is_empty(),
-            "these lines are no spans: {:#?}",
-            output.broken
-        );
+        ensure!(output.broken.is_empty(), "these lines are no spans: {:#?}", output.broken);
         let status = ended?;
         ensure!(status.success(), "the agent ended with {status}:\n{log}");
-        Ok(Report {
-            spans: output.spans,
-            log: output.log,
-            status,
-            took,
-        })
+        Ok(Report { spans: output.spans, log: output.log, status, took })
     }
 
     fn wait(&self, limit: Duration, done: impl Fn(&Output) -> bool) -> bool {
@@ -261,7 +213,8 @@ impl Agent {
     }
 }
 
-fn read_lines<R>(pipe: R, shared: &Arc<Shared>, keep: fn(&mut Output, String)) -> JoinHandle<()>
+/// Reads to the end, by a thread of its own.
+fn read_lines<R>(pipe: R, shared: &Arc<Shared>, keep: fn(&mut Output, String))
 where
     R: BufRead + Send + 'static,
 {
@@ -271,7 +224,7 @@ where
             shared.change(|output| keep(output, line));
         }
         shared.change(|output| output.closed += 1);
-    })
+    });
 }
 
 /// What an agent says that is not meant to run for long.
@@ -292,16 +245,9 @@ pub struct Said {
 pub fn say(command: &mut Command) -> Result<Said> {
     let folder = tempfile::tempdir()?;
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));
-    command
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&out)?)
-        .stderr(std::fs::File::create(&err)?);
+    command.stdin(Stdio::null()).stdout(std::fs::File::create(&out)?).stderr(std::fs::File::create(&err)?);
     let status = Guard::start(command)?.wait(PATIENCE)?;
-    Ok(Said {
-        status,
-        stdout: std::fs::read_to_string(out)?,
-        stderr: std::fs::read_to_string(err)?,
-    })
+    Ok(Said { status, stdout: std::fs::read_to_string(out)?, stderr: std::fs::read_to_string(err)? })
 }
 
 /// # Errors
@@ -321,10 +267,7 @@ pub fn kernel_objects(pid: u32) -> Vec<(String, u32)> {
         return Vec::new();
     };
     let mut found = Vec::new();
-    for text in entries
-        .flatten()
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
-    {
+    for text in entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok()) {
         for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
             if let ("prog_id" | "map_id" | "link_id", Ok(id)) = (name, value.trim().parse()) {
                 found.push((name.trim_end_matches("_id").to_owned(), id));
@@ -345,10 +288,7 @@ pub fn wait_gone(objects: &[(String, u32)]) -> Result<()> {
     wait::until(PATIENCE, &format!("the end of {objects:?}"), || {
         let left = objects.iter().any(|(kind, id)| {
             let mut command = Command::new(&bpftool);
-            command
-                .args([kind.as_str(), "show", "id", &id.to_string()])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            command.args([kind.as_str(), "show", "id", &id.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         });
         (!left).then_some(())

@@ -49,10 +49,7 @@ pub fn check(spans: &[Span], expected: &Expected<'_>) -> Result<()> {
     let mut seen = HashSet::new();
     let mut by_key: HashMap<(&str, String), Vec<&Span>> = HashMap::new();
     for span in spans {
-        by_key
-            .entry((&span.kind, span.target()))
-            .or_default()
-            .push(span);
+        by_key.entry((&span.kind, span.target())).or_default().push(span);
         if !seen.insert(&span.span_id) {
             complaints.say("the same span id twice", &span.span_id);
         }
@@ -61,17 +58,10 @@ pub fn check(spans: &[Span], expected: &Expected<'_>) -> Result<()> {
         let Some(side) = side else { continue };
         for sent in expected.sent {
             match by_key.remove(&(kind, sent.target.clone())).as_deref() {
-                None => complaints.say(
-                    &format!("no {kind} span"),
-                    &format!("{} {}", sent.method, sent.target),
-                ),
-                Some([span]) => compare(
-                    &mut complaints,
-                    span,
-                    sent,
-                    side,
-                    expected.unseen.is_some_and(|unseen| unseen(sent)),
-                ),
+                None => complaints.say(&format!("no {kind} span"), &format!("{} {}", sent.method, sent.target)),
+                Some([span]) => {
+                    compare(&mut complaints, span, sent, side, expected.unseen.is_some_and(|unseen| unseen(sent)));
+                }
                 Some(several) => {
                     complaints.say(&format!("several {kind} spans"), &format!("{several:#?}"));
                 }
@@ -79,10 +69,7 @@ pub fn check(spans: &[Span], expected: &Expected<'_>) -> Result<()> {
         }
     }
     for ((kind, target), spans) in by_key {
-        complaints.say(
-            &format!("{kind} spans of what nobody sent"),
-            &format!("{target:?}: {spans:#?}"),
-        );
+        complaints.say(&format!("{kind} spans of what nobody sent"), &format!("{target:?}: {spans:#?}"));
     }
     complaints.end(spans.len())
 }
@@ -94,80 +81,38 @@ fn compare(complaints: &mut Complaints, span: &Span, sent: &Exchanged, side: &Si
         if found != wanted {
             complaints.say(
                 &format!("{} {what}", span.kind),
-                &format!(
-                    "{found} instead of {wanted}: {} {}",
-                    sent.method, sent.target
-                ),
+                &format!("{found} instead of {wanted}: {} {}", sent.method, sent.target),
             );
         }
     };
-    equal(
-        "http.request.method",
-        &span.text("http.request.method"),
-        &sent.method.as_str(),
-    );
-    equal(
-        "http.response.status_code",
-        &span.number("http.response.status_code"),
-        &Some(u64::from(sent.status)),
-    );
-    equal(
-        "network.protocol.version",
-        &span.text("network.protocol.version"),
-        &format!("1.{}", sent.version).as_str(),
-    );
+    equal("http.request.method", &span.text("http.request.method"), &sent.method.as_str());
+    equal("http.response.status_code", &span.number("http.response.status_code"), &Some(u64::from(sent.status)));
+    equal("network.protocol.version", &span.text("network.protocol.version"), &format!("1.{}", sent.version).as_str());
     let failed = sent.status >= if server { 500 } else { 400 };
-    equal(
-        "status",
-        &span.status.as_str(),
-        &if failed { "ERROR" } else { "UNSET" },
-    );
+    equal("status", &span.status.as_str(), &if failed { "ERROR" } else { "UNSET" });
     equal(
         "error.type",
         &span.text("error.type"),
-        &if failed {
-            sent.status.to_string()
-        } else {
-            String::new()
-        }
-        .as_str(),
+        &if failed { sent.status.to_string() } else { String::new() }.as_str(),
     );
-    equal(
-        "name begins with the method",
-        &span.name.split(' ').next(),
-        &Some(sent.method.as_str()),
-    );
+    equal("name begins with the method", &span.name.split(' ').next(), &Some(sent.method.as_str()));
 
     let incomplete = span.attributes.contains_key("geophone.incomplete");
-    for (name, size) in [
-        ("http.request.body.size", sent.request_body),
-        ("http.response.body.size", sent.response_body),
-    ] {
+    for (name, size) in [("http.request.body.size", sent.request_body), ("http.response.body.size", sent.response_body)]
+    {
         match span.number(name) {
             None if size == 0 || (unseen && incomplete) => {}
             found => equal(name, &found, &Some(size)),
         }
     }
     if !unseen {
-        equal(
-            "geophone.incomplete",
-            &span.attributes.get("geophone.incomplete"),
-            &None::<()>,
-        );
+        equal("geophone.incomplete", &span.attributes.get("geophone.incomplete"), &None::<()>);
     }
 
     let at = |time: u64| i128::from(time) - i128::from(sent.start);
-    equal(
-        "starts after the client began",
-        &(at(span.start()) > -i128::from(TOLERANCE)),
-        &true,
-    );
+    equal("starts after the client began", &(at(span.start()) > -i128::from(TOLERANCE)), &true);
     equal("ends after it starts", &(span.end() >= span.start()), &true);
-    equal(
-        "ends before the client had it all",
-        &(at(span.end()) < at(sent.end) + i128::from(TOLERANCE)),
-        &true,
-    );
+    equal("ends before the client had it all", &(at(span.end()) < at(sent.end) + i128::from(TOLERANCE)), &true);
 
     let (trace, parent) = traceparent(&sent.traceparent);
     equal("parentSpanId", &span.parent_span_id.as_str(), &parent);
@@ -179,11 +124,7 @@ fn compare(complaints: &mut Complaints, span: &Span, sent: &Exchanged, side: &Si
     equal("spanId is an id", &is_id(&span.span_id, 16), &true);
 
     if !side.pids.is_empty() {
-        equal(
-            "process.pid is one of them",
-            &(side.pids.contains(&span.pid()), span.pid()),
-            &(true, span.pid()),
-        );
+        equal("process.pid is one of them", &(side.pids.contains(&span.pid()), span.pid()), &(true, span.pid()));
     }
     if !side.service.is_empty() {
         equal("service.name", &span.service(), &side.service.as_str());
@@ -193,48 +134,25 @@ fn compare(complaints: &mut Complaints, span: &Span, sent: &Exchanged, side: &Si
         &span.resource.get("telemetry.sdk.name"),
         &Some(serde_json::json!("geophone")).as_ref(),
     );
-    equal(
-        "has host.name",
-        &span.resource.contains_key("host.name"),
-        &true,
-    );
+    equal("has host.name", &span.resource.contains_key("host.name"), &true);
     if side.port > 0 {
-        equal(
-            "server.port",
-            &span.number("server.port"),
-            &Some(u64::from(side.port)),
-        );
+        equal("server.port", &span.number("server.port"), &Some(u64::from(side.port)));
     }
     if !server {
         return;
     }
     equal("url.scheme", &span.text("url.scheme"), &"http");
     if !side.peer.is_empty() {
-        equal(
-            "client.address",
-            &span.text("client.address"),
-            &side.peer.as_str(),
-        );
-        equal(
-            "network.peer.address",
-            &span.text("network.peer.address"),
-            &side.peer.as_str(),
-        );
-        equal(
-            "network.peer.port",
-            &span.number("network.peer.port"),
-            &Some(u64::from(sent.port)),
-        );
+        equal("client.address", &span.text("client.address"), &side.peer.as_str());
+        equal("network.peer.address", &span.text("network.peer.address"), &side.peer.as_str());
+        equal("network.peer.port", &span.number("network.peer.port"), &Some(u64::from(sent.port)));
     }
 }
 
 /// The trace id and parent id of a `traceparent`.
 fn traceparent(header: &str) -> (&str, &str) {
     let mut parts = header.split('-').skip(1);
-    (
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default(),
-    )
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 fn is_id(id: &str, digits: usize) -> bool {
@@ -312,25 +230,13 @@ mod tests {
     }
 
     fn side() -> Side {
-        Side {
-            pids: vec![8, 9],
-            service: "shop".into(),
-            peer: "127.0.0.1".into(),
-            port: 80,
-        }
+        Side { pids: vec![8, 9], service: "shop".into(), peer: "127.0.0.1".into(), port: 80 }
     }
 
     fn verdict(spans: &[Span]) -> String {
         let sent = [sent()];
-        let expected = Expected {
-            sent: &sent,
-            server: Some(side()),
-            ..Expected::default()
-        };
-        check(spans, &expected)
-            .err()
-            .map(|e| e.to_string())
-            .unwrap_or_default()
+        let expected = Expected { sent: &sent, server: Some(side()), ..Expected::default() };
+        check(spans, &expected).err().map(|e| e.to_string()).unwrap_or_default()
     }
 
     #[test]
@@ -354,23 +260,19 @@ mod tests {
         type Spoil = fn(&mut Span);
         let wrong: [(&str, Spoil); 11] = [
             ("http.request.method", |s| {
-                s.attributes
-                    .insert("http.request.method".into(), json!("GET"));
+                s.attributes.insert("http.request.method".into(), json!("GET"));
             }),
             ("http.response.status_code", |s| {
-                s.attributes
-                    .insert("http.response.status_code".into(), json!(201));
+                s.attributes.insert("http.response.status_code".into(), json!(201));
             }),
             ("http.request.body.size", |s| {
-                s.attributes
-                    .insert("http.request.body.size".into(), json!(6));
+                s.attributes.insert("http.request.body.size".into(), json!(6));
             }),
             ("http.response.body.size", |s| {
                 s.attributes.remove("http.response.body.size");
             }),
             ("geophone.incomplete", |s| {
-                s.attributes
-                    .insert("geophone.incomplete".into(), json!(["request_head"]));
+                s.attributes.insert("geophone.incomplete".into(), json!(["request_head"]));
             }),
             ("status", |s| s.status = "ERROR".into()),
             ("starts after", |s| {
@@ -386,8 +288,7 @@ mod tests {
                 s.resource.insert("process.pid".into(), json!(10));
             }),
             ("network.peer.port", |s| {
-                s.attributes
-                    .insert("network.peer.port".into(), json!(40_001));
+                s.attributes.insert("network.peer.port".into(), json!(40_001));
             }),
         ];
         for (what, spoil) in wrong {

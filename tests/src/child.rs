@@ -30,10 +30,7 @@ impl Guard {
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = command
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
+        let child = command.process_group(0).spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { child, name })
     }
 
@@ -62,10 +59,8 @@ impl Guard {
     /// When it runs on beyond `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let (child, name) = (&mut self.child, &self.name);
-        wait::until(limit, &format!("the end of {name}"), || {
-            child.try_wait().transpose()
-        })?
-        .with_context(|| format!("cannot wait for {name}"))
+        wait::until(limit, &format!("the end of {name}"), || child.try_wait().transpose())?
+            .with_context(|| format!("cannot wait for {name}"))
     }
 
     /// Its process id and those of all its descendants.
@@ -106,11 +101,7 @@ fn children(pid: u32) -> Vec<u32> {
     threads
         .flatten()
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|id| id.parse().ok())
-                .collect::<Vec<u32>>()
-        })
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>())
         .collect()
 }
 
@@ -127,10 +118,7 @@ pub fn output(command: &mut Command, limit: Duration) -> Result<String> {
     });
     let status = guard.wait(limit)?;
     drop(guard);
-    let text = reader
-        .join()
-        .ok()
-        .context("the reader of a pipe has panicked")??;
+    let text = reader.join().ok().context("the reader of a pipe has panicked")??;
     anyhow::ensure!(status.success(), "{command:?}: {status}");
     Ok(text)
 }

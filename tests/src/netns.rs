@@ -27,22 +27,14 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) % 250 + 1;
         let third = process::id() % 250;
         let name = format!("gptest-{}-{number}", process::id());
-        let made = Self {
-            name,
-            host: format!("10.231.{third}.{number}"),
-            inside: format!("10.232.{third}.{number}"),
-        };
+        let made = Self { name, host: format!("10.231.{third}.{number}"), inside: format!("10.232.{third}.{number}") };
         let (outer, inner) = (format!("gp{third}o{number}"), format!("gp{third}i{number}"));
         let (name, host, inside) = (&made.name, &made.host, &made.inside);
         ip(&format!("netns add {name}"))?;
-        ip(&format!(
-            "link add {outer} type veth peer name {inner} netns {name}"
-        ))?;
+        ip(&format!("link add {outer} type veth peer name {inner} netns {name}"))?;
         ip(&format!("address add {host} peer {inside} dev {outer}"))?;
         ip(&format!("link set {outer} up"))?;
-        ip(&format!(
-            "-n {name} address add {inside} peer {host} dev {inner}"
-        ))?;
+        ip(&format!("-n {name} address add {inside} peer {host} dev {inner}"))?;
         ip(&format!("-n {name} link set {inner} up"))?;
         ip(&format!("-n {name} link set lo up"))?;
         Ok(made)
@@ -65,10 +57,7 @@ impl Drop for Namespace {
 }
 
 fn ip(arguments: &str) -> Result<()> {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .context("cannot run ip (package iproute2)")?;
+    let status = Command::new("ip").args(arguments.split(' ')).status().context("cannot run ip (package iproute2)")?;
     ensure!(status.success(), "ip {arguments}: {status}");
     Ok(())
 }

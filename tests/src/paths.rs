@@ -19,10 +19,7 @@ pub fn workspace() -> PathBuf {
 pub fn installed(name: &str) -> Result<PathBuf> {
     let path = workspace().join("target/e2e").join(name);
     if !path.exists() {
-        bail!(
-            "{} is missing: run `cargo xtask setup` first",
-            path.display()
-        );
+        bail!("{} is missing: run `cargo xtask setup` first", path.display());
     }
     Ok(path)
 }
@@ -43,9 +40,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// A source file of a service under `tests/services/`.
 #[must_use]
 pub fn service(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("services")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(name)
 }
 
 /// A helper binary of this package, which cargo builds beside the test binaries.
@@ -54,12 +49,7 @@ pub fn service(name: &str) -> PathBuf {
 /// When it is not there.
 pub fn helper(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this test binary")?;
-    let found = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file());
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|file| file.is_file());
     found.with_context(|| format!("the helper binary {name} is not beside {}", own.display()))
 }
 
@@ -75,8 +65,7 @@ pub fn agent() -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     ["release", "debug"]
         .map(|profile| target.join(profile).join("geophone"))
         .into_iter()

@@ -42,10 +42,7 @@ impl Receiver {
     /// # Errors
     /// When it does not start.
     pub fn collector() -> Result<Self> {
-        Self::start(
-            "collector",
-            include_str!("../receivers/collector/config.yaml"),
-        )
+        Self::start("collector", include_str!("../receivers/collector/config.yaml"))
     }
 
     fn start(program: &str, template: &str) -> Result<Self> {
@@ -67,34 +64,18 @@ impl Receiver {
         let mut command = Command::new(paths::installed(program)?);
         // Neither is to send spans of its own to its default port.
         command.env("OTEL_TRACES_SAMPLER", "always_off");
-        command
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut guard = Guard::start(&mut command)?;
         let mut ended = false;
         wait::until(PATIENCE, &format!("{program} to listen"), || {
             ended = matches!(guard.inner().try_wait(), Ok(Some(_)));
-            let up = [grpc, http]
-                .iter()
-                .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
+            let up = [grpc, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
             (ended || up).then_some(())
         })?;
         if ended {
-            bail!(
-                "{program} ended at once:\n{}",
-                fs::read_to_string(folder.path().join("log"))?
-            );
+            bail!("{program} ended at once:\n{}", fs::read_to_string(folder.path().join("log"))?);
         }
-        Ok(Self {
-            _guard: guard,
-            folder,
-            grpc,
-            http,
-            query,
-        })
+        Ok(Self { _guard: guard, folder, grpc, http, query })
     }
 
     /// All spans that the Collector has written to its file.
@@ -105,10 +86,7 @@ impl Receiver {
         let text = fs::read_to_string(self.folder.path().join("spans.json")).unwrap_or_default();
         let mut spans = Vec::new();
         // The last line may still be in the making.
-        for line in text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-        {
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             collect(&serde_json::from_str(line)?, &mut spans)?;
         }
         Ok(spans)
@@ -121,10 +99,8 @@ impl Receiver {
     pub fn queried(&self, service: &str) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
         // Far enough into the past and the future for any test.
-        let times =
-            "query.start_time_min=2020-01-01T00:00:00Z&query.start_time_max=2100-01-01T00:00:00Z";
-        let target =
-            format!("/api/v3/traces?query.service_name={service}&query.search_depth=50000&{times}");
+        let times = "query.start_time_min=2020-01-01T00:00:00Z&query.start_time_max=2100-01-01T00:00:00Z";
+        let target = format!("/api/v3/traces?query.service_name={service}&query.search_depth=50000&{times}");
         match get(self.query, &target)? {
             // No trace of such a service, yet.
             None => {}
@@ -138,10 +114,7 @@ impl Receiver {
 fn collect(document: &Value, spans: &mut Vec<Span>) -> Result<()> {
     for resource in list(document, "resourceSpans") {
         let attributes = flat(&resource["resource"])?;
-        for span in list(resource, "scopeSpans")
-            .iter()
-            .flat_map(|scope| list(scope, "spans"))
-        {
+        for span in list(resource, "scopeSpans").iter().flat_map(|scope| list(scope, "spans")) {
             spans.push(from_otlp(span, &attributes)?);
         }
     }
@@ -149,20 +122,14 @@ fn collect(document: &Value, spans: &mut Vec<Span>) -> Result<()> {
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// OTLP's list of attributes as a flat map.
 fn flat(owner: &Value) -> Result<BTreeMap<String, Value>> {
     let mut map = BTreeMap::new();
     for attribute in list(owner, "attributes") {
-        let key = attribute["key"]
-            .as_str()
-            .context("an attribute without a key")?;
+        let key = attribute["key"].as_str().context("an attribute without a key")?;
         let known = map.insert(key.to_owned(), plain(&attribute["value"])?);
         ensure!(known.is_none(), "attribute {key} twice");
     }
@@ -171,37 +138,17 @@ fn flat(owner: &Value) -> Result<BTreeMap<String, Value>> {
 
 /// OTLP/JSON's `AnyValue` as the value that it stands for.
 fn plain(value: &Value) -> Result<Value> {
-    let (kind, inner) = value
-        .as_object()
-        .and_then(|map| map.iter().next())
-        .context("an empty attribute value")?;
+    let (kind, inner) = value.as_object().and_then(|map| map.iter().next()).context("an empty attribute value")?;
     Ok(match kind.as_str() {
-        "intValue" => Value::from(
-            inner
-                .as_str()
-                .context("an intValue is a string")?
-                .parse::<i64>()?,
-        ),
-        "arrayValue" => Value::from(
-            list(inner, "values")
-                .iter()
-                .map(plain)
-                .collect::<Result<Vec<_>>>()?,
-        ),
+        "intValue" => Value::from(inner.as_str().context("an intValue is a string")?.parse::<i64>()?),
+        "arrayValue" => Value::from(list(inner, "values").iter().map(plain).collect::<Result<Vec<_>>>()?),
         _ => inner.clone(),
     })
 }
 
 fn from_otlp(span: &Value, resource: &BTreeMap<String, Value>) -> Result<Span> {
     let text = |name: &str| span[name].as_str().unwrap_or_default().to_owned();
-    let kind = [
-        "UNSPECIFIED",
-        "INTERNAL",
-        "SERVER",
-        "CLIENT",
-        "PRODUCER",
-        "CONSUMER",
-    ];
+    let kind = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
     let status = ["UNSET", "OK", "ERROR"];
     let number = |value: &Value| usize::try_from(value.as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
     Ok(Span {
@@ -212,10 +159,7 @@ fn from_otlp(span: &Value, resource: &BTreeMap<String, Value>) -> Result<Span> {
         name: text("name"),
         start_time_unix_nano: text("startTimeUnixNano"),
         end_time_unix_nano: text("endTimeUnixNano"),
-        status: (*status
-            .get(span.pointer("/status/code").map_or(0, number))
-            .context("an unknown status")?)
-        .to_owned(),
+        status: (*status.get(span.pointer("/status/code").map_or(0, number)).context("an unknown status")?).to_owned(),
         attributes: flat(span)?,
         resource: resource.clone(),
         links: list(span, "links").to_vec(),
@@ -232,9 +176,7 @@ fn get(port: u16, target: &str) -> Result<Option<Value>> {
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
     match head.split(' ').nth(1) {
-        Some("200") => serde_json::from_str(body)
-            .map(Some)
-            .with_context(|| format!("{target}: not JSON: {body}")),
+        Some("200") => serde_json::from_str(body).map(Some).with_context(|| format!("{target}: not JSON: {body}")),
         Some("404") => Ok(None),
         _ => bail!("{target}: {answer}"),
     }

@@ -51,11 +51,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(python()?);
             command.arg(&script).args(host_and_port(address)).args(more);
-            Ok(Recipe {
-                command,
-                name: "server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "server", folder: None })
         })
     }
 
@@ -64,9 +60,7 @@ impl Service {
     /// # Errors
     /// When it does not start.
     pub fn gunicorn(workers: u32, threads: u32) -> Result<Self> {
-        Self::on_port(LOCAL, |address| {
-            Ok(gunicorn(&address.to_string(), workers, threads)?.into())
-        })
+        Self::on_port(LOCAL, |address| Ok(gunicorn(&address.to_string(), workers, threads)?.into()))
     }
 
     /// The same on a Unix socket.
@@ -84,15 +78,9 @@ impl Service {
     pub fn node() -> Result<Self> {
         Self::on_port(LOCAL, |address| {
             let mut command = Command::new(paths::program("node")?);
-            command
-                .arg(paths::service("node/server.js"))
-                .args(host_and_port(address));
+            command.arg(paths::service("node/server.js")).args(host_and_port(address));
             command.env("OTEL_SERVICE_NAME", "shop-node");
-            Ok(Recipe {
-                command,
-                name: "shop-node",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "shop-node", folder: None })
         })
     }
 
@@ -104,11 +92,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(paths::installed("go-server")?);
             command.arg("tcp").arg(address.to_string());
-            Ok(Recipe {
-                command,
-                name: "go-server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "go-server", folder: None })
         })
     }
 
@@ -120,11 +104,7 @@ impl Service {
         Self::on_path(|path| {
             let mut command = Command::new(paths::installed("go-server")?);
             command.arg("unix").arg(path);
-            Ok(Recipe {
-                command,
-                name: "go-server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "go-server", folder: None })
         })
     }
 
@@ -136,11 +116,7 @@ impl Service {
         Self::on_port(namespace.inside.parse()?, |address| {
             let mut command = namespace.command(&paths::installed("go-server")?);
             command.arg("tcp").arg(address.to_string());
-            Ok(Recipe {
-                command,
-                name: "go-server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "go-server", folder: None })
         })
     }
 
@@ -157,11 +133,7 @@ impl Service {
                 .arg(paths::installed("java")?)
                 .arg("Server")
                 .args(host_and_port(address));
-            Ok(Recipe {
-                command,
-                name: "Server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "Server", folder: None })
         })
     }
 
@@ -173,11 +145,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(paths::helper("hyper-server")?);
             command.args(host_and_port(address));
-            Ok(Recipe {
-                command,
-                name: "hyper-server",
-                folder: None,
-            })
+            Ok(Recipe { command, name: "hyper-server", folder: None })
         })
     }
 
@@ -206,20 +174,14 @@ impl Service {
         Self::on_port(LOCAL, |address| {
             let mut command = Command::new(python()?);
             command.arg(&script).args(host_and_port(address)).arg(mode);
-            Ok(Recipe {
-                command,
-                name,
-                folder: None,
-            })
+            Ok(Recipe { command, name, folder: None })
         })
     }
 
     fn on_port(host: IpAddr, recipe: impl FnOnce(SocketAddr) -> Result<Recipe>) -> Result<Self> {
         let address = SocketAddr::new(host, ports::free()?);
         let recipe = recipe(address)?;
-        Self::run(recipe, address, PathBuf::new(), || {
-            TcpStream::connect(address).is_ok()
-        })
+        Self::run(recipe, address, PathBuf::new(), || TcpStream::connect(address).is_ok())
     }
 
     fn on_path(recipe: impl FnOnce(&Path) -> Result<Recipe>) -> Result<Self> {
@@ -229,9 +191,7 @@ impl Service {
         let nowhere = SocketAddr::new(LOCAL, 0);
         // The folder of the socket must outlive the server; what the recipe made itself is inside a folder of its own.
         let inner = recipe.folder.replace(folder);
-        let mut service = Self::run(recipe, nowhere, path.clone(), || {
-            UnixStream::connect(&path).is_ok()
-        })?;
+        let mut service = Self::run(recipe, nowhere, path.clone(), || UnixStream::connect(&path).is_ok())?;
         if let Some(inner) = inner {
             service.keep(inner);
         }
@@ -243,21 +203,9 @@ impl Service {
         let _left_for_the_system = inner.keep();
     }
 
-    fn run(
-        recipe: Recipe,
-        address: SocketAddr,
-        path: PathBuf,
-        ready: impl Fn() -> bool,
-    ) -> Result<Self> {
-        let Recipe {
-            mut command,
-            name,
-            folder,
-        } = recipe;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+    fn run(recipe: Recipe, address: SocketAddr, path: PathBuf, ready: impl Fn() -> bool) -> Result<Self> {
+        let Recipe { mut command, name, folder } = recipe;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guard = Guard::start(&mut command)?;
         let mut ended = false;
         wait::until(PATIENCE, &format!("{name} to listen"), || {
@@ -265,13 +213,7 @@ impl Service {
             (ended || ready()).then_some(())
         })?;
         anyhow::ensure!(!ended, "{name} ended at once: {command:?}");
-        Ok(Self {
-            guard,
-            address,
-            path,
-            name,
-            _folder: folder,
-        })
+        Ok(Self { guard, address, path, name, _folder: folder })
     }
 
     /// Its process.
@@ -293,11 +235,7 @@ impl Service {
         Side {
             pids: self.pids(),
             service: self.name.to_owned(),
-            peer: if tcp {
-                self.address.ip().to_string()
-            } else {
-                String::new()
-            },
+            peer: if tcp { self.address.ip().to_string() } else { String::new() },
             port: self.address.port(),
         }
     }
@@ -316,28 +254,14 @@ struct Gunicorn(Command);
 
 impl From<Gunicorn> for Recipe {
     fn from(gunicorn: Gunicorn) -> Self {
-        Self {
-            command: gunicorn.0,
-            name: "wsgi",
-            folder: None,
-        }
+        Self { command: gunicorn.0, name: "wsgi", folder: None }
     }
 }
 
 fn gunicorn(bind: &str, workers: u32, threads: u32) -> Result<Gunicorn> {
     let mut command = Command::new(paths::installed("venv/bin/gunicorn")?);
-    command.args([
-        "--bind",
-        bind,
-        "--workers",
-        &workers.to_string(),
-        "--threads",
-        &threads.to_string(),
-    ]);
-    command
-        .args(["--keep-alive", "60", "--no-sendfile", "--chdir"])
-        .arg(paths::service("python"))
-        .arg("wsgi:app");
+    command.args(["--bind", bind, "--workers", &workers.to_string(), "--threads", &threads.to_string()]);
+    command.args(["--keep-alive", "60", "--no-sendfile", "--chdir"]).arg(paths::service("python")).arg("wsgi:app");
     Ok(Gunicorn(command))
 }
 
@@ -349,42 +273,19 @@ fn nginx(listen: &str, upstream: Option<SocketAddr>) -> Result<Recipe> {
         fs::File::create(files.join(size.to_string()))?.set_len(size)?;
     }
     // Nobody listens on the discard port.
-    let upstream = upstream
-        .unwrap_or_else(|| SocketAddr::new(LOCAL, 9))
-        .to_string();
+    let upstream = upstream.unwrap_or_else(|| SocketAddr::new(LOCAL, 9)).to_string();
     let template = fs::read_to_string(paths::service("nginx/nginx.conf"))?;
-    let dir = folder
-        .path()
-        .to_str()
-        .context("the temporary folder's name is not UTF-8")?
-        .to_owned();
-    let text = template
-        .replace("{LISTEN}", listen)
-        .replace("{UPSTREAM}", &upstream)
-        .replace("{DIR}", &dir);
+    let dir = folder.path().to_str().context("the temporary folder's name is not UTF-8")?.to_owned();
+    let text = template.replace("{LISTEN}", listen).replace("{UPSTREAM}", &upstream).replace("{DIR}", &dir);
     let conf = folder.path().join("nginx.conf");
     fs::write(&conf, text)?;
     let mut command = Command::new(paths::program("nginx")?);
-    command
-        .arg("-p")
-        .arg(&dir)
-        .arg("-c")
-        .arg(&conf)
-        .arg("-e")
-        .arg(folder.path().join("error.log"));
-    Ok(Recipe {
-        command,
-        name: "nginx",
-        folder: Some(folder),
-    })
+    command.arg("-p").arg(&dir).arg("-c").arg(&conf).arg("-e").arg(folder.path().join("error.log"));
+    Ok(Recipe { command, name: "nginx", folder: Some(folder) })
 }
 
 /// A time that tests of long answers may take.
 #[must_use]
 pub fn long() -> Duration {
-    Duration::from_secs(if env::var_os("CI").is_some() {
-        240
-    } else {
-        120
-    })
+    Duration::from_secs(if env::var_os("CI").is_some() { 240 } else { 120 })
 }

@@ -49,10 +49,7 @@ impl Span {
     /// A text attribute, or "".
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
-        self.attributes
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.attributes.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// A whole-number attribute.
@@ -67,11 +64,7 @@ impl Span {
         if self.kind == "CLIENT" {
             let full = self.text("url.full");
             let rest = full.split_once("://").map_or(full, |(_, rest)| rest);
-            return rest
-                .find('/')
-                .and_then(|at| rest.get(at..))
-                .unwrap_or_default()
-                .to_owned();
+            return rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default().to_owned();
         }
         match self.text("url.query") {
             "" => self.text("url.path").to_owned(),
@@ -82,20 +75,13 @@ impl Span {
     /// The process it was recorded of; 0 when it does not say.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.resource
-            .get("process.pid")
-            .and_then(Value::as_u64)
-            .and_then(|pid| pid.try_into().ok())
-            .unwrap_or(0)
+        self.resource.get("process.pid").and_then(Value::as_u64).and_then(|pid| pid.try_into().ok()).unwrap_or(0)
     }
 
     /// The service it was recorded of.
     #[must_use]
     pub fn service(&self) -> &str {
-        self.resource
-            .get("service.name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.resource.get("service.name").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Nanoseconds since 1970; 0 when it is not a number.

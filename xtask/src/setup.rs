@@ -33,13 +33,8 @@ const PYTHON: [&str; 1] = ["gunicorn==23.0.0"];
 /// # Errors
 /// When a program cannot be installed or built.
 pub fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask is not in a workspace")?;
-    let setup = Setup {
-        tests: root.join("tests"),
-        to: root.join("target/e2e"),
-    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
+    let setup = Setup { tests: root.join("tests"), to: root.join("target/e2e") };
     fs::create_dir_all(&setup.to)?;
     packages()?;
     setup.python()?;
@@ -64,16 +59,8 @@ impl Setup {
         if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
             return Ok(());
         }
-        call(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&folder),
-        )?;
-        call(
-            Command::new(folder.join("bin/pip"))
-                .args(["install", "--quiet"])
-                .args(PYTHON),
-        )?;
+        call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        call(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PYTHON))?;
         fs::write(stamp, wanted)?;
         Ok(())
     }
@@ -84,22 +71,11 @@ impl Setup {
         let (calls, server) = (self.to.join("calls"), self.to.join("java/Server.class"));
         if older(&calls, &services.join("c/calls.c")) {
             let source = services.join("c/calls.c");
-            call(
-                Command::new("cc")
-                    .args(["-O1", "-Wall", "-Wextra", "-o"])
-                    .arg(&calls)
-                    .arg(source)
-                    .arg("-luring"),
-            )?;
+            call(Command::new("cc").args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&calls).arg(source).arg("-luring"))?;
         }
         if older(&server, &services.join("java/Server.java")) {
             let classes = self.to.join("java");
-            call(
-                Command::new("javac")
-                    .arg("-d")
-                    .arg(classes)
-                    .arg(services.join("java/Server.java")),
-            )?;
+            call(Command::new("javac").arg("-d").arg(classes).arg(services.join("java/Server.java")))?;
         }
         Ok(())
     }
@@ -108,22 +84,11 @@ impl Setup {
     fn go(&self, name: &str, module: &str, package: &str) -> Result<()> {
         let mut command = Command::new("go");
         command
-            .args([
-                "build",
-                "-trimpath",
-                "-buildvcs=false",
-                "-ldflags=-s -w",
-                "-o",
-            ])
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
             .arg(self.to.join(name))
             .arg(package);
         // The sums are in go.sum, which is part of the sources.
-        call(
-            command
-                .current_dir(self.tests.join(module))
-                .env("GONOSUMDB", "*"),
-        )
-        .context("Go 1.25 or later is needed")
+        call(command.current_dir(self.tests.join(module)).env("GONOSUMDB", "*")).context("Go 1.25 or later is needed")
     }
 
     /// Builds a receiver, unless this folder or the cache has it, built from the same sums.
@@ -132,8 +97,7 @@ impl Setup {
         let sums = fs::read(self.tests.join(&module).join("go.sum"))?;
         let sums_name = format!("{name}.sum");
         let same = |folder: &Path| {
-            folder.join(name).is_file()
-                && fs::read(folder.join(&sums_name)).is_ok_and(|old| old == sums)
+            folder.join(name).is_file() && fs::read(folder.join(&sums_name)).is_ok_and(|old| old == sums)
         };
         if same(&self.to) {
             return Ok(());
@@ -174,8 +138,7 @@ fn packages() -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
         .filter(|(file, _)| {
-            let mut folders =
-                env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+            let mut folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
             !folders.any(|folder| folder.join(file).is_file())
         })
         .map(|(_, package)| *package)
@@ -187,26 +150,15 @@ fn packages() -> Result<()> {
     call(Command::new("apt-get").args(["update", "--quiet=2"]))?;
     // A server that is installed for the tests is not to be started as a service: `RUNLEVEL` is what invoke-rc.d looks at.
     let mut install = Command::new("apt-get");
-    install
-        .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
-        .args(&missing);
-    call(
-        install
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("RUNLEVEL", "1"),
-    )
-    .context("only Debian's package manager is known here; install these programs in another way")
+    install.args(["install", "--yes", "--quiet=2", "--no-install-recommends"]).args(&missing);
+    call(install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+        .context("only Debian's package manager is known here; install these programs in another way")
 }
 
 fn call(command: &mut Command) -> Result<()> {
-    let name = Path::new(command.get_program())
-        .file_name()
-        .map(OsStr::to_string_lossy)
-        .unwrap_or_default()
-        .into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {name}"))?;
+    let name =
+        Path::new(command.get_program()).file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
     ensure!(status.success(), "{name} failed ({status}): {command:?}");
     Ok(())
 }

@@ -50,27 +50,18 @@ fn parts(left: usize, part: usize) -> Body {
 async fn route(request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
     let path = request.uri().path().to_owned();
     let mut words = path.split('/').skip(1);
-    let (name, first) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default().to_owned(),
-    );
+    let (name, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
     let head = request.method() == Method::HEAD;
     let response = Response::builder();
     Ok(match name {
-        "echo" if head => response
-            .header(CONTENT_LENGTH, first.len())
-            .body(full(""))?,
+        "echo" if head => response.header(CONTENT_LENGTH, first.len()).body(full(""))?,
         "echo" => response.body(full(first))?,
         "status" => {
             let status = StatusCode::from_u16(first.parse()?)?;
             let empty = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-            response
-                .status(status)
-                .body(full(if empty { "" } else { "status" }))?
+            response.status(status).body(full(if empty { "" } else { "status" }))?
         }
-        "bytes" => response
-            .header(CONTENT_LENGTH, &first)
-            .body(parts(if head { 0 } else { first.parse()? }, 65536))?,
+        "bytes" => response.header(CONTENT_LENGTH, &first).body(parts(if head { 0 } else { first.parse()? }, 65536))?,
         "chunked" => response.body(parts(first.parse()?, 8192))?,
         "upload" => {
             let mut body = request.into_body();
@@ -84,25 +75,16 @@ async fn route(request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
             tokio::time::sleep(Duration::from_millis(first.parse()?)).await;
             response.body(full("slow"))?
         }
-        _ => response
-            .status(StatusCode::NOT_FOUND)
-            .body(full("no such route"))?,
+        _ => response.status(StatusCode::NOT_FOUND).body(full("no such route"))?,
     })
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (host, port) = (
-        arguments.next().context("no host")?,
-        arguments.next().context("no port")?,
-    );
+    let (host, port) = (arguments.next().context("no host")?, arguments.next().context("no port")?);
     let address = SocketAddr::new(host.parse()?, port.parse()?);
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let listener: TcpListener = socket.listen(4096)?;

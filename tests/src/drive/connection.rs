@@ -36,8 +36,7 @@ impl Connection {
     pub fn open(address: &Address) -> Result<Self> {
         let (stream, port): (Box<dyn Stream>, u16) = match address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address)
-                    .with_context(|| format!("cannot connect to {address}"))?;
+                let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(LIMIT))?;
                 stream.set_write_timeout(Some(LIMIT))?;
@@ -45,49 +44,32 @@ impl Connection {
                 (Box::new(stream), port)
             }
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .with_context(|| format!("cannot connect to {}", path.display()))?;
+                let stream =
+                    UnixStream::connect(path).with_context(|| format!("cannot connect to {}", path.display()))?;
                 stream.set_read_timeout(Some(LIMIT))?;
                 stream.set_write_timeout(Some(LIMIT))?;
                 (Box::new(stream), 0)
             }
         };
-        Ok(Self {
-            stream,
-            reader: Reader::default(),
-            port,
-        })
+        Ok(Self { stream, reader: Reader::default(), port })
     }
 
     /// Sends a request, waits for its answer. Says also whether the connection can be used again.
     ///
     /// # Errors
     /// When the connection fails, or the answer is no HTTP/1.x.
-    pub fn exchange(
-        &mut self,
-        plan: &Plan,
-        template: &Template,
-        id: &str,
-    ) -> Result<(Exchanged, bool)> {
+    pub fn exchange(&mut self, plan: &Plan, template: &Template, id: &str) -> Result<(Exchanged, bool)> {
         let (head, account) = self.prepare(plan, template, id);
         if plan.split == 0 && template.body == Body::None {
             self.stream.write_all(head.as_bytes())?;
         } else {
-            let size = if plan.split == 0 {
-                head.len()
-            } else {
-                plan.split
-            };
+            let size = if plan.split == 0 { head.len() } else { plan.split };
             for part in head.as_bytes().chunks(size) {
                 self.stream.write_all(part)?;
             }
             if template.expect_continue {
                 let interim = self.reader.response(&mut *self.stream, &template.method)?;
-                ensure!(
-                    interim.status == 100,
-                    "status {} instead of 100",
-                    interim.status
-                );
+                ensure!(interim.status == 100, "status {} instead of 100", interim.status);
             }
             self.send_body(template.body)?;
         }
@@ -128,13 +110,7 @@ impl Connection {
     /// When the connection fails, or the answer is no HTTP/1.x.
     pub fn answer(&mut self, pending: Pending) -> Result<(Exchanged, bool)> {
         let mut account = pending.account;
-        let Response {
-            status,
-            version,
-            body,
-            text,
-            closed,
-        } = loop {
+        let Response { status, version, body, text, closed } = loop {
             let response = self.reader.response(&mut *self.stream, &account.method)?;
             if response.status >= 200 || response.status == 101 {
                 break response;
@@ -150,10 +126,7 @@ impl Connection {
 
     fn prepare(&self, plan: &Plan, template: &Template, id: &str) -> (String, Exchanged) {
         let target = template.target.replace("{id}", id);
-        let mut head = format!(
-            "{} {target} HTTP/1.1\r\nHost: {}\r\n",
-            template.method, plan.host
-        );
+        let mut head = format!("{} {target} HTTP/1.1\r\nHost: {}\r\n", template.method, plan.host);
         for (name, value) in &template.headers {
             let _infallible = write!(head, "{name}: {value}\r\n");
         }
@@ -172,16 +145,11 @@ impl Connection {
             head.push_str("Expect: 100-continue\r\n");
         }
         head.push_str("\r\n");
-        let traceparent = template
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
+        let traceparent = template.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
         let account = Exchanged {
             method: template.method.clone(),
             target,
-            traceparent: traceparent
-                .map(|(_, value)| value.clone())
-                .unwrap_or_default(),
+            traceparent: traceparent.map(|(_, value)| value.clone()).unwrap_or_default(),
             request_body,
             start: now(),
             port: self.port,
@@ -197,9 +165,7 @@ impl Connection {
             Body::Chunked(size) => (size, true),
         };
         while left > 0 {
-            let part = BLOCK
-                .get(..usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK.len()))
-                .unwrap_or_default();
+            let part = BLOCK.get(..usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK.len())).unwrap_or_default();
             if chunked {
                 let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
                 chunk.extend_from_slice(part);
@@ -225,9 +191,7 @@ impl Connection {
             *to = *from;
         }
         for start in (0..size).step_by(block.len()) {
-            let part = block
-                .get(..block.len().min(size - start))
-                .unwrap_or_default();
+            let part = block.get(..block.len().min(size - start)).unwrap_or_default();
             self.stream.write_all(part)?;
             let mut echo = [0; 4096];
             while back < start + part.len() {
@@ -242,7 +206,5 @@ impl Connection {
 
 /// Wall clock, in nanoseconds since 1970.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -63,10 +63,7 @@ impl Template {
     /// A POST request.
     #[must_use]
     pub fn post(target: &str, body: Body) -> Self {
-        Self {
-            body,
-            ..Self::new("POST", target)
-        }
+        Self { body, ..Self::new("POST", target) }
     }
 
     /// The same with one header more.
@@ -135,11 +132,7 @@ impl Plan {
     /// The same to a Unix socket.
     #[must_use]
     pub fn unix(path: &Path, requests: Vec<Template>) -> Self {
-        Self::new(
-            Address::Unix(path.to_path_buf()),
-            "localhost".into(),
-            requests,
-        )
+        Self::new(Address::Unix(path.to_path_buf()), "localhost".into(), requests)
     }
 
     fn new(address: Address, host: String, requests: Vec<Template>) -> Self {

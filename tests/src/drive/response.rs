@@ -47,8 +47,7 @@ impl Reader {
             Framing::Chunked => loop {
                 let line = self.line(stream)?;
                 let size = line.split(';').next().unwrap_or_default().trim();
-                let size = u64::from_str_radix(size, 16)
-                    .with_context(|| format!("chunk size {line:?}"))?;
+                let size = u64::from_str_radix(size, 16).with_context(|| format!("chunk size {line:?}"))?;
                 if size == 0 {
                     while !self.line(stream)?.is_empty() {}
                     break;
@@ -81,34 +80,20 @@ impl Reader {
             let bytes = self.buffer.get(self.at..).unwrap_or_default();
             if let httparse::Status::Complete(size) = parsed.parse(bytes)? {
                 let status = parsed.code.unwrap_or(0);
-                let mut response = Response {
-                    status,
-                    version: parsed.version.unwrap_or(0),
-                    ..Response::default()
-                };
+                let mut response = Response { status, version: parsed.version.unwrap_or(0), ..Response::default() };
                 let header = |name: &str| {
-                    let found = parsed
-                        .headers
-                        .iter()
-                        .find(|h| h.name.eq_ignore_ascii_case(name));
+                    let found = parsed.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
                     found.map(|h| String::from_utf8_lossy(h.value).to_ascii_lowercase())
                 };
                 let connection = header("connection").unwrap_or_default();
-                response.closed = connection.contains("close")
-                    || (response.version == 0 && !connection.contains("keep-alive"));
-                let framing = if method == "HEAD" || status < 200 || status == 204 || status == 304
-                {
+                response.closed =
+                    connection.contains("close") || (response.version == 0 && !connection.contains("keep-alive"));
+                let framing = if method == "HEAD" || status < 200 || status == 204 || status == 304 {
                     Framing::Length(0)
-                } else if header("transfer-encoding")
-                    .is_some_and(|coding| coding.contains("chunked"))
-                {
+                } else if header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
                     Framing::Chunked
                 } else if let Some(length) = header("content-length") {
-                    Framing::Length(
-                        length
-                            .parse()
-                            .with_context(|| format!("Content-Length {length:?}"))?,
-                    )
+                    Framing::Length(length.parse().with_context(|| format!("Content-Length {length:?}"))?)
                 } else {
                     Framing::Close
                 };
@@ -126,8 +111,7 @@ impl Reader {
         loop {
             let bytes = self.buffer.get(self.at..).unwrap_or_default();
             if let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") {
-                let line =
-                    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
+                let line = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
                 self.at += end + 2;
                 return Ok(line);
             }
@@ -135,12 +119,7 @@ impl Reader {
         }
     }
 
-    fn body(
-        &mut self,
-        stream: &mut dyn Stream,
-        length: u64,
-        response: &mut Response,
-    ) -> Result<()> {
+    fn body(&mut self, stream: &mut dyn Stream, length: u64, response: &mut Response) -> Result<()> {
         let end = response.body + length;
         while response.body < end {
             if self.at == self.buffer.len() {
@@ -156,9 +135,7 @@ impl Reader {
         let bytes = self.buffer.get(self.at..).unwrap_or_default();
         let part = bytes.get(..most.min(bytes.len())).unwrap_or_default();
         let room = 64_usize.saturating_sub(response.text.len()).min(part.len());
-        response
-            .text
-            .extend_from_slice(part.get(..room).unwrap_or_default());
+        response.text.extend_from_slice(part.get(..room).unwrap_or_default());
         response.body += part.len() as u64;
         self.at += part.len();
     }
@@ -178,8 +155,7 @@ impl Reader {
         let old = self.buffer.len();
         self.buffer.resize(old + 256 * 1024, 0);
         let read = stream.read(self.buffer.get_mut(old..).unwrap_or_default());
-        self.buffer
-            .truncate(old + read.as_ref().copied().unwrap_or(0));
+        self.buffer.truncate(old + read.as_ref().copied().unwrap_or(0));
         read
     }
 }

@@ -29,9 +29,7 @@ pub fn main() -> Result<()> {
     io::stdin().lock().read_line(&mut line)?;
     let plan: Plan = serde_json::from_str(&line).context("cannot read the plan")?;
     let mut share = Share::default();
-    let mut workers: Vec<Worker> = split(plan.connections, plan.workers)
-        .map(Worker::new)
-        .collect();
+    let mut workers: Vec<Worker> = split(plan.connections, plan.workers).map(Worker::new).collect();
     for worker in &mut workers {
         worker.open(&plan, &mut share.warmup)?;
     }
@@ -39,19 +37,11 @@ pub fn main() -> Result<()> {
     line.clear();
     io::stdin().lock().read_line(&mut line)?;
     let shares = thread::scope(|scope| {
-        let running: Vec<_> = workers
-            .iter_mut()
-            .map(|worker| scope.spawn(|| worker.run(&plan)))
-            .collect();
-        running
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect::<Vec<_>>()
+        let running: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| worker.run(&plan))).collect();
+        running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
     });
     for worker in shares {
-        share
-            .sent
-            .extend(worker.ok().context("a worker has panicked")??);
+        share.sent.extend(worker.ok().context("a worker has panicked")??);
     }
     serde_json::to_writer(io::stdout(), &share)?;
     writeln!(io::stdout())?;
@@ -71,10 +61,7 @@ struct Worker {
 
 impl Worker {
     fn new(range: std::ops::Range<usize>) -> Self {
-        Self {
-            range,
-            open: Vec::new(),
-        }
+        Self { range, open: Vec::new() }
     }
 
     fn open(&mut self, plan: &Plan, warmup: &mut Vec<Exchanged>) -> Result<()> {
@@ -84,12 +71,7 @@ impl Worker {
                 slot = Some(Connection::open(&plan.address)?);
             }
             for (i, template) in plan.warmup.iter().enumerate() {
-                warmup.push(single(
-                    plan,
-                    &mut slot,
-                    template,
-                    &format!("{}-c{number}-w{i}", plan.prefix),
-                )?);
+                warmup.push(single(plan, &mut slot, template, &format!("{}-c{number}-w{i}", plan.prefix))?);
             }
             self.open.push(slot);
         }
@@ -106,11 +88,7 @@ impl Worker {
                         Some(connection) => connection,
                         None => slot.insert(Connection::open(&plan.address)?),
                     };
-                    let all = plan
-                        .requests
-                        .iter()
-                        .enumerate()
-                        .map(|(i, template)| (template, id(i)));
+                    let all = plan.requests.iter().enumerate().map(|(i, template)| (template, id(i)));
                     for pending in connection.send_all(plan, all)? {
                         sent.push(connection.answer(pending)?.0);
                     }
@@ -126,12 +104,7 @@ impl Worker {
 }
 
 /// Sends one request on the connection in `slot`, or on a new one when there is none; closes it when it is not to be used again.
-fn single(
-    plan: &Plan,
-    slot: &mut Option<Connection>,
-    template: &Template,
-    id: &str,
-) -> Result<Exchanged> {
+fn single(plan: &Plan, slot: &mut Option<Connection>, template: &Template, id: &str) -> Result<Exchanged> {
     let mut connection = match slot.take() {
         Some(connection) => connection,
         None => Connection::open(&plan.address)?,

@@ -44,15 +44,8 @@ impl Driver {
         stdin.write_all(line.as_bytes())?;
         line.clear();
         stdout.read_line(&mut line)?;
-        ensure!(
-            line.trim_end() == "ready",
-            "the client has failed before it was ready"
-        );
-        Ok(Self {
-            guard,
-            stdin,
-            stdout,
-        })
+        ensure!(line.trim_end() == "ready", "the client has failed before it was ready");
+        Ok(Self { guard, stdin, stdout })
     }
 
     /// Its process id.

@@ -10,11 +10,7 @@ use geophone_tests::wait;
 
 use crate::support::{both, trace_with};
 
-both!(
-    download_by_sendfile,
-    download_and_upload_by_length,
-    download_and_upload_in_chunks
-);
+both!(download_by_sendfile, download_and_upload_by_length, download_and_upload_in_chunks);
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HUGE: u64 = 100_000_000;
@@ -34,12 +30,7 @@ fn huge(capture: Capture, service: &Service, requests: Vec<Template>) -> Result<
 fn download_by_sendfile(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::nginx(None)?;
-    let requests = [
-        "/static/100000000?{id}",
-        "/fixed/{id}",
-        "/plain/100000000?{id}",
-        "/fixed/{id}?2",
-    ];
+    let requests = ["/static/100000000?{id}", "/fixed/{id}", "/plain/100000000?{id}", "/fixed/{id}?2"];
     huge(capture, &service, requests.map(Template::get).to_vec())
 }
 

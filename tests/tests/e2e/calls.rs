@@ -12,7 +12,7 @@ use geophone_tests::child::Guard;
 use geophone_tests::drive::Exchanged;
 use geophone_tests::{paths, ports, wait};
 
-use crate::support::{both, pids};
+use crate::support::{both, nothing_lost, pids};
 
 both!(tcp, unix, tcp_with_long_bodies, io_uring_is_counted);
 
@@ -43,12 +43,7 @@ struct Pair {
 
 impl Pair {
     /// `folder` is where Unix sockets are made; without it the pair talks over TCP.
-    fn start(
-        server: (&str, &str),
-        client: (&str, &str),
-        size: u64,
-        folder: Option<&Path>,
-    ) -> Result<Self> {
+    fn start(server: (&str, &str), client: (&str, &str), size: u64, folder: Option<&Path>) -> Result<Self> {
         let program = paths::installed("calls")?;
         let tag = format!("{}-{}-{}-{}", server.0, server.1, client.0, client.1);
         let address = match folder {
@@ -56,46 +51,25 @@ impl Pair {
             None => ports::free()?.to_string(),
         };
         let mut command = Command::new(&program);
-        command
-            .args(["server", &address, server.0, server.1])
-            .stdin(Stdio::null());
+        command.args(["server", &address, server.0, server.1]).stdin(Stdio::null());
         let server = Guard::start(&mut command)?;
         // The server serves one connection after the other, so the client's own must be the first; it tries until it is let in.
-        let (client, go, account) =
-            wait::until(wait::PATIENCE, "a server of system calls", || {
-                let mut command = Command::new(&program);
-                command.args([
-                    "client",
-                    &address,
-                    client.0,
-                    client.1,
-                    &tag,
-                    &COUNT.to_string(),
-                    &size.to_string(),
-                ]);
-                command
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::null());
-                let mut client = Guard::start(&mut command).ok()?;
-                let connected = wait::until(wait::PATIENCE, "a connection", || {
-                    let ended = matches!(client.inner().try_wait(), Ok(Some(_)));
-                    (ended || sockets(client.pid()) > 0).then_some(!ended)
-                });
-                if !connected.is_ok_and(|connected| connected) {
-                    return None;
-                }
-                let (go, account) = (client.inner().stdin.take()?, client.inner().stdout.take()?);
-                Some((client, go, BufReader::new(account)))
-            })?;
-        Ok(Self {
-            tag,
-            size,
-            server,
-            client,
-            go,
-            account,
-        })
+        let (client, go, account) = wait::until(wait::PATIENCE, "a server of system calls", || {
+            let mut command = Command::new(&program);
+            command.args(["client", &address, client.0, client.1, &tag, &COUNT.to_string(), &size.to_string()]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut client = Guard::start(&mut command).ok()?;
+            let connected = wait::until(wait::PATIENCE, "a connection", || {
+                let ended = matches!(client.inner().try_wait(), Ok(Some(_)));
+                (ended || sockets(client.pid()) > 0).then_some(!ended)
+            });
+            if !connected.is_ok_and(|connected| connected) {
+                return None;
+            }
+            let (go, account) = (client.inner().stdin.take()?, client.inner().stdout.take()?);
+            Some((client, go, BufReader::new(account)))
+        })?;
+        Ok(Self { tag, size, server, client, go, account })
     }
 
     /// Lets the client send, and returns what it says.
@@ -107,11 +81,7 @@ impl Pair {
             let &[i, request_body, response_body, start, end] = numbers.as_slice() else {
                 continue;
             };
-            ensure!(
-                request_body == self.size + i && response_body == 2 * request_body,
-                "{}: a wrong answer",
-                self.tag
-            );
+            ensure!(request_body == self.size + i && response_body == 2 * request_body, "{}: a wrong answer", self.tag);
             sent.push(Exchanged {
                 method: "POST".into(),
                 target: format!("/call/{}/{i}", self.tag),
@@ -124,17 +94,8 @@ impl Pair {
                 ..Exchanged::default()
             });
         }
-        ensure!(
-            self.client.wait(wait::PATIENCE)?.success(),
-            "the client of {} has failed",
-            self.tag
-        );
-        ensure!(
-            sent.len() as u64 == COUNT,
-            "the client of {} has sent only {}",
-            self.tag,
-            sent.len()
-        );
+        ensure!(self.client.wait(wait::PATIENCE)?.success(), "the client of {} has failed", self.tag);
+        ensure!(sent.len() as u64 == COUNT, "the client of {} has sent only {}", self.tag, sent.len());
         Ok(sent)
     }
 }
@@ -144,19 +105,13 @@ fn sockets(pid: u32) -> usize {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return 0;
     };
-    let links = entries
-        .flatten()
-        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    links
-        .filter(|link| link.to_string_lossy().starts_with("socket:"))
-        .count()
+    let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// All pairs under one agent; their spans by the tag in the path.
 fn observe(capture: Capture, pairs: &mut [Pair]) -> Result<(Report, Vec<Vec<Exchanged>>)> {
-    let all = pairs
-        .iter()
-        .flat_map(|pair| [pair.server.pid(), pair.client.pid()]);
+    let all = pairs.iter().flat_map(|pair| [pair.server.pid(), pair.client.pid()]);
     let agent = Agent::start(capture, &pids(all))?;
     let mut sent = Vec::new();
     for pair in pairs.iter_mut() {
@@ -167,40 +122,18 @@ fn observe(capture: Capture, pairs: &mut [Pair]) -> Result<(Report, Vec<Vec<Exch
 }
 
 fn all_variants(capture: Capture, size: u64, folder: Option<&Path>) -> Result<()> {
-    let mut pairs: Vec<Pair> = VARIANTS
-        .iter()
-        .map(|&variant| Pair::start(variant, variant, size, folder))
-        .collect::<Result<_>>()?;
+    let mut pairs: Vec<Pair> =
+        VARIANTS.iter().map(|&variant| Pair::start(variant, variant, size, folder)).collect::<Result<_>>()?;
     let (report, sent) = observe(capture, &mut pairs)?;
     let mut spans: HashMap<String, Vec<_>> = HashMap::new();
     for span in report.spans.iter().cloned() {
-        spans
-            .entry(
-                span.target()
-                    .split('/')
-                    .nth(2)
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
-            .or_default()
-            .push(span);
+        spans.entry(span.target().split('/').nth(2).unwrap_or_default().to_owned()).or_default().push(span);
     }
     let mut wrong = String::new();
     for (pair, sent) in pairs.iter().zip(&sent) {
-        let side = |pid| {
-            Some(Side {
-                pids: vec![pid],
-                service: "calls".into(),
-                ..Side::default()
-            })
-        };
+        let side = |pid| Some(Side { pids: vec![pid], service: "calls".into(), ..Side::default() });
         let (server, client) = (side(pair.server.pid()), side(pair.client.pid()));
-        let expected = Expected {
-            sent,
-            server,
-            client,
-            unseen: None,
-        };
+        let expected = Expected { sent, server, client, unseen: None };
         if let Err(error) = check(&spans.remove(&pair.tag).unwrap_or_default(), &expected) {
             wrong.push_str(&format!("{}: {error}\n", pair.tag));
         }
@@ -208,11 +141,7 @@ fn all_variants(capture: Capture, size: u64, folder: Option<&Path>) -> Result<()
     let said = report.log.join("\n");
     ensure!(wrong.is_empty(), "{wrong}\n{said}");
     ensure!(spans.is_empty(), "spans of what nobody sent: {spans:#?}");
-    ensure!(
-        report.count("lost") == Some(0),
-        "something was lost:\n{said}"
-    );
-    Ok(())
+    nothing_lost(&report)
 }
 
 fn tcp(capture: Capture) -> Result<()> {
@@ -235,37 +164,15 @@ fn tcp_with_long_bodies(capture: Capture) -> Result<()> {
 /// What io_uring moves is not read, but nobody is to think that nothing was there.
 fn io_uring_is_counted(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
-    let mut pairs = [Pair::start(
-        ("uring", "uring"),
-        ("write", "read"),
-        500,
-        None,
-    )?];
+    let mut pairs = [Pair::start(("uring", "uring"), ("write", "read"), 500, None)?];
     let (server, client) = (pairs[0].server.pid(), pairs[0].client.pid());
     let agent = Agent::start(capture, &pids([server, client]))?;
     let sent = pairs[0].run()?;
     agent.wait_spans(sent.len());
     let report = agent.finish()?;
-    let side = Side {
-        pids: vec![client],
-        service: "calls".into(),
-        ..Side::default()
-    };
-    check(
-        &report.spans,
-        &Expected {
-            sent: &sent,
-            server: None,
-            client: Some(side),
-            unseen: None,
-        },
-    )?;
-    let counted = report
-        .count("io_uring")
-        .context("the summary says nothing of io_uring")?;
-    ensure!(
-        counted >= COUNT,
-        "only {counted} operations of io_uring are counted of at least {COUNT}"
-    );
+    let side = Side { pids: vec![client], service: "calls".into(), ..Side::default() };
+    check(&report.spans, &Expected { sent: &sent, server: None, client: Some(side), unseen: None })?;
+    let counted = report.count("io_uring").context("the summary says nothing of io_uring")?;
+    ensure!(counted >= COUNT, "only {counted} operations of io_uring are counted of at least {COUNT}");
     Ok(())
 }

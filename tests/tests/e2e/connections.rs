@@ -15,10 +15,7 @@ both!(a_new_connection_for_each_request, ten_thousand_at_once);
 fn a_new_connection_for_each_request(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::hyper(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-    let requests = vec![
-        Template::get("/echo/{id}"),
-        Template::post("/upload/{id}", Body::Length(100)),
-    ];
+    let requests = vec![Template::get("/echo/{id}"), Template::post("/upload/{id}", Body::Length(100))];
     let mut plan = Plan::tcp(service.address, requests);
     plan.style = Style::NewConnection;
     plan.connections = 4;

@@ -8,24 +8,13 @@ use geophone_tests::wait;
 
 use crate::support::{both, client, compare, port};
 
-both!(
-    forked_for_a_connection,
-    forked_for_a_request,
-    passed_to_another_process,
-    duplicated
-);
+both!(forked_for_a_connection, forked_for_a_request, passed_to_another_process, duplicated);
 
 /// The answers say which process wrote them; the SERVER span may be of that one or of the one that read the request.
 fn served(capture: Capture, mode: &str, by_the_first: bool) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::script("descriptors.py", "descriptors", mode)?;
-    let mut plan = Plan::tcp(
-        service.address,
-        vec![
-            Template::get("/process/{id}"),
-            Template::get("/process/{id}?2"),
-        ],
-    );
+    let mut plan = Plan::tcp(service.address, vec![Template::get("/process/{id}"), Template::get("/process/{id}?2")]);
     plan.connections = 5;
     plan.rounds = 4;
     let agent = Agent::start(capture, &port(&service))?;
@@ -36,10 +25,7 @@ fn served(capture: Capture, mode: &str, by_the_first: bool) -> Result<()> {
     server.pids.clear();
     let report = compare(agent, &sent, Some(server), Some(side), None)?;
     for one in &sent {
-        let span = report
-            .spans
-            .iter()
-            .find(|span| span.kind == "SERVER" && span.target() == one.target);
+        let span = report.spans.iter().find(|span| span.kind == "SERVER" && span.target() == one.target);
         let found = span.context("no span")?.pid().to_string();
         let writer = one.response_text == found;
         let first = service.pid().to_string() == found;
@@ -49,10 +35,7 @@ fn served(capture: Capture, mode: &str, by_the_first: bool) -> Result<()> {
             one.target,
             one.response_text
         );
-        ensure!(
-            (one.response_text == service.pid().to_string()) == (mode == "dup"),
-            "the server does not do `{mode}`"
-        );
+        ensure!((one.response_text == service.pid().to_string()) == (mode == "dup"), "the server does not do `{mode}`");
     }
     Ok(())
 }

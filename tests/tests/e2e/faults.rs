@@ -17,15 +17,8 @@ both!(nothing_is_left_in_the_kernel, nothing_is_left_after_sigkill);
 
 fn refused(said: &Said, hint: &str) -> Result<()> {
     ensure!(!said.status.success(), "it ended well: {said:?}");
-    ensure!(
-        said.stdout.is_empty(),
-        "something on standard output: {said:?}"
-    );
-    ensure!(
-        said.stderr.to_lowercase().contains(hint),
-        "`{hint}` is not in: {}",
-        said.stderr
-    );
+    ensure!(said.stdout.is_empty(), "something on standard output: {said:?}");
+    ensure!(said.stderr.to_lowercase().contains(hint), "`{hint}` is not in: {}", said.stderr);
     for word in ["panicked", "RUST_BACKTRACE", "stack backtrace"] {
         ensure!(!said.stderr.contains(word), "a panic: {}", said.stderr);
     }
@@ -45,21 +38,11 @@ fn not_root() -> Result<()> {
     let copy = folder.path().join("geophone");
     std::fs::copy(paths::agent()?, &copy)?;
     let mut command = Command::new(paths::program("setpriv")?);
-    command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .arg(&copy);
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy);
     let said = say(command.args(["run", "--output", "json"]))?;
     refused(&said, "root")?;
-    ensure!(
-        said.stderr.contains("CAP_BPF"),
-        "it does not say which capability is missing: {}",
-        said.stderr
-    );
-    ensure!(
-        said.stderr.trim().lines().count() <= 3,
-        "not one clear sentence: {}",
-        said.stderr
-    );
+    ensure!(said.stderr.contains("CAP_BPF"), "it does not say which capability is missing: {}", said.stderr);
+    ensure!(said.stderr.trim().lines().count() <= 3, "not one clear sentence: {}", said.stderr);
     Ok(())
 }
 
@@ -83,32 +66,21 @@ fn bad_flags() -> Result<()> {
 fn a_process_that_does_not_exist() -> Result<()> {
     require_root()?;
     // The largest process id that Linux allows is 4,194,304.
-    refused(
-        &agent(&["run", "--output", "json", "--pid", "4194304"])?,
-        "4194304",
-    )
+    refused(&agent(&["run", "--output", "json", "--pid", "4194304"])?, "4194304")
 }
 
 #[test]
 fn a_command_that_does_not_exist() -> Result<()> {
     require_root()?;
-    refused(
-        &agent(&["run", "--output", "json", "--", "/no/such/program"])?,
-        "/no/such/program",
-    )
+    refused(&agent(&["run", "--output", "json", "--", "/no/such/program"])?, "/no/such/program")
 }
 
 #[test]
 fn bad_endpoint() -> Result<()> {
     require_root()?;
-    refused(
-        &agent(&["run", "--output", "otlp", "--endpoint", "not a url"])?,
-        "not a url",
-    )?;
+    refused(&agent(&["run", "--output", "otlp", "--endpoint", "not a url"])?, "not a url")?;
     let mut command = Command::new(paths::agent()?);
-    command
-        .args(["run", "--output", "otlp"])
-        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon");
+    command.args(["run", "--output", "otlp"]).env("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon");
     refused(&say(&mut command)?, "carrier-pigeon")
 }
 
@@ -116,10 +88,7 @@ fn bad_endpoint() -> Result<()> {
 fn help_says_what_it_does() -> Result<()> {
     for words in [["--help"].as_slice(), &["run", "--help"]] {
         let said = agent(words)?;
-        ensure!(
-            said.status.success() && said.stdout.contains("Usage:"),
-            "{said:?}"
-        );
+        ensure!(said.status.success() && said.stdout.contains("Usage:"), "{said:?}");
     }
     Ok(())
 }
@@ -128,17 +97,10 @@ fn help_says_what_it_does() -> Result<()> {
 fn busy(capture: Capture) -> Result<(Agent, Vec<(String, u32)>)> {
     let service = Service::go(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
     let agent = Agent::start(capture, &port(&service))?;
-    Driver::start(&Plan::tcp(
-        service.address,
-        vec![Template::get("/echo/{id}")],
-    ))?
-    .go()?;
+    Driver::start(&Plan::tcp(service.address, vec![Template::get("/echo/{id}")]))?.go()?;
     agent.wait_spans(2);
     let objects = kernel_objects(agent.pid());
-    ensure!(
-        objects.iter().any(|(kind, _)| kind == "prog"),
-        "the agent holds no kernel program: {objects:?}"
-    );
+    ensure!(objects.iter().any(|(kind, _)| kind == "prog"), "the agent holds no kernel program: {objects:?}");
     Ok((agent, objects))
 }
 
@@ -152,9 +114,6 @@ fn nothing_is_left_in_the_kernel(capture: Capture) -> Result<()> {
 fn nothing_is_left_after_sigkill(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let (agent, objects) = busy(capture)?;
-    ensure!(
-        agent.finish_by(Signal::KILL).is_err(),
-        "SIGKILL is no good end"
-    );
+    ensure!(agent.finish_by(Signal::KILL).is_err(), "SIGKILL is no good end");
     wait_gone(&objects)
 }

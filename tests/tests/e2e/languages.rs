@@ -11,17 +11,7 @@ use geophone_tests::wait;
 
 use crate::support::{both, client, trace, trace_with};
 
-both!(
-    nginx,
-    nginx_as_proxy,
-    python,
-    gunicorn_with_processes,
-    gunicorn_with_threads,
-    node,
-    go,
-    java,
-    hyper
-);
+both!(nginx, nginx_as_proxy, python, gunicorn_with_processes, gunicorn_with_threads, node, go, java, hyper);
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -73,43 +63,21 @@ fn servers_do_what_they_are_asked() -> Result<()> {
         plan.connections = 2;
         plan.rounds = 2;
         let sent = Driver::start(&plan)?.go()?.sent;
-        ensure!(
-            sent.len() == plan.count(),
-            "{} requests of {}",
-            sent.len(),
-            plan.count()
-        );
+        ensure!(sent.len() == plan.count(), "{} requests of {}", sent.len(), plan.count());
         for one in &sent {
             let words: Vec<&str> = one.target.split(['/', '?']).collect();
             let number = || words[2].parse::<u64>();
             let (status, size) = match words[1] {
-                "status" => (
-                    number()?,
-                    if words[2] == "204" || words[2] == "304" {
-                        0
-                    } else {
-                        6
-                    },
-                ),
+                "status" => (number()?, if words[2] == "204" || words[2] == "304" { 0 } else { 6 }),
                 "bytes" | "chunked" => (200, number()?),
                 "upload" => (200, one.request_body.to_string().len() as u64),
                 "slow" => (200, 4),
                 _ if one.method == "HEAD" => (200, 0),
                 _ => (200, words[2].len() as u64),
             };
-            ensure!(
-                (u64::from(one.status), one.response_body) == (status, size),
-                "{}: {one:?}",
-                service.name
-            );
-            ensure!(
-                words[1] != "upload" || one.response_text == one.request_body.to_string(),
-                "{one:?}"
-            );
-            ensure!(
-                words[1] != "slow" || one.end - one.start >= 99_000_000,
-                "{one:?}"
-            );
+            ensure!((u64::from(one.status), one.response_body) == (status, size), "{}: {one:?}", service.name);
+            ensure!(words[1] != "upload" || one.response_text == one.request_body.to_string(), "{one:?}");
+            ensure!(words[1] != "slow" || one.end - one.start >= 99_000_000, "{one:?}");
         }
     }
     Ok(())
@@ -151,62 +119,29 @@ fn nginx_as_proxy(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let behind = Service::go(LOCAL)?;
     let service = Service::nginx(Some(behind.address))?;
-    let mut plan = Plan::tcp(
-        service.address,
-        vec![
-            Template::get("/echo/{id}"),
-            Template::get("/status/503/{id}"),
-        ],
-    );
+    let mut plan = Plan::tcp(service.address, vec![Template::get("/echo/{id}"), Template::get("/status/503/{id}")]);
     plan.connections = 4;
     plan.rounds = 10;
 
     let ports = [&service, &behind].map(|s| s.address.port().to_string());
-    let agent = Agent::start(
-        capture,
-        &["--port", &ports[0], "--port", &ports[1]].map(str::to_owned),
-    )?;
+    let agent = Agent::start(capture, &["--port", &ports[0], "--port", &ports[1]].map(str::to_owned))?;
     let driver = Driver::start(&plan)?;
     let outer = client(&driver, &service);
     let sent = driver.go()?.sent;
     agent.wait_spans(4 * sent.len());
     let report = agent.finish()?;
 
-    let (front, back): (Vec<_>, Vec<_>) = report
-        .spans
-        .into_iter()
-        .partition(|span| span.number("server.port") == Some(service.address.port().into()));
+    let (front, back): (Vec<_>, Vec<_>) =
+        report.spans.into_iter().partition(|span| span.number("server.port") == Some(service.address.port().into()));
     let said = report.log.join("\n");
-    let expected = Expected {
-        sent: &sent,
-        server: Some(service.side()),
-        client: Some(outer),
-        unseen: None,
-    };
-    check(&front, &expected)
-        .context("before the proxy")
-        .context(said.clone())?;
+    let expected = Expected { sent: &sent, server: Some(service.side()), client: Some(outer), unseen: None };
+    check(&front, &expected).context("before the proxy").context(said.clone())?;
 
     // The proxy's own connections have ports that the client does not know, and its own Host.
-    let server = Side {
-        peer: String::new(),
-        port: 0,
-        ..behind.side()
-    };
-    let client = Side {
-        peer: String::new(),
-        port: 0,
-        ..service.side()
-    };
-    let expected = Expected {
-        sent: &sent,
-        server: Some(server),
-        client: Some(client),
-        unseen: None,
-    };
-    check(&back, &expected)
-        .context("behind the proxy")
-        .context(said)
+    let server = Side { peer: String::new(), port: 0, ..behind.side() };
+    let client = Side { peer: String::new(), port: 0, ..service.side() };
+    let expected = Expected { sent: &sent, server: Some(server), client: Some(client), unseen: None };
+    check(&back, &expected).context("behind the proxy").context(said)
 }
 
 fn python(capture: Capture) -> Result<()> {

@@ -30,39 +30,18 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 fn pipelined_requests(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::nginx(None)?;
-    pipelined(
-        capture,
-        &service,
-        &[
-            "/static/612?{id}",
-            "/static/100000?{id}",
-            "/fixed/{id}",
-            "/static/none?{id}",
-        ],
-    )
+    pipelined(capture, &service, &["/static/612?{id}", "/static/100000?{id}", "/fixed/{id}", "/static/none?{id}"])
 }
 
 fn pipelined_requests_to_a_go_server(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::go(LOCAL)?;
-    pipelined(
-        capture,
-        &service,
-        &[
-            "/echo/{id}",
-            "/bytes/5000/{id}",
-            "/status/404/{id}",
-            "/echo/{id}?again",
-        ],
-    )
+    pipelined(capture, &service, &["/echo/{id}", "/bytes/5000/{id}", "/status/404/{id}", "/echo/{id}?again"])
 }
 
 /// Sixteen requests in one call, ten times on each of two connections.
 fn pipelined(capture: Capture, service: &Service, targets: &[&str]) -> Result<()> {
-    let requests = (0..16)
-        .zip(targets.iter().cycle())
-        .map(|(_, target)| Template::get(target))
-        .collect();
+    let requests = (0..16).zip(targets.iter().cycle()).map(|(_, target)| Template::get(target)).collect();
     let mut plan = Plan::tcp(service.address, requests);
     plan.style = Style::Pipelined;
     plan.connections = 2;
@@ -70,11 +49,7 @@ fn pipelined(capture: Capture, service: &Service, targets: &[&str]) -> Result<()
     plan.rounds = 10;
     // Sixteen heads in one call are longer than what of a call is captured by default, and what is not seen cannot be told.
     // The heads here are short enough that all of them are.
-    let length: usize = plan
-        .requests
-        .iter()
-        .map(|t| t.target.len() + plan.host.len() + 40)
-        .sum();
+    let length: usize = plan.requests.iter().map(|t| t.target.len() + plan.host.len() + 40).sum();
     ensure!(length < 1300, "the pipelined heads are {length} bytes");
     trace(capture, service, &plan)?;
     Ok(())
@@ -83,10 +58,7 @@ fn pipelined(capture: Capture, service: &Service, targets: &[&str]) -> Result<()
 fn heads_in_single_bytes(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::go(LOCAL)?;
-    let requests = vec![
-        Template::get("/echo/{id}"),
-        Template::post("/upload/{id}", Body::Length(300)),
-    ];
+    let requests = vec![Template::get("/echo/{id}"), Template::post("/upload/{id}", Body::Length(300))];
     let mut plan = Plan::tcp(service.address, requests);
     plan.split = 1;
     plan.rounds = 10;
@@ -112,15 +84,9 @@ fn heads_longer_than_what_is_captured(capture: Capture) -> Result<()> {
 
 fn expectation_of_100_continue(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
-    for service in [
-        Service::go(LOCAL)?,
-        Service::node()?,
-        Service::python(LOCAL, &[])?,
-    ] {
-        let requests = vec![
-            Template::post("/upload/{id}", Body::Length(2_000)).expecting_continue(),
-            Template::get("/echo/{id}"),
-        ];
+    for service in [Service::go(LOCAL)?, Service::node()?, Service::python(LOCAL, &[])?] {
+        let requests =
+            vec![Template::post("/upload/{id}", Body::Length(2_000)).expecting_continue(), Template::get("/echo/{id}")];
         let mut plan = Plan::tcp(service.address, requests);
         plan.rounds = 5;
         trace(capture, &service, &plan)?;
@@ -133,9 +99,7 @@ fn incoming_traceparent_is_continued(capture: Capture) -> Result<()> {
     let service = Service::hyper(LOCAL)?;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let requests = vec![
-        Template::get("/echo/{id}")
-            .header("traceparent", parent)
-            .header("tracestate", "shop=1,other=2"),
+        Template::get("/echo/{id}").header("traceparent", parent).header("tracestate", "shop=1,other=2"),
         Template::get("/echo/{id}?none"),
     ];
     let plan = Plan::tcp(service.address, requests);
@@ -144,26 +108,15 @@ fn incoming_traceparent_is_continued(capture: Capture) -> Result<()> {
     let side = client(&driver, &service);
     let sent = driver.go()?.sent;
     let report = compare(agent, &sent, Some(service.side()), Some(side), None)?;
-    let states = report
-        .spans
-        .iter()
-        .filter(|span| span.trace_state == "shop=1,other=2")
-        .count();
-    ensure!(
-        states == 2,
-        "{states} spans have the incoming tracestate instead of 2"
-    );
+    let states = report.spans.iter().filter(|span| span.trace_state == "shop=1,other=2").count();
+    ensure!(states == 2, "{states} spans have the incoming tracestate instead of 2");
     Ok(())
 }
 
 fn close_delimited_answers_of_http_1_0(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::python(LOCAL, &["--http10"])?;
-    let requests = vec![
-        Template::get("/close/5000/{id}"),
-        Template::get("/close/0/{id}"),
-        Template::get("/echo/{id}"),
-    ];
+    let requests = vec![Template::get("/close/5000/{id}"), Template::get("/close/0/{id}"), Template::get("/echo/{id}")];
     let mut plan = Plan::tcp(service.address, requests);
     plan.rounds = 10;
     trace(capture, &service, &plan)?;
@@ -183,10 +136,7 @@ fn websocket_after_upgrade_is_left_alone(capture: Capture) -> Result<()> {
     plan.rounds = 2;
     plan.after_upgrade = 1_000_000;
     let sent = trace(capture, &service, &plan)?;
-    ensure!(
-        sent.iter().filter(|sent| sent.status == 101).count() == 6,
-        "the server has not upgraded"
-    );
+    ensure!(sent.iter().filter(|sent| sent.status == 101).count() == 6, "the server has not upgraded");
     Ok(())
 }
 
@@ -210,10 +160,7 @@ fn ipv6(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let host = IpAddr::V6(Ipv6Addr::LOCALHOST);
     for service in [Service::go(host)?, Service::python(host, &[])?] {
-        let requests = vec![
-            Template::get("/echo/{id}"),
-            Template::post("/upload/{id}", Body::Length(5_000)),
-        ];
+        let requests = vec![Template::get("/echo/{id}"), Template::post("/upload/{id}", Body::Length(5_000))];
         let mut plan = Plan::tcp(service.address, requests);
         plan.connections = 2;
         plan.rounds = 5;
@@ -226,13 +173,7 @@ fn ipv6(capture: Capture) -> Result<()> {
 fn time_is_right(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::hyper(LOCAL)?;
-    let plan = Plan::tcp(
-        service.address,
-        vec![
-            Template::get("/slow/700/{id}"),
-            Template::get("/slow/0/{id}"),
-        ],
-    );
+    let plan = Plan::tcp(service.address, vec![Template::get("/slow/700/{id}"), Template::get("/slow/0/{id}")]);
     let agent = Agent::start(capture, &port(&service))?;
     let driver = Driver::start(&plan)?;
     let side = client(&driver, &service);
@@ -241,22 +182,10 @@ fn time_is_right(capture: Capture) -> Result<()> {
     for span in &report.spans {
         let took = (span.end() - span.start()) / 1_000_000;
         let slow = span.target().starts_with("/slow/700/");
-        let truth = sent
-            .iter()
-            .find(|s| s.target == span.target())
-            .map_or(0, |s| (s.end - s.start) / 1_000_000);
+        let truth = sent.iter().find(|s| s.target == span.target()).map_or(0, |s| (s.end - s.start) / 1_000_000);
         // Timers may end a little early, and a busy machine may be late, with which the client's own time is.
-        let right = if slow {
-            (690..=truth + 50).contains(&took)
-        } else {
-            took <= truth + 50
-        };
-        ensure!(
-            right,
-            "{} {} lasted {took} ms, for the client {truth} ms",
-            span.kind,
-            span.target()
-        );
+        let right = if slow { (690..=truth + 50).contains(&took) } else { took <= truth + 50 };
+        ensure!(right, "{} {} lasted {took} ms, for the client {truth} ms", span.kind, span.target());
     }
     Ok(())
 }
@@ -264,20 +193,9 @@ fn time_is_right(capture: Capture) -> Result<()> {
 /// The client was connected, and had sent requests, before the agent started: it is traced from the next request on.
 fn connection_older_than_the_agent(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
-    for service in [
-        Service::go(LOCAL)?,
-        Service::gunicorn(1, 4)?,
-        Service::nginx(None)?,
-    ] {
-        let target = if service.name == "nginx" {
-            "/fixed/{id}"
-        } else {
-            "/echo/{id}"
-        };
-        let requests = vec![
-            Template::get(target),
-            Template::new("HEAD", &format!("{target}?head")),
-        ];
+    for service in [Service::go(LOCAL)?, Service::gunicorn(1, 4)?, Service::nginx(None)?] {
+        let target = if service.name == "nginx" { "/fixed/{id}" } else { "/echo/{id}" };
+        let requests = vec![Template::get(target), Template::new("HEAD", &format!("{target}?head"))];
         let mut plan = Plan::tcp(service.address, requests);
         plan.warmup = vec![Template::get(target), Template::get(target)];
         plan.connections = 3;
@@ -286,8 +204,7 @@ fn connection_older_than_the_agent(capture: Capture) -> Result<()> {
         let agent = Agent::start(capture, &port(&service))?;
         let side = client(&driver, &service);
         let sent: Vec<Exchanged> = driver.go()?.sent;
-        compare(agent, &sent, Some(service.side()), Some(side), None)
-            .with_context(|| service.name)?;
+        compare(agent, &sent, Some(service.side()), Some(side), None).with_context(|| service.name)?;
     }
     Ok(())
 }

@@ -9,20 +9,10 @@ use geophone_tests::wait;
 
 use crate::support::{both, client, compare, flags, port};
 
-both!(
-    made_before_the_agent,
-    made_while_the_agent_runs,
-    client_inside
-);
+both!(made_before_the_agent, made_while_the_agent_runs, client_inside);
 
 fn plan(service: &Service) -> Plan {
-    let mut plan = Plan::tcp(
-        service.address,
-        vec![
-            Template::get("/echo/{id}"),
-            Template::get("/bytes/50000/{id}"),
-        ],
-    );
+    let mut plan = Plan::tcp(service.address, vec![Template::get("/echo/{id}"), Template::get("/bytes/50000/{id}")]);
     plan.connections = 3;
     plan.rounds = 5;
     plan

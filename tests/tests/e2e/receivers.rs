@@ -15,12 +15,7 @@ use geophone_tests::{paths, ports, wait};
 
 use crate::support::{both, client, flags, port};
 
-both!(
-    jaeger_over_grpc,
-    jaeger_over_http,
-    collector_over_grpc,
-    collector_over_http
-);
+both!(jaeger_over_grpc, jaeger_over_http, collector_over_grpc, collector_over_http);
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -30,9 +25,7 @@ fn plan(service: &Service) -> Plan {
         Template::get("/echo/{id}?a=b"),
         Template::post("/upload/{id}", Body::Length(1_000)),
         Template::get("/status/503/{id}"),
-        Template::get("/echo/{id}")
-            .header("traceparent", traceparent)
-            .header("tracestate", "a=b"),
+        Template::get("/echo/{id}").header("traceparent", traceparent).header("tracestate", "a=b"),
     ];
     let mut plan = Plan::tcp(service.address, requests);
     plan.connections = 4;
@@ -41,34 +34,19 @@ fn plan(service: &Service) -> Plan {
 }
 
 /// Sends requests under an agent that exports to `endpoint`, and reads the spans back by `read` until all have come.
-fn export(
-    capture: Capture,
-    endpoint: &str,
-    protocol: &str,
-    read: impl Fn() -> Result<Vec<Span>>,
-) -> Result<()> {
+fn export(capture: Capture, endpoint: &str, protocol: &str, read: impl Fn() -> Result<Vec<Span>>) -> Result<()> {
     let service = Service::hyper(LOCAL)?;
     let mut arguments = flags(&["--output", "otlp"]);
     arguments.extend(port(&service));
-    let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-    ];
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
     let agent = Agent::start_with(capture, &arguments, &variables)?;
     let driver = Driver::start(&plan(&service))?;
     let side = client(&driver, &service);
     let sent: Vec<Exchanged> = driver.go()?.sent;
     let report = agent.finish()?;
     let said = report.log.join("\n");
-    ensure!(
-        report.spans.is_empty(),
-        "spans on standard output, although they are exported"
-    );
-    ensure!(
-        report.count("exported") == Some(2 * sent.len() as u64),
-        "{} requests, and it says:\n{said}",
-        sent.len()
-    );
+    ensure!(report.spans.is_empty(), "spans on standard output, although they are exported");
+    ensure!(report.count("exported") == Some(2 * sent.len() as u64), "{} requests, and it says:\n{said}", sent.len());
     let mut spans = Vec::new();
     let arrived = wait::until(wait::PATIENCE, "the spans", || {
         spans = read().ok()?;
@@ -78,19 +56,9 @@ fn export(
         // Says why it cannot be read, if that is the reason; the comparison says what is missing.
         spans = read()?;
     }
-    check(
-        &spans,
-        &Expected {
-            sent: &sent,
-            server: Some(service.side()),
-            client: Some(side),
-            unseen: None,
-        },
-    )?;
+    check(&spans, &Expected { sent: &sent, server: Some(service.side()), client: Some(side), unseen: None })?;
     ensure!(
-        spans
-            .iter()
-            .all(|span| (span.trace_state == "a=b") == span.trace_id.starts_with("0af765")),
+        spans.iter().all(|span| (span.trace_state == "a=b") == span.trace_id.starts_with("0af765")),
         "no trace state"
     );
     Ok(())
@@ -98,11 +66,7 @@ fn export(
 
 fn jaeger(capture: Capture, protocol: &str) -> Result<()> {
     let receiver = Receiver::jaeger()?;
-    let port = if protocol == "grpc" {
-        receiver.grpc
-    } else {
-        receiver.http
-    };
+    let port = if protocol == "grpc" { receiver.grpc } else { receiver.http };
     let read = || {
         // A trace is given back whole, also when it is asked for by one of its services: the continued one comes twice.
         let mut spans = receiver.queried("hyper-server")?;
@@ -126,17 +90,8 @@ fn jaeger_over_http(capture: Capture) -> Result<()> {
 
 fn collector(capture: Capture, protocol: &str) -> Result<()> {
     let receiver = Receiver::collector()?;
-    let port = if protocol == "grpc" {
-        receiver.grpc
-    } else {
-        receiver.http
-    };
-    export(
-        capture,
-        &format!("http://127.0.0.1:{port}"),
-        protocol,
-        || receiver.written(),
-    )
+    let port = if protocol == "grpc" { receiver.grpc } else { receiver.http };
+    export(capture, &format!("http://127.0.0.1:{port}"), protocol, || receiver.written())
 }
 
 fn collector_over_grpc(capture: Capture) -> Result<()> {
@@ -158,10 +113,7 @@ fn receiver_that_refuses() -> Result<()> {
     for protocol in ["grpc", "http/protobuf"] {
         let mut arguments = flags(&["--output", "otlp"]);
         arguments.extend(port(&service));
-        let variables = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-        ];
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
         let agent = Agent::start_with(Capture::Sockets, &arguments, &variables)?;
         let sent = Driver::start(&plan(&service))?.go()?.sent;
         agent.wait_log(|line| line.contains(&endpoint) || line.contains("127.0.0.1"))?;
@@ -170,7 +122,7 @@ fn receiver_that_refuses() -> Result<()> {
         ensure!(report.took < EXIT_LIMIT, "it took {:?}", report.took);
         ensure!(report.count("exported") == Some(0), "{said}");
         ensure!(
-            report.count("lost") == Some(2 * sent.len() as u64),
+            report.count("dropped") == Some(2 * sent.len() as u64),
             "{} requests, and it says:\n{said}",
             sent.len()
         );
@@ -188,23 +140,10 @@ fn export_is_not_traced() -> Result<()> {
         let endpoint = format!("http://127.0.0.1:{to}");
         // One agent exports; another one watches the receiver's port as well as everything else.
         let mut command = Command::new(paths::agent()?);
-        command.args([
-            "run",
-            "--output",
-            "otlp",
-            "--port",
-            &service.address.port().to_string(),
-        ]);
-        command
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
-            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        command.args(["run", "--output", "otlp", "--port", &service.address.port().to_string()]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         let watcher = Agent::start(Capture::Sockets, &flags(&["--port", &to.to_string()]))?;
-        let mut exporter = Guard::start(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )?;
+        let mut exporter = Guard::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         let before = receiver.written()?.len();
         // How far the exporter is cannot be seen from here, so requests are sent until it has exported some.
         wait::until(wait::PATIENCE, "an export", || {
@@ -214,11 +153,7 @@ fn export_is_not_traced() -> Result<()> {
         exporter.signal(rustix::process::Signal::INT)?;
         exporter.wait(EXIT_LIMIT)?;
         let report = watcher.finish()?;
-        ensure!(
-            report.spans.is_empty(),
-            "export over {protocol} has spans: {:#?}",
-            report.spans
-        );
+        ensure!(report.spans.is_empty(), "export over {protocol} has spans: {:#?}", report.spans);
     }
     Ok(())
 }

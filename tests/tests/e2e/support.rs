@@ -37,9 +37,7 @@ pub fn port(service: &Service) -> Vec<String> {
 
 /// `--pid` for each of some processes.
 pub fn pids(pids: impl IntoIterator<Item = u32>) -> Vec<String> {
-    pids.into_iter()
-        .flat_map(|pid| ["--pid".to_owned(), pid.to_string()])
-        .collect()
+    pids.into_iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]).collect()
 }
 
 /// Sends a plan under an agent that traces the service's port, and checks both sides' spans.
@@ -56,10 +54,7 @@ pub fn trace_with(
 ) -> Result<Vec<Exchanged>> {
     let agent = Agent::start(capture, &port(service))?;
     let driver = Driver::start(plan)?;
-    ensure!(
-        plan.warmup.is_empty(),
-        "what is sent before the client is told to go is not expected here"
-    );
+    ensure!(plan.warmup.is_empty(), "what is sent before the client is told to go is not expected here");
     let client = client(&driver, service);
     let sent = driver.go()?.sent;
     compare(agent, &sent, Some(service.side()), Some(client), unseen)?;
@@ -79,12 +74,7 @@ pub fn trace_unix(capture: Capture, service: &Service, mut plan: Plan) -> Result
 
 /// What the client's spans should say of it.
 pub fn client(driver: &Driver, service: &Service) -> Side {
-    Side {
-        pids: vec![driver.pid()],
-        service: "drive".into(),
-        peer: String::new(),
-        port: service.address.port(),
-    }
+    Side { pids: vec![driver.pid()], service: "drive".into(), peer: String::new(), port: service.address.port() }
 }
 
 /// Ends the agent and compares its spans with what was sent; nothing may be lost.
@@ -99,20 +89,14 @@ pub fn compare(
     agent.wait_spans(sides * sent.len());
     let report = agent.finish()?;
     let said = || report.log.join("\n");
-    check(
-        &report.spans,
-        &Expected {
-            sent,
-            server,
-            client,
-            unseen,
-        },
-    )
-    .with_context(said)?;
-    ensure!(
-        report.count("lost") == Some(0),
-        "something was lost:\n{}",
-        said()
-    );
+    check(&report.spans, &Expected { sent, server, client, unseen }).with_context(said)?;
+    ensure!(report.count("lost") == Some(0), "something was lost:\n{}", said());
     Ok(report)
+}
+
+/// The summary says that nothing was lost in capture, nor dropped on the way out.
+pub fn nothing_lost(report: &Report) -> Result<()> {
+    let (lost, dropped) = (report.count("lost"), report.count("dropped").unwrap_or(0));
+    ensure!((lost, dropped) == (Some(0), 0), "something was lost:\n{}", report.log.join("\n"));
+    Ok(())
 }

@@ -15,12 +15,7 @@ both!(nginx, gunicorn, go, curl);
 fn nginx(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::nginx_unix()?;
-    let requests = [
-        "/static/612?{id}",
-        "/static/100000?{id}",
-        "/fixed/{id}",
-        "/static/none?{id}",
-    ];
+    let requests = ["/static/612?{id}", "/static/100000?{id}", "/fixed/{id}", "/static/none?{id}"];
     let mut plan = Plan::unix(&service.path, requests.map(Template::get).to_vec());
     plan.connections = 4;
     plan.rounds = 5;
@@ -62,19 +57,11 @@ fn curl(capture: Capture) -> Result<()> {
     let service = Service::go_unix()?;
     let agent = Agent::start(capture, &pids([service.pid()]))?;
     let mut curl = Command::new(paths::program("curl")?);
-    curl.args(["--silent", "--unix-socket"])
-        .arg(&service.path)
-        .arg("http://shop/echo/by-curl");
+    curl.args(["--silent", "--unix-socket"]).arg(&service.path).arg("http://shop/echo/by-curl");
     let answer = child::output(&mut curl, wait::PATIENCE)?;
     ensure!(answer == "by-curl", "curl got {answer:?}");
     let span = agent.wait_span("curl's request", |span| span.target() == "/echo/by-curl")?;
-    ensure!(
-        span.kind == "SERVER" && span.pid() == service.pid(),
-        "{span:#?}"
-    );
-    ensure!(
-        agent.finish()?.spans.len() == 1,
-        "more than one span of one request"
-    );
+    ensure!(span.kind == "SERVER" && span.pid() == service.pid(), "{span:#?}");
+    ensure!(agent.finish()?.spans.len() == 1, "more than one span of one request");
     Ok(())
 }

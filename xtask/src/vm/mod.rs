@@ -92,19 +92,12 @@ pub fn run(args: &Args) -> Result<()> {
     for complaint in &outcome.complaints {
         eprintln!("vm: the guest's kernel complains: {complaint}");
     }
-    ensure!(
-        outcome.status == 0,
-        "the command ended with status {} in the guest",
-        outcome.status
-    );
+    ensure!(outcome.status == 0, "the command ended with status {} in the guest", outcome.status);
     Ok(())
 }
 
 fn all(workshop: &Workshop<'_>) -> Result<()> {
-    let rows: Vec<Row<'_>> = KERNELS
-        .iter()
-        .map(|kernel| smoke(workshop, kernel))
-        .collect();
+    let rows: Vec<Row<'_>> = KERNELS.iter().map(|kernel| smoke(workshop, kernel)).collect();
     print!("{}", report::table(&rows));
     verdict(&rows)
 }
@@ -116,11 +109,7 @@ fn smoke<'a>(workshop: &Workshop<'_>, kernel: &'a Kernel) -> Row<'a> {
         checks.extend(Check::read(line));
         eprintln!("{}: {line}", kernel.name);
     });
-    Row {
-        kernel,
-        outcome,
-        checks,
-    }
+    Row { kernel, outcome, checks }
 }
 
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
@@ -130,12 +119,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
             eprintln!("vm: {}: {fault}", row.kernel.name);
         }
     }
-    ensure!(
-        failed.is_empty(),
-        "{} of {} kernels failed",
-        failed.len(),
-        rows.len()
-    );
+    ensure!(failed.is_empty(), "{} of {} kernels failed", failed.len(), rows.len());
     Ok(())
 }
 
@@ -148,28 +132,16 @@ struct Workshop<'a> {
 
 impl<'a> Workshop<'a> {
     fn new(args: &'a Args) -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask is not in a workspace")?;
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = std::path::absolute(target)?;
         let cache = target.join("vm");
         fs::create_dir_all(&cache)?;
-        Ok(Self {
-            args,
-            target,
-            cache,
-        })
+        Ok(Self { args, target, cache })
     }
 
     /// Boots `kernel`, runs `command` in it, and hands on what it prints.
-    fn boot(
-        &self,
-        kernel: &Kernel,
-        command: &[String],
-        line: impl FnMut(&str),
-    ) -> Result<qemu::Outcome> {
+    fn boot(&self, kernel: &Kernel, command: &[String], line: impl FnMut(&str)) -> Result<qemu::Outcome> {
         let args = self.args;
         let emulator = format!("qemu-system-{}", kernel.arch.machine());
         let package = match kernel.arch {
@@ -179,10 +151,7 @@ impl<'a> Workshop<'a> {
         packages::ensure_installed(&[(&emulator, package)])?;
         let boot = packages::fetch(kernel, &self.cache, args.refresh, args.mirror.as_deref())?;
         let initramfs = self.cache.join(format!("{}.cpio", kernel.name));
-        fs::write(
-            &initramfs,
-            self.initramfs(kernel.arch, &boot.busybox, command)?,
-        )?;
+        fs::write(&initramfs, self.initramfs(kernel.arch, &boot.busybox, command)?)?;
         eprintln!("vm: {}: booting {}", kernel.name, boot.package);
         let guest = Guest {
             arch: kernel.arch,
@@ -213,19 +182,14 @@ impl<'a> Workshop<'a> {
                 None => build::program("geophone", arch, &self.target)?,
             };
             image.host_file("bin/geophone", &agent)?;
-            image.host_file(
-                "bin/geophone-smoke",
-                &build::program("geophone-smoke", arch, &self.target)?,
-            )?;
+            image.host_file("bin/geophone-smoke", &build::program("geophone-smoke", arch, &self.target)?)?;
         }
         for added in &self.args.add {
             let (from, to) = match added.split_once(':') {
                 Some((from, to)) => (Path::new(from), to.trim_start_matches('/').to_owned()),
                 None => {
                     let from = Path::new(added);
-                    let name = from
-                        .file_name()
-                        .with_context(|| format!("{added} is not a file"))?;
+                    let name = from.file_name().with_context(|| format!("{added} is not a file"))?;
                     (from, format!("root/{}", name.to_string_lossy()))
                 }
             };
@@ -239,10 +203,7 @@ fn script(command: &[String]) -> String {
     match command {
         [line] => format!("{line}\n"),
         words => {
-            let quoted: Vec<String> = words
-                .iter()
-                .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
-                .collect();
+            let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
             format!("{}\n", quoted.join(" "))
         }
     }
@@ -251,9 +212,7 @@ fn script(command: &[String]) -> String {
 /// Runs a program of this machine to its end and returns what it printed.
 fn tool(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {name}"))?;
+    let output = command.output().with_context(|| format!("cannot start {name}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{name} failed ({}): {}", output.status, said.trim_end());
