@@ -39,9 +39,10 @@ fn mix() -> Vec<Template> {
     ]
 }
 
-/// The sizes of these are in chunk headers deep inside of calls, where nothing is captured.
-pub fn long_chunks(sent: &Exchanged) -> bool {
-    sent.target.starts_with("/chunked/100000/") || sent.target.starts_with("/upload/long/")
+/// The sizes of these are in chunk headers deep inside of calls, where nothing is captured. What follows the last of them on a
+/// connection is right, but marked: nothing after it shows that no request was hidden among those bytes.
+fn long_chunks(sent: &Exchanged) -> bool {
+    ["/chunked/100000/", "/upload/long/", "/slow/"].iter().any(|begin| sent.target.starts_with(begin))
 }
 
 /// The servers and the client's account agree: a test of the tests, without an agent.
