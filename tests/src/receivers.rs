@@ -100,7 +100,7 @@ impl Receiver {
         let mut spans = Vec::new();
         // Far enough into the past and the future for any test.
         let times = "query.start_time_min=2020-01-01T00:00:00Z&query.start_time_max=2100-01-01T00:00:00Z";
-        let target = format!("/api/v3/traces?query.service_name={service}&query.search_depth=50000&{times}");
+        let target = format!("/api/v3/traces?query.service_name={service}&query.num_traces=50000&{times}");
         match get(self.query, &target)? {
             // No trace of such a service, yet.
             None => {}

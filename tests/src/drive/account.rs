@@ -15,8 +15,6 @@ pub struct Exchanged {
     pub request_body: u64,
     /// Final status.
     pub status: u16,
-    /// Minor version of HTTP/1 of the answer.
-    pub version: u8,
     /// Bytes of the answer's body, without the framing of chunks.
     pub response_body: u64,
     /// The body's first bytes, at most 64.

@@ -110,7 +110,7 @@ impl Connection {
     /// When the connection fails, or the answer is no HTTP/1.x.
     pub fn answer(&mut self, pending: Pending) -> Result<(Exchanged, bool)> {
         let mut account = pending.account;
-        let Response { status, version, body, text, closed } = loop {
+        let Response { status, body, text, closed } = loop {
             let response = self.reader.response(&mut *self.stream, &account.method)?;
             if response.status >= 200 || response.status == 101 {
                 break response;
@@ -118,7 +118,6 @@ impl Connection {
         };
         account.end = now();
         account.status = status;
-        account.version = version;
         account.response_body = body;
         account.response_text = String::from_utf8_lossy(&text).into_owned();
         Ok((account, closed))

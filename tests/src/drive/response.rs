@@ -12,8 +12,6 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct Response {
     /// Status.
     pub status: u16,
-    /// Minor version.
-    pub version: u8,
     /// Bytes of the body.
     pub body: u64,
     /// The body's beginning.
@@ -57,8 +55,11 @@ impl Reader {
             },
             Framing::Close => {
                 response.closed = true;
-                while self.fill(stream)? > 0 {
+                loop {
                     self.take(usize::MAX, &mut response);
+                    if self.fill(stream)? == 0 {
+                        break;
+                    }
                 }
             }
         }
@@ -80,14 +81,14 @@ impl Reader {
             let bytes = self.buffer.get(self.at..).unwrap_or_default();
             if let httparse::Status::Complete(size) = parsed.parse(bytes)? {
                 let status = parsed.code.unwrap_or(0);
-                let mut response = Response { status, version: parsed.version.unwrap_or(0), ..Response::default() };
+                let mut response = Response { status, ..Response::default() };
                 let header = |name: &str| {
                     let found = parsed.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
                     found.map(|h| String::from_utf8_lossy(h.value).to_ascii_lowercase())
                 };
                 let connection = header("connection").unwrap_or_default();
                 response.closed =
-                    connection.contains("close") || (response.version == 0 && !connection.contains("keep-alive"));
+                    connection.contains("close") || (parsed.version == Some(0) && !connection.contains("keep-alive"));
                 let framing = if method == "HEAD" || status < 200 || status == 204 || status == 304 {
                     Framing::Length(0)
                 } else if header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {

@@ -87,7 +87,6 @@ impl Pair {
                 target: format!("/call/{}/{i}", self.tag),
                 request_body,
                 status: 200,
-                version: 1,
                 response_body,
                 start,
                 end,

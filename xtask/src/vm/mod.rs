@@ -28,11 +28,11 @@ use report::{Check, Row};
 /// mounted, the loopback interface up, and no disk and no network. The status is the command's.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel to boot.
-    #[arg(value_parser = kernels::parser(), required_unless_present = "all")]
-    kernel: Option<&'static Kernel>,
-    /// Runs the smoke test on every kernel and prints the table for docs/kernels.md.
-    #[arg(long, conflicts_with_all = ["kernel", "command", "add"])]
+    /// The kernels to boot, one after the other.
+    #[arg(value_name = "KERNEL", value_parser = kernels::parser(), required_unless_present = "all")]
+    kernels: Vec<&'static Kernel>,
+    /// Takes every kernel. With the smoke test, it prints the table for docs/kernels.md.
+    #[arg(long, conflicts_with = "kernels")]
     all: bool,
     /// What to run in the guest, by its shell where it is a single word, for example `'uname -a; dmesg'`.
     #[arg(last = true)]
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE[:GUEST_PATH]")]
     add: Vec<String>,
     /// Takes this static agent instead of building one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_agent", "all"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_agent")]
     agent: Option<PathBuf>,
     /// Leaves the agent and the smoke test out, for a quick look at a kernel.
     #[arg(long, requires = "command")]
@@ -79,27 +79,22 @@ pub struct Args {
 /// command, or any check of the smoke test, fails.
 pub fn run(args: &Args) -> Result<()> {
     let workshop = Workshop::new(args)?;
-    if args.all {
-        return all(&workshop);
+    let kernels: Vec<&Kernel> = if args.all { KERNELS.iter().collect() } else { args.kernels.clone() };
+    if !args.command.is_empty() {
+        return kernels.into_iter().try_for_each(|kernel| command(&workshop, kernel));
     }
-    let kernel = args.kernel.context("no kernel was named")?;
-    if args.command.is_empty() {
-        let row = smoke(&workshop, kernel);
-        print!("{}", report::table(std::slice::from_ref(&row)));
-        return verdict(&[row]);
-    }
-    let outcome = workshop.boot(kernel, &args.command, |line| println!("{line}"))?;
-    for complaint in &outcome.complaints {
-        eprintln!("vm: the guest's kernel complains: {complaint}");
-    }
-    ensure!(outcome.status == 0, "the command ended with status {} in the guest", outcome.status);
-    Ok(())
-}
-
-fn all(workshop: &Workshop<'_>) -> Result<()> {
-    let rows: Vec<Row<'_>> = KERNELS.iter().map(|kernel| smoke(workshop, kernel)).collect();
+    let rows: Vec<Row<'_>> = kernels.into_iter().map(|kernel| smoke(&workshop, kernel)).collect();
     print!("{}", report::table(&rows));
     verdict(&rows)
+}
+
+fn command(workshop: &Workshop<'_>, kernel: &Kernel) -> Result<()> {
+    let outcome = workshop.boot(kernel, &workshop.args.command, |line| println!("{line}"))?;
+    for complaint in &outcome.complaints {
+        eprintln!("vm: {}: the kernel complains: {complaint}", kernel.name);
+    }
+    ensure!(outcome.status == 0, "{}: the command ended with status {}", kernel.name, outcome.status);
+    Ok(())
 }
 
 fn smoke<'a>(workshop: &Workshop<'_>, kernel: &'a Kernel) -> Row<'a> {
@@ -164,7 +159,9 @@ impl<'a> Workshop<'a> {
             limit: Duration::from_secs(args.timeout),
             debug: args.debug,
         };
-        guest.run(line)
+        let outcome = guest.run(line);
+        fs::remove_file(&initramfs)?;
+        outcome
     }
 
     fn initramfs(&self, arch: Arch, busybox: &Path, command: &[String]) -> Result<Vec<u8>> {
