@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod ebpf;
+mod test;
 mod vm;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Cli {
 enum Command {
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
+    /// Everything that CI runs
+    Test(test::Args),
     /// Boot another kernel in a virtual machine and run something in it
     Vm(vm::Args),
 }
@@ -23,6 +26,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     }
 }

@@ -23,8 +23,8 @@ pub struct SelectArgs {
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     exe: Vec<String>,
     /// A command name as `ps -o comm` shows it
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    command: Vec<String>,
+    #[arg(long = "command", value_name = "PATTERN", value_delimiter = ',')]
+    comm: Vec<String>,
     /// A container, by the beginning of its id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     container: Vec<String>,
@@ -43,7 +43,7 @@ impl SelectArgs {
         Selector {
             pids: self.pid.clone(),
             executables: patterns(&self.exe),
-            commands: patterns(&self.command),
+            commands: patterns(&self.comm),
             containers: self.container.clone(),
             cgroups: self.cgroup.clone(),
         }
