@@ -1,6 +1,8 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod ebpf;
+mod fuzz;
+mod recordings;
 mod test;
 mod vm;
 
@@ -17,6 +19,10 @@ struct Cli {
 enum Command {
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
+    /// Feed the parsers with made-up bytes, in search of a panic
+    Fuzz(fuzz::Args),
+    /// Rewrite what is expected of the recordings in tests/recordings, for review
+    Recordings,
     /// Everything that CI runs
     Test(test::Args),
     /// Boot another kernel in a virtual machine and run something in it
@@ -26,6 +32,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Recordings => recordings::run(),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     }
