@@ -8,7 +8,7 @@ use geophone_ebpf::{
 
 use crate::{
     emit,
-    kernel::read,
+    kernel::{copy, read},
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX, CONNECTIONS,
         Connection, OWN_PEERS, PORTS, Tuple, config,
@@ -181,11 +181,10 @@ fn path(sk: u64, open: &mut Open) -> u64 {
         return 0;
     }
     let name = address + u64::from(config!(offsets.unix_addr_name)) + 2;
-    let Some(bytes) = read::<[u8; PATH_MAX as usize]>(name, 0) else {
-        return 0;
-    };
     // SAFETY: the work space goes on behind the record.
-    unsafe { (&raw mut *open).add(1).cast::<[u8; PATH_MAX as usize]>().write(bytes) };
+    if !unsafe { copy((&raw mut *open).add(1).cast::<[u8; PATH_MAX as usize]>(), name) } {
+        return 0;
+    }
     open.path_len = len - 2;
     u64::from(PATH_MAX)
 }

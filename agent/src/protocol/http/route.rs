@@ -132,7 +132,7 @@ fn guess(path: &str) -> CompactString {
         match segment.rsplit_once('.') {
             // At the root they are few, and well known: /favicon.ico.
             Some((_, suffix)) if i > 0 && segments.peek().is_none() && STATIC.contains(&suffix) => {
-                route.push_str("{file}")
+                route.push_str("{file}");
             }
             Some((stem, suffix))
                 if is_suffix(suffix) && placeholder(segment).is_none_or(|p| p == "{id}") =>

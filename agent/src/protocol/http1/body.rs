@@ -118,13 +118,13 @@ impl Body {
             match self.state {
                 State::Done => break,
                 State::Length(left) => {
-                    at += self.content(left, rest.len(), State::Done, State::Length)
+                    at += self.content(left, rest.len(), State::Done, State::Length);
                 }
                 State::Data(left) => {
-                    at += self.content(left, rest.len(), State::DataCr, State::Data)
+                    at += self.content(left, rest.len(), State::DataCr, State::Data);
                 }
                 State::Close => {
-                    at += self.content(u64::MAX, rest.len(), State::Close, |_| State::Close)
+                    at += self.content(u64::MAX, rest.len(), State::Close, |_| State::Close);
                 }
                 _ => {
                     self.control(*rest.first().ok_or(Malformed)?)?;

@@ -635,7 +635,7 @@ impl Http1 {
                 self.body_done(Role::Response, body.size(), last, cx);
             }
             _ if self.lost == Some(Lost::LikelyEnd) && end.how == Ending::Closed => {
-                self.finish_lost(cx)
+                self.finish_lost(cx);
             }
             _ => {
                 // Of a response that has lost its length it cannot be said that it was broken off.

@@ -2,8 +2,8 @@
 //!
 //! After a loss the number of requests or responses that went with the missing bytes is not known, and order says nothing any
 //! more. What was asked before remains certain. Then one request at a time is paired on trial, with the response that begins
-//! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and with it that order
-//! can be trusted again. That holds for every client that does not keep several requests in flight; where that was
+//! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and a few in a row
+//! confirm that order can be trusted again (not one alone: a response may be seen before its request). That holds for every client that does not keep several requests in flight; where that was
 //! seen, nothing is tried until the connection has been quiet.
 
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ use crate::{
 
 /// Requests that wait for their responses, at most.
 const MAX_OUTSTANDING: usize = 1024;
+/// Pairs on trial that confirm each other.
+const CONFIRMED: usize = 2;
 /// How long a pair is kept back for a contradiction.
 const SETTLE: Nanos = 500_000_000;
 /// How long a connection that has had several requests in flight must be quiet before nothing can be in flight any more.
@@ -61,7 +63,7 @@ pub(super) struct Pairing {
     /// Being answered.
     open: Option<Box<Asked>>,
     /// Answered on trial.
-    held: Option<Box<Asked>>,
+    held: Vec<Box<Asked>>,
     /// Order can be trusted: the next request is the next in the queue.
     certain: bool,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
@@ -76,7 +78,7 @@ impl Default for Pairing {
         Self {
             queue: VecDeque::new(),
             open: None,
-            held: None,
+            held: Vec::new(),
             certain: true,
             missed: false,
             requests: 0,
@@ -122,15 +124,16 @@ impl Pairing {
             self.requests /= 2;
             self.overlaps /= 2;
         }
-        if let Some(held) = self.held.take() {
-            emit(held, sink);
+        if self.held.len() >= CONFIRMED && self.queue.is_empty() && self.open.is_none() {
+            for held in std::mem::take(&mut self.held) {
+                emit(held, sink);
+            }
             if settled && !self.overlapping() {
                 self.certain = true;
                 self.missed = false;
             }
         }
         if self.certain {
-            self.overlaps += u32::from(!self.queue.is_empty() || self.open.is_some());
             asked.sure = true;
             if self.queue.len() >= MAX_OUTSTANDING {
                 count(&sink.counts.overflows);
@@ -148,9 +151,11 @@ impl Pairing {
             return;
         }
         // Whatever was on trial has failed: the client did not wait for its answer.
-        for earlier in self.queue.drain(..).chain(self.open.take()) {
-            self.overlaps += 1;
-            flush(earlier, NoResponse::Unseen, sink);
+        if !self.queue.is_empty() || self.open.is_some() {
+            self.failed(sink);
+            for earlier in self.queue.drain(..).chain(self.open.take()) {
+                flush(earlier, NoResponse::Unseen, sink);
+            }
         }
         self.queue.push_back(asked);
     }
@@ -162,9 +167,9 @@ impl Pairing {
         message: Origin,
         sink: &mut Sink<'_>,
     ) -> Option<Method> {
-        if let Some(held) = self.held.take() {
-            // One response too many: it was somebody else's.
-            flush(held, NoResponse::Unseen, sink);
+        if !self.certain && self.queue.is_empty() {
+            // One response too many: an earlier one was somebody else's.
+            self.failed(sink);
         }
         let next = self
             .queue
@@ -174,6 +179,7 @@ impl Pairing {
             count(&sink.counts.orphans);
             return None;
         };
+        self.overlaps += u32::from(asked.sure && !self.queue.is_empty());
         asked.response = Some(response);
         let method = asked.method;
         self.open = Some(asked);
@@ -189,7 +195,7 @@ impl Pairing {
         if asked.sure {
             emit(asked, sink);
         } else {
-            self.held = Some(asked);
+            self.held.push(asked);
         }
     }
 
@@ -199,8 +205,10 @@ impl Pairing {
             return;
         };
         asked.exchange.end = end;
+        if !asked.sure {
+            return flush(asked, NoResponse::Unseen, sink);
+        }
         asked.exchange.holes.length = true;
-        asked.exchange.holes.pairing = !asked.sure && self.missed;
         emit_with(asked, Some(why), sink);
     }
 
@@ -216,8 +224,16 @@ impl Pairing {
     /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
     pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
         self.lost_requests(true, sink.counts);
-        for asked in self.queue.drain(..).chain(self.held.take()) {
+        self.failed(sink);
+        for asked in self.queue.drain(..) {
             flush(asked, NoResponse::Unseen, sink);
+        }
+    }
+
+    /// What was paired on trial is not certain at all.
+    fn failed(&mut self, sink: &mut Sink<'_>) {
+        for held in std::mem::take(&mut self.held) {
+            flush(held, NoResponse::Unseen, sink);
         }
     }
 
@@ -242,7 +258,7 @@ impl Pairing {
     pub(super) fn settle(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         if self
             .held
-            .as_ref()
+            .last()
             .is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE)
         {
             self.release(sink);
@@ -251,7 +267,7 @@ impl Pairing {
 
     /// Gives out what has been kept back.
     pub(super) fn release(&mut self, sink: &mut Sink<'_>) {
-        if let Some(mut held) = self.held.take() {
+        for mut held in std::mem::take(&mut self.held) {
             held.exchange.holes.pairing = self.missed;
             emit(held, sink);
         }
