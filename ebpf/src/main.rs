@@ -18,6 +18,8 @@ mod emit;
 mod kernel;
 #[path = "programs/life.rs"]
 mod life;
+#[path = "programs/log.rs"]
+mod log;
 #[path = "programs/maps.rs"]
 mod maps;
 #[path = "programs/process.rs"]

@@ -35,7 +35,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, CliError> {
+pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let target = Target { selector: args.select.selector(), children: !args.command.is_empty() };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;

@@ -43,15 +43,11 @@ pub fn server(connection: &Connection, side: Side) -> Option<End> {
     match connection.endpoints.as_ref()? {
         Endpoints::Inet { local, remote } => {
             let end = if side == Side::Server { local } else { remote };
-            Some(End {
-                address: address(end.ip()),
-                port: Some(end.port()),
-            })
+            Some(End { address: address(end.ip()), port: Some(end.port()) })
         }
-        Endpoints::Unix { path, .. } => (!path.is_empty()).then(|| End {
-            address: CompactString::new(path),
-            port: None,
-        }),
+        Endpoints::Unix { path, .. } => {
+            (!path.is_empty()).then(|| End { address: CompactString::new(path), port: None })
+        }
     }
 }
 
@@ -59,10 +55,7 @@ pub fn server(connection: &Connection, side: Side) -> Option<End> {
 #[must_use]
 pub fn peer(connection: &Connection) -> Option<End> {
     match connection.endpoints.as_ref()? {
-        Endpoints::Inet { remote, .. } => Some(End {
-            address: address(remote.ip()),
-            port: Some(remote.port()),
-        }),
+        Endpoints::Inet { remote, .. } => Some(End { address: address(remote.ip()), port: Some(remote.port()) }),
         Endpoints::Unix { .. } => None,
     }
 }
@@ -101,13 +94,7 @@ mod tests {
 
     #[test]
     fn addresses_are_canonical_text() {
-        for text in [
-            "0.0.0.0",
-            "127.0.0.1",
-            "10.20.130.255",
-            "::1",
-            "2001:db8::1",
-        ] {
+        for text in ["0.0.0.0", "127.0.0.1", "10.20.130.255", "::1", "2001:db8::1"] {
             assert_eq!(address(text.parse().unwrap()), text);
         }
         assert_eq!(address("::ffff:192.0.2.7".parse().unwrap()), "192.0.2.7");

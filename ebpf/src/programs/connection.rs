@@ -9,6 +9,7 @@ use geophone_ebpf::{
 use crate::{
     emit,
     kernel::{copy, read},
+    log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX, CONNECTIONS,
         Connection, OWN_PEERS, PORTS, Tuple, config,
@@ -147,6 +148,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
             connection.flags |= CONNECTION_IGNORED;
+            log::say(log::IGNORED, sk, 0);
             return 0;
         }
         if connection.flags & CONNECTION_COUNTED == 0 {
@@ -159,6 +161,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
     who.introduce();
     if emit::write((&raw const *open).cast(), len, false) {
         connection.flags |= CONNECTION_ANNOUNCED;
+        log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
     }
     0
 }

@@ -43,6 +43,13 @@ pub enum RawEndpoint {
     Traces(String),
 }
 
+impl RawEndpoint {
+    fn names_grpc_port(&self) -> bool {
+        let (Self::Base(text) | Self::Traces(text)) = self;
+        text.trim().trim_end_matches('/').ends_with(":4317")
+    }
+}
+
 impl RawConfig {
     /// What the variables say. An empty one is as good as none; the one for traces goes before the one for all signals.
     pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Self {
@@ -175,6 +182,8 @@ impl Config {
     /// Whatever [`ConfigError`] lists.
     pub fn new(raw: RawConfig) -> Result<Self, ConfigError> {
         let protocol = match raw.protocol.as_deref().map(str::trim) {
+            // The specification's default is HTTP. Who names the port that is gRPC's by convention, and no protocol, means gRPC.
+            None if raw.endpoint.as_ref().is_some_and(RawEndpoint::names_grpc_port) => Protocol::Grpc,
             None | Some(otlp::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF) => Protocol::Http,
             Some(otlp::OTEL_EXPORTER_OTLP_PROTOCOL_GRPC) => Protocol::Grpc,
             Some(other) => return Err(ConfigError::Protocol(other.to_owned())),
@@ -303,6 +312,16 @@ mod tests {
         assert!(!config.gzip);
         let config = Config::new(env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])).unwrap();
         assert_eq!(config.endpoint.as_str(), "http://localhost:4317/");
+    }
+
+    #[test]
+    fn the_port_of_grpc_means_grpc_unless_something_else_is_said() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        assert_eq!(Config::new(env(&[endpoint])).unwrap().protocol, Protocol::Grpc);
+        let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        assert_eq!(Config::new(env(&[endpoint, http])).unwrap().protocol, Protocol::Http);
+        let other = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:14317x");
+        assert!(Config::new(env(&[other])).is_err());
     }
 
     #[test]

@@ -67,11 +67,7 @@ impl Http1 {
     /// A decoder for a connection on which these bytes, which were detected as HTTP/1.x, went this way.
     pub(super) fn new(bytes: &[u8], direction: Direction) -> Self {
         Self {
-            asks: if detect::is_response(bytes) {
-                direction.opposite()
-            } else {
-                direction
-            },
+            asks: if detect::is_response(bytes) { direction.opposite() } else { direction },
             requests: Stream::default(),
             responses: Stream::default(),
             pairing: Pairing::default(),
@@ -86,21 +82,8 @@ impl Http1 {
 }
 
 impl Decoder for Http1 {
-    fn update(
-        &mut self,
-        shared: &Shared,
-        connection: &Connection,
-        update: &Update<'_>,
-        out: &mut Vec<Exchange>,
-    ) {
-        let cx = &mut Context {
-            shared,
-            connection,
-            sink: Sink {
-                out,
-                counts: &shared.counts,
-            },
-        };
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
+        let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
             _ if self.over.is_some() => {}
@@ -111,32 +94,12 @@ impl Decoder for Http1 {
     }
 
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest {
-        let stream = if direction == self.asks {
-            &self.requests
-        } else {
-            &self.responses
-        };
-        let bytes = if self.wide {
-            shared.capture.max(MAX_HEAD as u32)
-        } else {
-            shared.capture
-        };
+        let stream = if direction == self.asks { &self.requests } else { &self.responses };
+        let bytes = if self.wide { shared.capture.max(MAX_HEAD as u32) } else { shared.capture };
         match &stream.state {
-            State::Body(body) if body.ends_with_stream() => Interest {
-                from: 0,
-                bytes: 0,
-                never: false,
-            },
-            State::Body(body) => Interest {
-                from: stream.offset.saturating_add(body.known()),
-                bytes,
-                never: false,
-            },
-            State::Start | State::Head | State::Seek => Interest {
-                from: 0,
-                bytes,
-                never: false,
-            },
+            State::Body(body) if body.ends_with_stream() => Interest { from: 0, bytes: 0, never: false },
+            State::Body(body) => Interest { from: stream.offset.saturating_add(body.known()), bytes, never: false },
+            State::Start | State::Head | State::Seek => Interest { from: 0, bytes, never: false },
         }
     }
 
@@ -154,17 +117,8 @@ impl Http1 {
     }
 
     fn piece(&mut self, direction: Direction, piece: &Piece<'_>, cx: &mut Context<'_>) {
-        let role = if direction == self.asks {
-            Role::Request
-        } else {
-            Role::Response
-        };
-        let origin = Origin {
-            time: piece.time,
-            thread: piece.thread,
-            offset: piece.offset,
-            seq: self.seq,
-        };
+        let role = if direction == self.asks { Role::Request } else { Role::Response };
+        let origin = Origin { time: piece.time, thread: piece.thread, offset: piece.offset, seq: self.seq };
         if !self.waiting.is_empty() && self.waiting.enough(piece.time) {
             self.wait_no_longer(cx);
         }
@@ -294,8 +248,7 @@ impl Http1 {
             let buffer = self.stream(role).take();
             if self.parse(role, origin.time, &buffer, true, cx) == 0 {
                 let repaired = head::repaired(&buffer).filter(|_| role == Role::Request);
-                if repaired.is_none_or(|bytes| self.parse(role, origin.time, &bytes, true, cx) == 0)
-                {
+                if repaired.is_none_or(|bytes| self.parse(role, origin.time, &bytes, true, cx) == 0) {
                     self.malformed(cx);
                 }
             }
@@ -307,14 +260,7 @@ impl Http1 {
     }
 
     /// Parses a head and goes on to its body; returns its length, 0 if it is not complete.
-    fn parse(
-        &mut self,
-        role: Role,
-        now: Nanos,
-        bytes: &[u8],
-        complete: bool,
-        cx: &mut Context<'_>,
-    ) -> usize {
+    fn parse(&mut self, role: Role, now: Nanos, bytes: &[u8], complete: bool, cx: &mut Context<'_>) -> usize {
         match role {
             Role::Request => match head::request(bytes) {
                 Parsed::Complete(length, head) => {
@@ -333,13 +279,7 @@ impl Http1 {
         }
     }
 
-    fn request(
-        &mut self,
-        head: &RequestHead<'_>,
-        now: Nanos,
-        complete: bool,
-        cx: &mut Context<'_>,
-    ) {
+    fn request(&mut self, head: &RequestHead<'_>, now: Nanos, complete: bool, cx: &mut Context<'_>) {
         let message = self.requests.message;
         let request = Request {
             method: head.method,
@@ -358,11 +298,7 @@ impl Http1 {
         let Ok(body) = head.framing.request(head.version) else {
             return self.malformed(cx);
         };
-        let side = if self.asks == Direction::Receive {
-            Side::Server
-        } else {
-            Side::Client
-        };
+        let side = if self.asks == Direction::Receive { Side::Server } else { Side::Client };
         let mut exchange = span(cx.shared, cx.connection, side, &request);
         exchange.request_end = now;
         self.serial += 1;
@@ -390,11 +326,7 @@ impl Http1 {
             return;
         }
         let message = self.responses.message;
-        let response = Response {
-            status: head.status,
-            first_byte: message.time,
-            thread: message.thread,
-        };
+        let response = Response { status: head.status, first_byte: message.time, thread: message.thread };
         let method = self.pairing.answered(response, message, &mut cx.sink);
         if head.status == 101 || (method == Some(Method::Connect) && head.status / 100 == 2) {
             return self.switched(now, cx);
@@ -410,10 +342,7 @@ impl Http1 {
         };
         if let Some(open) = self.pairing.open_mut() {
             open.exchange.holes.response_head = !complete;
-            open.response_size = head
-                .framing
-                .declared()
-                .filter(|_| complete && body.is_some());
+            open.response_size = head.framing.declared().filter(|_| complete && body.is_some());
         }
         match body {
             None => self.body_done(Role::Response, 0, now, cx),
@@ -454,15 +383,7 @@ impl Http1 {
                     let buffer = stream.take();
                     let start = stream.message;
                     stream.candidate = Some(start);
-                    self.found(
-                        role,
-                        Origin {
-                            offset: start.offset,
-                            ..origin
-                        },
-                        &buffer,
-                        cx,
-                    );
+                    self.found(role, Origin { offset: start.offset, ..origin }, &buffer, cx);
                     return;
                 }
                 Verdict::More => return,
@@ -591,11 +512,7 @@ impl Http1 {
                 self.pairing.lost_requests(true, cx.sink.counts);
             }
             Role::Response if self.pairing.is_open() => {
-                self.lost = Some(if likely_end {
-                    Lost::LikelyEnd
-                } else {
-                    Lost::Unknown
-                });
+                self.lost = Some(if likely_end { Lost::LikelyEnd } else { Lost::Unknown });
                 if self.pairing.is_awaited() {
                     // Other responses may have come with what is missing.
                     self.lost = Some(Lost::Unknown);
@@ -640,11 +557,7 @@ impl Http1 {
             _ => {
                 // Of a response that has lost its length it cannot be said that it was broken off.
                 let whole = self.lost.is_some() && !cut && end.how == Ending::Closed;
-                self.pairing.break_off(
-                    last,
-                    if whole { NoResponse::Unseen } else { why },
-                    &mut cx.sink,
-                );
+                self.pairing.break_off(last, if whole { NoResponse::Unseen } else { why }, &mut cx.sink);
             }
         }
         self.lost = None;
@@ -671,13 +584,8 @@ impl Http1 {
     /// What comes cannot be understood.
     fn malformed(&mut self, cx: &mut Context<'_>) {
         let now = self.requests.last.max(self.responses.last);
-        self.over = Some(if self.serial == 0 {
-            Over::NotMine
-        } else {
-            Over::Malformed
-        });
-        self.pairing
-            .break_off(now, NoResponse::Unseen, &mut cx.sink);
+        self.over = Some(if self.serial == 0 { Over::NotMine } else { Over::Malformed });
+        self.pairing.break_off(now, NoResponse::Unseen, &mut cx.sink);
         self.pairing.end(now, NoResponse::Unseen, &mut cx.sink);
     }
 }

@@ -46,10 +46,7 @@ pub(super) fn certain_response(bytes: &[u8]) -> Verdict {
 
 /// RFC 9112, section 2.2: empty lines before a request are ignored.
 pub(super) fn without_blank_lines(bytes: &[u8]) -> &[u8] {
-    let blank = bytes
-        .iter()
-        .take_while(|b| matches!(b, b'\r' | b'\n'))
-        .count();
+    let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     bytes.get(blank..).unwrap_or_default()
 }
 
@@ -92,10 +89,7 @@ fn method_end(bytes: &[u8]) -> Result<usize, Verdict> {
 }
 
 fn first_line(bytes: &[u8]) -> Option<&[u8]> {
-    let line = bytes
-        .split(|b| *b == b'\n')
-        .next()
-        .filter(|line| line.len() < bytes.len())?;
+    let line = bytes.split(|b| *b == b'\n').next().filter(|line| line.len() < bytes.len())?;
     Some(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
@@ -173,24 +167,13 @@ mod tests {
 
     #[test]
     fn every_prefix_is_undecided_until_it_is_decided() {
-        for message in [
-            &b"GET /a HTTP/1.1\r\n"[..],
-            b"PROPFIND /a HTTP/1.1\r\n",
-            b"HTTP/1.1 200 OK\r\n",
-            b"\r\nHEAD / ",
-        ] {
+        for message in
+            [&b"GET /a HTTP/1.1\r\n"[..], b"PROPFIND /a HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"\r\nHEAD / "]
+        {
             let verdicts: Vec<_> = (0..=message.len()).map(|n| detect(&message[..n])).collect();
             let yes = verdicts.iter().position(|v| *v == Verdict::Yes).unwrap();
-            assert!(
-                verdicts[..yes].iter().all(|v| *v == Verdict::More),
-                "{}",
-                message.escape_ascii()
-            );
-            assert!(
-                verdicts[yes..].iter().all(|v| *v == Verdict::Yes),
-                "{}",
-                message.escape_ascii()
-            );
+            assert!(verdicts[..yes].iter().all(|v| *v == Verdict::More), "{}", message.escape_ascii());
+            assert!(verdicts[yes..].iter().all(|v| *v == Verdict::Yes), "{}", message.escape_ascii());
         }
     }
 

@@ -65,9 +65,7 @@ impl Pair {
     fn request(&self, number: usize) -> Vec<u8> {
         let method = if self.head { "HEAD" } else { "POST" };
         let padding = "p".repeat(self.padding);
-        let mut message =
-            format!("{method} /r{number} HTTP/1.1\r\nHost: h\r\nX-Padding: {padding}\r\n")
-                .into_bytes();
+        let mut message = format!("{method} /r{number} HTTP/1.1\r\nHost: h\r\nX-Padding: {padding}\r\n").into_bytes();
         self.request.write(&mut message);
         message
     }
@@ -75,21 +73,11 @@ impl Pair {
     fn response(&self, number: usize) -> Vec<u8> {
         let mut message = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(self.interim);
         let padding = "p".repeat(self.padding);
-        message.extend(
-            format!(
-                "HTTP/1.1 {} Status\r\nX-Padding: {padding}\r\n",
-                FIRST + number as i64
-            )
-            .bytes(),
-        );
+        message.extend(format!("HTTP/1.1 {} Status\r\nX-Padding: {padding}\r\n", FIRST + number as i64).bytes());
         let head_only = message.len();
         self.response.write(&mut message);
         if self.head {
-            let body = message
-                .windows(4)
-                .skip(head_only - 4)
-                .position(|w| w == b"\r\n\r\n")
-                .unwrap();
+            let body = message.windows(4).skip(head_only - 4).position(|w| w == b"\r\n\r\n").unwrap();
             message.truncate(head_only - 4 + body + 4);
         }
         message
@@ -106,20 +94,15 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn pair() -> impl Strategy<Value = Pair> {
     let padding = prop_oneof![3 => 0..40_usize, 1 => 40..700_usize];
-    (
-        prop::bool::weighted(0.1),
-        padding,
-        body(),
-        0..2_usize,
-        body(),
-    )
-        .prop_map(|(head, padding, request, interim, response)| Pair {
+    (prop::bool::weighted(0.1), padding, body(), 0..2_usize, body()).prop_map(
+        |(head, padding, request, interim, response)| Pair {
             head,
             padding,
             request: if head { Body::None } else { request },
             interim,
             response,
-        })
+        },
+    )
 }
 
 /// Pairs in the order of their numbers, in batches: those of a batch are asked together and answered together.
@@ -133,16 +116,8 @@ struct Plan {
 
 fn plan(most: usize) -> impl Strategy<Value = Plan> {
     let cuts = prop::collection::vec(prop_oneof![1 => 1..4_usize, 4 => 1..3000_usize], 1..12);
-    (
-        prop::collection::vec(prop::collection::vec(pair(), 1..=most), 1..8),
-        cuts,
-        any::<bool>(),
-    )
-        .prop_map(|(batches, cuts, server)| Plan {
-            batches,
-            cuts,
-            server,
-        })
+    (prop::collection::vec(prop::collection::vec(pair(), 1..=most), 1..8), cuts, any::<bool>())
+        .prop_map(|(batches, cuts, server)| Plan { batches, cuts, server })
 }
 
 #[derive(Clone, Debug)]
@@ -168,10 +143,7 @@ struct Script {
 impl Plan {
     fn script(&self) -> Script {
         let mut cuts = self.cuts.iter().copied().cycle();
-        let mut script = Script {
-            calls: Vec::new(),
-            truth: Vec::new(),
-        };
+        let mut script = Script { calls: Vec::new(), truth: Vec::new() };
         let mut number = 0;
         for batch in &self.batches {
             let numbers: Vec<usize> = (number..number + batch.len()).collect();
@@ -181,13 +153,7 @@ impl Plan {
                 let messages: Vec<_> = batch
                     .iter()
                     .zip(&numbers)
-                    .map(|(pair, n)| {
-                        if side {
-                            pair.request(*n)
-                        } else {
-                            pair.response(*n)
-                        }
-                    })
+                    .map(|(pair, n)| if side { pair.request(*n) } else { pair.response(*n) })
                     .collect();
                 let all = messages.concat();
                 let first_call = script.calls.len();
@@ -195,38 +161,21 @@ impl Plan {
                 let mut at = 0;
                 while at < all.len() {
                     let end = (at + cuts.next().unwrap()).min(all.len());
-                    script.calls.push(Call {
-                        request: side,
-                        bytes: all[at..end].to_vec(),
-                    });
+                    script.calls.push(Call { request: side, bytes: all[at..end].to_vec() });
                     ends.push(end);
                     at = end;
                 }
-                let call_of =
-                    |byte: usize| first_call + ends.iter().position(|end| byte < *end).unwrap();
+                let call_of = |byte: usize| first_call + ends.iter().position(|end| byte < *end).unwrap();
                 let mut at = 0;
                 for (message, pair) in messages.iter().zip(batch) {
                     // Times of a response count from the final one.
-                    let interim = if side {
-                        0
-                    } else {
-                        pair.interim * b"HTTP/1.1 100 Continue\r\n\r\n".len()
-                    };
-                    spans.push(Span {
-                        first: call_of(at + interim),
-                        last: call_of(at + message.len() - 1),
-                    });
+                    let interim = if side { 0 } else { pair.interim * b"HTTP/1.1 100 Continue\r\n\r\n".len() };
+                    spans.push(Span { first: call_of(at + interim), last: call_of(at + message.len() - 1) });
                     at += message.len();
                 }
             }
             let [requests, responses] = spans;
-            script.truth.extend(
-                requests
-                    .into_iter()
-                    .zip(responses)
-                    .zip(batch)
-                    .map(|((a, b), p)| (a, b, p.clone())),
-            );
+            script.truth.extend(requests.into_iter().zip(responses).zip(batch).map(|((a, b), p)| (a, b, p.clone())));
         }
         script
     }
@@ -238,21 +187,11 @@ fn time(call: usize) -> Nanos {
 }
 
 /// Plays a script as `conn` would hand it on: lost calls become holes before the direction's next call.
-fn play(
-    wire: &mut Wire,
-    script: &Script,
-    server: bool,
-    limit: usize,
-    lost: &dyn Fn(usize) -> bool,
-) {
+fn play(wire: &mut Wire, script: &Script, server: bool, limit: usize, lost: &dyn Fn(usize) -> bool) {
     let mut missing = [0, 0];
     for (i, call) in script.calls.iter().enumerate() {
         let missing = &mut missing[usize::from(call.request)];
-        let direction = if call.request == server {
-            Direction::Receive
-        } else {
-            Direction::Send
-        };
+        let direction = if call.request == server { Direction::Receive } else { Direction::Send };
         if lost(i) {
             *missing += call.bytes.len() as u64;
             continue;
@@ -274,17 +213,8 @@ fn play(
 }
 
 fn number(exchange: &Exchange) -> usize {
-    let key = if exchange.attributes.get("url.path").is_some() {
-        "url.path"
-    } else {
-        "url.full"
-    };
-    text(exchange, key)
-        .rsplit_once("/r")
-        .unwrap()
-        .1
-        .parse()
-        .unwrap()
+    let key = if exchange.attributes.get("url.path").is_some() { "url.path" } else { "url.full" };
+    text(exchange, key).rsplit_once("/r").unwrap().1.parse().unwrap()
 }
 
 /// Whatever was missed: what is said is true.
@@ -299,10 +229,7 @@ fn check(script: &Script, out: &[Exchange]) -> Result<(), TestCaseError> {
             // Said to be no more than likely.
             continue;
         }
-        prop_assert!(
-            status.is_none_or(|status| status == FIRST + n as i64),
-            "{n} has {status:?}"
-        );
+        prop_assert!(status.is_none_or(|status| status == FIRST + n as i64), "{n} has {status:?}");
         prop_assert_eq!(status.is_none(), exchange.holes.no_response);
         prop_assert_eq!(exchange.start, time(request.first));
         if let Some(size) = int(exchange, "http.request.body.size") {
