@@ -1,11 +1,10 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod ebpf;
-<<<<<<< HEAD
+mod fuzz;
+mod recordings;
 mod setup;
-=======
 mod test;
->>>>>>> main
 mod vm;
 
 use clap::{Parser, Subcommand};
@@ -21,13 +20,14 @@ struct Cli {
 enum Command {
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
-<<<<<<< HEAD
+    /// Feed the parsers with made-up bytes, in search of a panic
+    Fuzz(fuzz::Args),
+    /// Rewrite what is expected of the recordings in tests/recordings, for review
+    Recordings,
     /// Install and build what the end-to-end tests run
     Setup,
-=======
     /// Everything that CI runs
     Test(test::Args),
->>>>>>> main
     /// Boot another kernel in a virtual machine and run something in it
     Vm(vm::Args),
 }
@@ -35,11 +35,10 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(args) => ebpf::run(&args),
-<<<<<<< HEAD
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Recordings => recordings::run(),
         Command::Setup => setup::run(),
-=======
         Command::Test(args) => test::run(&args),
->>>>>>> main
         Command::Vm(args) => vm::run(&args),
     }
 }
