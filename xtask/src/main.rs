@@ -3,6 +3,7 @@
 mod ebpf;
 mod fuzz;
 mod recordings;
+mod setup;
 mod test;
 mod vm;
 
@@ -23,6 +24,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Rewrite what is expected of the recordings in tests/recordings, for review
     Recordings,
+    /// Install and build what the end-to-end tests run
+    Setup,
     /// Everything that CI runs
     Test(test::Args),
     /// Boot another kernel in a virtual machine and run something in it
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Recordings => recordings::run(),
+        Command::Setup => setup::run(),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     }

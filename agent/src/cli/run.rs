@@ -31,7 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Start this command, and trace it and what it starts; its standard output goes to standard error
-    #[arg(last = true, value_name = "COMMAND")]
+    // Not by its own name, which is that of `--command`.
+    #[arg(last = true, id = "program", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

@@ -98,12 +98,12 @@ const STATIC: [&str; 24] = [
 
 /// The route of a path without its leading `/`: each segment a name or a placeholder.
 fn guess(path: &str) -> CompactString {
-    let mut route = CompactString::const_new("");
+    let mut route = CompactString::with_capacity(path.len() + 1);
     let mut segments = path.split('/').enumerate().peekable();
     while let Some((i, segment)) = segments.next() {
-        route.push('/');
+        route.push_str("/");
         if i == MAX_SEGMENTS {
-            route.push('*');
+            route.push_str("*");
             break;
         }
         // Parameters of a segment (`;jsessionid=...`) are values.
@@ -115,7 +115,7 @@ fn guess(path: &str) -> CompactString {
             }
             Some((stem, suffix)) if is_suffix(suffix) && placeholder(segment).is_none_or(|p| p == "{id}") => {
                 route.push_str(placeholder(stem).unwrap_or(stem));
-                route.push('.');
+                route.push_str(".");
                 route.push_str(suffix);
             }
             _ => route.push_str(placeholder(segment).unwrap_or(segment)),

@@ -103,7 +103,7 @@ pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Requ
     }
     let mut name = CompactString::const_new(method.in_name());
     if let Some(template) = template {
-        name.push(' ');
+        name.push_str(" ");
         name.push_str(&template);
     }
     Exchange {

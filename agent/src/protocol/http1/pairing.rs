@@ -63,12 +63,19 @@ pub(super) struct Pairing {
     /// Being answered.
     open: Option<Box<Asked>>,
     /// Answered on trial.
-    #[expect(clippy::vec_box, reason = "a request moves from one of these to the other; its box is what moves")]
+    #[expect(
+        clippy::vec_box,
+        reason = "requests move from field to field: as pointers"
+    )]
     held: Vec<Box<Asked>>,
     /// Order can be trusted: the next request is the next in the queue.
     certain: bool,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
     missed: bool,
+    /// Requests that were given out without their response and whose response may still come.
+    unanswered: u32,
+    /// When a response lost its length, in updates: others may have come after it, unseen.
+    hidden: u64,
     requests: u32,
     overlaps: u32,
     last: Nanos,
@@ -82,6 +89,8 @@ impl Default for Pairing {
             held: Vec::new(),
             certain: true,
             missed: false,
+            unanswered: 0,
+            hidden: 0,
             requests: 0,
             overlaps: 0,
             last: 0,
@@ -108,7 +117,8 @@ impl Pairing {
     /// The request of this number, unless it is finished.
     pub(super) fn request_mut(&mut self, serial: u64) -> Option<&mut Asked> {
         let last = self.queue.back_mut().filter(|asked| asked.serial == serial);
-        last.or(self.open.as_mut().filter(|asked| asked.serial == serial)).map(|asked| &mut **asked)
+        last.or(self.open.as_mut().filter(|asked| asked.serial == serial))
+            .map(|asked| &mut **asked)
     }
 
     /// Something happened at this time.
@@ -130,8 +140,13 @@ impl Pairing {
             }
             if settled && !self.overlapping() {
                 self.certain = true;
+                self.unanswered = 0;
                 self.missed = false;
             }
+        }
+        if asked.seq < self.hidden {
+            // It began before: its answer may have gone with what is missing.
+            self.lost_requests(true, sink.counts);
         }
         if self.certain {
             asked.sure = true;
@@ -144,30 +159,43 @@ impl Pairing {
         }
         if asked.exchange.start.saturating_sub(self.last) >= QUIET {
             self.overlaps = 0;
+            self.unanswered = 0;
         }
         let sure = self.open.iter().chain(&self.queue).any(|asked| asked.sure);
-        if sure || self.overlapping() {
-            flush(asked, NoResponse::Unseen, sink);
-            return;
-        }
-        // Whatever was on trial has failed: the client did not wait for its answer.
-        if !self.queue.is_empty() || self.open.is_some() {
+        if !sure && (!self.queue.is_empty() || self.open.is_some()) {
+            // Whatever was on trial has failed: the client did not wait for its answer.
             self.failed(sink);
+            self.unanswered += u32::from(!self.queue.is_empty());
             for earlier in self.queue.drain(..).chain(self.open.take()) {
                 flush(earlier, NoResponse::Unseen, sink);
             }
+            self.unanswered += 1;
+            return flush(asked, NoResponse::Unseen, sink);
+        }
+        if sure || self.unanswered > 0 || self.overlapping() {
+            self.unanswered = self.unanswered.saturating_add(1);
+            return flush(asked, NoResponse::Unseen, sink);
         }
         self.queue.push_back(asked);
     }
 
     /// A final response's head is complete. Returns the method of the request that it answers, if that is known.
-    pub(super) fn answered(&mut self, response: Response, message: Origin, sink: &mut Sink<'_>) -> Option<Method> {
+    pub(super) fn answered(
+        &mut self,
+        response: Response,
+        message: Origin,
+        sink: &mut Sink<'_>,
+    ) -> Option<Method> {
         if !self.certain && self.queue.is_empty() {
             // One response too many: an earlier one was somebody else's.
             self.failed(sink);
         }
-        let next = self.queue.front().is_some_and(|asked| asked.sure || asked.seq < message.seq);
+        let next = self
+            .queue
+            .front()
+            .is_some_and(|asked| asked.sure || asked.seq < message.seq);
         let Some(mut asked) = self.queue.pop_front_if(|_| next) else {
+            self.unanswered = self.unanswered.saturating_sub(1);
             count(&sink.counts.orphans);
             return None;
         };
@@ -204,6 +232,11 @@ impl Pairing {
         emit_with(asked, Some(why), sink);
     }
 
+    /// The response that is being received has lost its length: whatever was asked until now may have been answered, too.
+    pub(super) fn lost_length(&mut self, seq: u64) {
+        self.hidden = seq;
+    }
+
     /// Requests may have been missed: what comes next has no certain place in the order. `missed`: not only perhaps.
     pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
         if self.certain {
@@ -216,6 +249,7 @@ impl Pairing {
     /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
     pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
         self.lost_requests(true, sink.counts);
+        self.unanswered = 0;
         self.failed(sink);
         for asked in self.queue.drain(..) {
             flush(asked, NoResponse::Unseen, sink);
@@ -233,7 +267,10 @@ impl Pairing {
     pub(super) fn joined_responses(&mut self, missed: bool, sink: &mut Sink<'_>) {
         self.lost_requests(missed, sink.counts);
         while self.queue.len() > 1 {
-            self.queue.pop_front().into_iter().for_each(|asked| flush(asked, NoResponse::Unseen, sink));
+            self.queue
+                .pop_front()
+                .into_iter()
+                .for_each(|asked| flush(asked, NoResponse::Unseen, sink));
         }
         self.queue.iter_mut().for_each(|asked| asked.sure = false);
     }
@@ -245,7 +282,11 @@ impl Pairing {
 
     /// Gives out what has been kept back for long enough.
     pub(super) fn settle(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        if self.held.last().is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE) {
+        if self
+            .held
+            .last()
+            .is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE)
+        {
             self.release(sink);
         }
     }
@@ -292,7 +333,13 @@ fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
 }
 
 fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
-    let Asked { mut exchange, size, response, response_size, .. } = *asked;
+    let Asked {
+        mut exchange,
+        size,
+        response,
+        response_size,
+        ..
+    } = *asked;
     if let Some(mut response) = response {
         // It may have been seen before its request was, never sent before.
         response.first_byte = response.first_byte.max(exchange.start);
