@@ -54,6 +54,12 @@ pub fn changed(ctx: &RawTracePointContext) {
     if connection.flags & CONNECTION_OWN != 0 {
         own(sk, new);
     }
+    if new == TCP_ESTABLISHED && connection.flags & CONNECTION_DRAINING != 0 {
+        // Closed, and never read to its end: what is established now is another connection, accepted at the same address.
+        tell(sk, connection, TCP_CLOSE, TCP_CLOSE, 0);
+        let _ = CONNECTIONS.remove(sk);
+        return;
+    }
     if connection.flags & CONNECTION_ANNOUNCED == 0 {
         if new == TCP_CLOSE {
             let _ = CONNECTIONS.remove(sk);
