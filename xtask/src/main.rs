@@ -1,6 +1,8 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod ebpf;
+mod fuzz;
+mod recordings;
 mod setup;
 mod test;
 mod vm;
@@ -18,6 +20,10 @@ struct Cli {
 enum Command {
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
+    /// Feed the parsers with made-up bytes, in search of a panic
+    Fuzz(fuzz::Args),
+    /// Rewrite what is expected of the recordings in tests/recordings, for review
+    Recordings,
     /// Install and build what the end-to-end tests run
     Setup,
     /// Everything that CI runs
@@ -29,6 +35,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Recordings => recordings::run(),
         Command::Setup => setup::run(),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),

@@ -38,6 +38,10 @@ pub struct Btf {
     types: Vec<u32>,
 }
 
+/// Members that are looked at for one path: many times more than a kernel's largest structures have, and an end for a corrupt file in
+/// which anonymous structures hold each other.
+const MEMBERS: u32 = 100_000;
+
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const TYPEDEF: u32 = 8;
@@ -120,8 +124,9 @@ impl Btf {
             .filter_map(|i| self.by_index(i))
             .find(|ty| ty.kind == STRUCT && ty.vlen > 0 && self.name(ty.name) == Some(root.as_bytes()))?;
         let mut offset = 0u32;
+        let mut budget = MEMBERS;
         for part in parts {
-            let (bits, id) = self.member(ty, part.as_bytes(), 0)?;
+            let (bits, id) = self.member(ty, part.as_bytes(), 0, &mut budget)?;
             offset = offset.checked_add(bits / 8)?;
             // What follows a scalar is only reached by a wrong path, which `member` then refuses.
             ty = self.resolve(id)?;
@@ -129,17 +134,18 @@ impl Btf {
         Some(offset)
     }
 
-    /// Bit offset and type id of a member.
-    fn member(&self, ty: Type, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+    /// Bit offset and type id of a member. `budget`: so many members may still be looked at.
+    fn member(&self, ty: Type, name: &[u8], depth: u32, budget: &mut u32) -> Option<(u32, u32)> {
         if depth > 8 || (ty.kind != STRUCT && ty.kind != UNION) {
             return None;
         }
         for i in 0..ty.vlen as usize {
+            *budget = budget.checked_sub(1)?;
             let at = ty.members + i * 12;
             let (member_name, id, raw) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
             let bits = if ty.bitfields { raw & 0x00ff_ffff } else { raw };
             if member_name == 0 {
-                if let Some((inner, id)) = self.resolve(id).and_then(|inner| self.member(inner, name, depth + 1)) {
+                if let Some((inner, id)) = self.resolve(id).and_then(|inner| self.member(inner, name, depth + 1, budget)) {
                     return Some((bits.checked_add(inner)?, id));
                 }
             } else if self.name(member_name) == Some(name) {
@@ -236,6 +242,20 @@ mod tests {
         assert!(matches!(Btf::parse(vec![]), Err(BtfError::Format)));
         assert!(matches!(Btf::parse(b"\x7fELF----------------------------".to_vec()), Err(BtfError::Format)));
         assert!(matches!(Btf::read(Path::new("/nonexistent")), Err(BtfError::Read { .. })));
+    }
+
+    #[test]
+    fn structures_that_hold_themselves_come_to_an_end() {
+        const MEMBERS: u32 = 1000;
+        let (types_len, strings) = (12 + 12 * MEMBERS, b"\0a\0");
+        let mut words = vec![0x0001_eb9f, 24, 0, types_len, types_len, strings.len() as u32];
+        words.extend([1, STRUCT << 24 | MEMBERS, 0]);
+        words.extend((0..MEMBERS).flat_map(|_| [0, 1, 0]));
+        let mut data: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        data.extend(strings);
+        let btf = Btf::parse(data).unwrap();
+        assert!(btf.has("a"));
+        assert!(matches!(btf.offset("a.b"), Err(BtfError::NoField(_))));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! The producer is a plain thread that calls [`Outputs::send`]; everything else runs on tokio, or on threads of its own.
 
 mod health;
-mod json;
+pub mod json;
 mod lines;
 pub mod otlp;
 mod queue;
