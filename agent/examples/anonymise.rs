@@ -131,11 +131,12 @@ impl Numbers {
     fn record(&mut self, record: &mut [u8], kept: &HashSet<u32>) -> anyhow::Result<()> {
         let kind = read_u32(record, 0)?;
         let (threads, sockets): (&[usize], &[usize]) = match kind {
-            k if k == Kind::Data as u32 => (&[offset_of!(Data, tgid), offset_of!(Data, tid)], &[offset_of!(Data, sock)]),
-            k if k == Kind::Open as u32 => (
-                &[offset_of!(Open, tgid), offset_of!(Open, tid)],
-                &[offset_of!(Open, sock), offset_of!(Open, peer)],
-            ),
+            k if k == Kind::Data as u32 => {
+                (&[offset_of!(Data, tgid), offset_of!(Data, tid)], &[offset_of!(Data, sock)])
+            }
+            k if k == Kind::Open as u32 => {
+                (&[offset_of!(Open, tgid), offset_of!(Open, tid)], &[offset_of!(Open, sock), offset_of!(Open, peer)])
+            }
             k if k == Kind::State as u32 => (&[], &[offset_of!(State, sock)]),
             k if k == Kind::Process as u32 => (&[offset_of!(Process, tgid)], &[]),
             _ => anyhow::bail!("a record of the unknown kind {kind}"),

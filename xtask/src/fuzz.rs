@@ -43,7 +43,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn list(fuzz: &Path) -> anyhow::Result<Vec<String>> {
     let output = cargo(fuzz, "list").stderr(Stdio::inherit()).output().context("cargo +nightly fuzz")?;
-    ensure!(output.status.success(), "`cargo +nightly fuzz` does not run: `cargo install cargo-fuzz`, with nightly Rust");
+    ensure!(
+        output.status.success(),
+        "`cargo +nightly fuzz` does not run: `cargo install cargo-fuzz`, with nightly Rust"
+    );
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
 
