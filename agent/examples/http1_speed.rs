@@ -9,7 +9,8 @@ use geophone::{
     protocol::Session,
 };
 
-const REQUEST: &[u8] = b"GET /api/users/4711/orders?page=2 HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: wrk/4.2.0\r\n\
+const REQUEST: &[u8] =
+    b"GET /api/users/4711/orders?page=2 HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: wrk/4.2.0\r\n\
     Accept: */*\r\nAccept-Encoding: gzip\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.26.3\r\nDate: Sat, 21 Nov 2026 15:10:00 GMT\r\n\
     Content-Type: text/html\r\nContent-Length: 615\r\nLast-Modified: Sat, 21 Nov 2026 15:00:00 GMT\r\n\
@@ -36,9 +37,7 @@ fn main() {
         let mut done = 0;
         let start = on_cpu();
         for i in 0..EXCHANGES {
-            for (direction, bytes, offset) in
-                [(asks, REQUEST, 0), (asks.opposite(), &response[..], 1)]
-            {
+            for (direction, bytes, offset) in [(asks, REQUEST, 0), (asks.opposite(), &response[..], 1)] {
                 let piece = Piece {
                     offset: offsets[offset],
                     joined: false,
@@ -61,9 +60,5 @@ fn main() {
 /// Nanoseconds that this thread has run, by the scheduler's account: other load does not count.
 fn on_cpu() -> u64 {
     let account = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    account
-        .split_whitespace()
-        .next()
-        .and_then(|first| first.parse().ok())
-        .unwrap_or_default()
+    account.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or_default()
 }

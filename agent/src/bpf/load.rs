@@ -89,6 +89,11 @@ pub enum LoadError {
     /// No type information.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// Sockets were asked for on a kernel that is too old for them.
+    #[error(
+        "this kernel is too old for --capture sockets, which needs Linux 6.5: use --capture syscalls, or leave it out"
+    )]
+    NoSocketTracepoints,
     /// The kernel refused a program or map.
     #[error("the kernel refused the program: {0}")]
     Ebpf(#[from] EbpfError),
@@ -136,7 +141,11 @@ impl Kernel {
     /// See [`LoadError`].
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
-        let front_end = options.front_end.unwrap_or_else(|| FrontEnd::best(&btf));
+        let best = FrontEnd::best(&btf);
+        let front_end = options.front_end.unwrap_or(best);
+        if front_end == FrontEnd::Sockets && best == FrontEnd::Syscalls {
+            return Err(LoadError::NoSocketTracepoints);
+        }
         let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
         let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(processors)).max(4096).next_power_of_two();
         let config = Config {

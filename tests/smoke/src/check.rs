@@ -91,6 +91,18 @@ fn capture(report: &mut Report, program: &str, front: &str) {
     let strange: Vec<String> = unexpected(&agent.spans, &wanted).iter().map(|span| span.describe()).collect();
     report.add(&check("nothing-else"), clean(&strange, format!("{} spans", agent.spans.len())));
     report.add(&check("stop"), stopped.map(|took| format!("{} ms", took.as_millis())));
+    report.add(&check("no-loss"), no_loss(&agent.said));
+}
+
+/// The agent's own account at the end must agree that nothing is missing.
+fn no_loss(said: &[String]) -> Result<String> {
+    let of = |name: &str| said.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let account: Vec<&str> =
+        said.iter().skip_while(|line| !line.starts_with("captured:")).map(String::as_str).collect();
+    let account = account.join("; ");
+    ensure!(of("lost:") == Some("0"), "{account}");
+    ensure!(of("not understood:") == Some("0 connections"), "{account}");
+    Ok(account)
 }
 
 /// Starts a server, and a client that has one exchange with it and then waits.
@@ -135,11 +147,16 @@ fn refused(program: &str) -> Result<String> {
     let arguments = ["run", "--capture", "sockets", "--duration", "1s"];
     let (status, said) = process::run(program, &arguments, PATIENCE)?;
     ensure!(!status.success(), "it ended with status 0");
-    let complaint = said.into_iter().find_map(|line| match line {
-        Line::Err(text) if !text.is_empty() => Some(text),
-        _ => None,
-    });
-    complaint.context("it said nothing")
+    let complaint: Vec<String> = said
+        .into_iter()
+        .filter_map(|line| match line {
+            Line::Err(text) if !text.is_empty() => Some(text),
+            _ => None,
+        })
+        .collect();
+    let complaint = complaint.join(" / ");
+    ensure!(complaint.contains("--capture syscalls"), "it does not say what to do: {complaint}");
+    Ok(complaint)
 }
 
 fn doctor(program: &str) -> Result<String> {

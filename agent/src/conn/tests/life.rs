@@ -98,7 +98,7 @@ fn a_late_open_brings_the_addresses() {
 
 #[test]
 fn a_quiet_connection_is_told_the_time_and_ends_when_idle() {
-    let mut bench = Bench::new(Limits { idle: 12 * SECOND, ..Limits::default() });
+    let mut bench = Bench::new(Limits { quiet: 5 * SECOND, idle: 12 * SECOND, ..Limits::default() });
     bench.event(&open(0, 1, Role::Accept));
     bench.data(data(0, 1, SEND, 0, b"x"));
     bench.said(1);

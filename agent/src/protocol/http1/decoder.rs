@@ -53,11 +53,7 @@ impl Http1 {
     /// A decoder for a connection on which these bytes, which were detected as HTTP/1.x, went this way.
     pub(super) fn new(bytes: &[u8], direction: Direction) -> Self {
         Self {
-            asks: if detect::is_response(bytes) {
-                direction.opposite()
-            } else {
-                direction
-            },
+            asks: if detect::is_response(bytes) { direction.opposite() } else { direction },
             requests: Stream::default(),
             responses: Stream::default(),
             pairing: Pairing::default(),
@@ -72,21 +68,8 @@ impl Http1 {
 }
 
 impl Decoder for Http1 {
-    fn update(
-        &mut self,
-        shared: &Shared,
-        connection: &Connection,
-        update: &Update<'_>,
-        out: &mut Vec<Exchange>,
-    ) {
-        let cx = &mut Context {
-            shared,
-            connection,
-            sink: Sink {
-                out,
-                counts: &shared.counts,
-            },
-        };
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
+        let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
             _ if self.over.is_some() => {}
@@ -97,32 +80,12 @@ impl Decoder for Http1 {
     }
 
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest {
-        let stream = if direction == self.asks {
-            &self.requests
-        } else {
-            &self.responses
-        };
-        let bytes = if self.wide {
-            shared.capture.max(MAX_HEAD as u32)
-        } else {
-            shared.capture
-        };
+        let stream = if direction == self.asks { &self.requests } else { &self.responses };
+        let bytes = if self.wide { shared.capture.max(MAX_HEAD as u32) } else { shared.capture };
         match &stream.state {
-            State::Body(body) if body.ends_with_stream() => Interest {
-                from: 0,
-                bytes: 0,
-                never: false,
-            },
-            State::Body(body) => Interest {
-                from: stream.offset.saturating_add(body.known()),
-                bytes,
-                never: false,
-            },
-            State::Start | State::Head | State::Seek => Interest {
-                from: 0,
-                bytes,
-                never: false,
-            },
+            State::Body(body) if body.ends_with_stream() => Interest { from: 0, bytes: 0, never: false },
+            State::Body(body) => Interest { from: stream.offset.saturating_add(body.known()), bytes, never: false },
+            State::Start | State::Head | State::Seek => Interest { from: 0, bytes, never: false },
         }
     }
 
@@ -140,17 +103,8 @@ impl Http1 {
     }
 
     fn piece(&mut self, direction: Direction, piece: &Piece<'_>, cx: &mut Context<'_>) {
-        let role = if direction == self.asks {
-            Role::Request
-        } else {
-            Role::Response
-        };
-        let origin = Origin {
-            time: piece.time,
-            thread: piece.thread,
-            offset: piece.offset,
-            seq: self.seq,
-        };
+        let role = if direction == self.asks { Role::Request } else { Role::Response };
+        let origin = Origin { time: piece.time, thread: piece.thread, offset: piece.offset, seq: self.seq };
         if !self.waiting.is_empty() && self.waiting.enough(piece.time) {
             self.wait_no_longer(cx);
         }
@@ -209,13 +163,7 @@ impl Http1 {
         stream.last = origin.time;
     }
 
-    pub(super) fn bytes(
-        &mut self,
-        role: Role,
-        mut origin: Origin,
-        mut bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn bytes(&mut self, role: Role, mut origin: Origin, mut bytes: &[u8], cx: &mut Context<'_>) {
         while !bytes.is_empty() && self.over.is_none() {
             let taken = match self.stream(role).state {
                 State::Start => {
@@ -285,11 +233,7 @@ impl Http1 {
             _ => {
                 // Of a response that has lost its length it cannot be said that it was broken off.
                 let whole = self.lost.is_some() && !cut && end.how == Ending::Closed;
-                self.pairing.break_off(
-                    last,
-                    if whole { NoResponse::Unseen } else { why },
-                    &mut cx.sink,
-                );
+                self.pairing.break_off(last, if whole { NoResponse::Unseen } else { why }, &mut cx.sink);
             }
         }
         self.lost = None;

@@ -30,14 +30,7 @@ impl Http1 {
         }
     }
 
-    pub(super) fn hole(
-        &mut self,
-        role: Role,
-        origin: Origin,
-        length: u64,
-        gap: Gap,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn hole(&mut self, role: Role, origin: Origin, length: u64, gap: Gap, cx: &mut Context<'_>) {
         if length == 0 {
             return;
         }
@@ -121,11 +114,7 @@ impl Http1 {
             }
             Role::Response if self.pairing.is_open() => {
                 self.pairing.lost_length(self.seq);
-                self.lost = Some(if likely_end {
-                    Lost::LikelyEnd
-                } else {
-                    Lost::Unknown
-                });
+                self.lost = Some(if likely_end { Lost::LikelyEnd } else { Lost::Unknown });
                 if self.pairing.is_awaited() {
                     // Other responses may have come with what is missing.
                     self.lost = Some(Lost::Unknown);
@@ -151,15 +140,7 @@ impl Http1 {
                     let buffer = stream.take();
                     let start = stream.message;
                     stream.candidate = Some(start);
-                    self.found(
-                        role,
-                        Origin {
-                            offset: start.offset,
-                            ..origin
-                        },
-                        &buffer,
-                        cx,
-                    );
+                    self.found(role, Origin { offset: start.offset, ..origin }, &buffer, cx);
                     return;
                 }
                 Verdict::More => return,

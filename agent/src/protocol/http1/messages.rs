@@ -16,13 +16,7 @@ use crate::{
 
 impl Http1 {
     /// A message begins: its head is parsed in place if it is whole.
-    pub(super) fn start(
-        &mut self,
-        role: Role,
-        origin: Origin,
-        bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> usize {
+    pub(super) fn start(&mut self, role: Role, origin: Origin, bytes: &[u8], cx: &mut Context<'_>) -> usize {
         let taken = self.parse(role, origin.time, bytes, true, cx);
         if taken > 0 || self.over.is_some() {
             return taken;
@@ -40,20 +34,13 @@ impl Http1 {
     }
 
     /// A head goes on.
-    pub(super) fn head(
-        &mut self,
-        role: Role,
-        origin: Origin,
-        bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> usize {
+    pub(super) fn head(&mut self, role: Role, origin: Origin, bytes: &[u8], cx: &mut Context<'_>) -> usize {
         let (taken, complete) = self.stream(role).grow(bytes);
         if complete {
             let buffer = self.stream(role).take();
             if self.parse(role, origin.time, &buffer, true, cx) == 0 {
                 let repaired = head::repaired(&buffer).filter(|_| role == Role::Request);
-                if repaired.is_none_or(|bytes| self.parse(role, origin.time, &bytes, true, cx) == 0)
-                {
+                if repaired.is_none_or(|bytes| self.parse(role, origin.time, &bytes, true, cx) == 0) {
                     self.malformed(cx);
                 }
             }
@@ -91,13 +78,7 @@ impl Http1 {
         }
     }
 
-    pub(super) fn request(
-        &mut self,
-        head: &RequestHead<'_>,
-        now: Nanos,
-        complete: bool,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn request(&mut self, head: &RequestHead<'_>, now: Nanos, complete: bool, cx: &mut Context<'_>) {
         let message = self.requests.message;
         let request = Request {
             method: head.method,
@@ -116,11 +97,7 @@ impl Http1 {
         let Ok(body) = head.framing.request(head.version) else {
             return self.malformed(cx);
         };
-        let side = if self.asks == Direction::Receive {
-            Side::Server
-        } else {
-            Side::Client
-        };
+        let side = if self.asks == Direction::Receive { Side::Server } else { Side::Client };
         let mut exchange = span(cx.shared, cx.connection, side, &request);
         exchange.request_end = now;
         self.serial += 1;
@@ -142,23 +119,13 @@ impl Http1 {
         self.requests.state = body.map_or(State::Start, State::Body);
     }
 
-    pub(super) fn response(
-        &mut self,
-        head: ResponseHead,
-        now: Nanos,
-        complete: bool,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn response(&mut self, head: ResponseHead, now: Nanos, complete: bool, cx: &mut Context<'_>) {
         if matches!(head.status, 100 | 102..=199) {
             self.responses.state = State::Start;
             return;
         }
         let message = self.responses.message;
-        let response = Response {
-            status: head.status,
-            first_byte: message.time,
-            thread: message.thread,
-        };
+        let response = Response { status: head.status, first_byte: message.time, thread: message.thread };
         let method = self.pairing.answered(response, message, &mut cx.sink);
         if head.status == 101 || (method == Some(Method::Connect) && head.status / 100 == 2) {
             return self.switched(now, cx);
@@ -175,10 +142,7 @@ impl Http1 {
         if let Some(open) = self.pairing.open_mut() {
             open.exchange.holes.response_head = !complete;
             open.exchange.holes.length |= !complete;
-            open.response_size = head
-                .framing
-                .declared()
-                .filter(|_| complete && body.is_some());
+            open.response_size = head.framing.declared().filter(|_| complete && body.is_some());
         }
         match body {
             None => self.body_done(Role::Response, 0, now, cx),
@@ -215,13 +179,8 @@ impl Http1 {
     /// What comes cannot be understood.
     pub(super) fn malformed(&mut self, cx: &mut Context<'_>) {
         let now = self.requests.last.max(self.responses.last);
-        self.over = Some(if self.serial == 0 {
-            Over::NotMine
-        } else {
-            Over::Malformed
-        });
-        self.pairing
-            .break_off(now, NoResponse::Unseen, &mut cx.sink);
+        self.over = Some(if self.serial == 0 { Over::NotMine } else { Over::Malformed });
+        self.pairing.break_off(now, NoResponse::Unseen, &mut cx.sink);
         self.pairing.end(now, NoResponse::Unseen, &mut cx.sink);
     }
 }

@@ -63,10 +63,7 @@ pub(super) struct Pairing {
     /// Being answered.
     open: Option<Box<Asked>>,
     /// Answered on trial.
-    #[expect(
-        clippy::vec_box,
-        reason = "requests move from field to field: as pointers"
-    )]
+    #[expect(clippy::vec_box, reason = "requests move from field to field: as pointers")]
     held: Vec<Box<Asked>>,
     /// Order can be trusted: the next request is the next in the queue.
     certain: bool,
@@ -117,8 +114,7 @@ impl Pairing {
     /// The request of this number, unless it is finished.
     pub(super) fn request_mut(&mut self, serial: u64) -> Option<&mut Asked> {
         let last = self.queue.back_mut().filter(|asked| asked.serial == serial);
-        last.or(self.open.as_mut().filter(|asked| asked.serial == serial))
-            .map(|asked| &mut **asked)
+        last.or(self.open.as_mut().filter(|asked| asked.serial == serial)).map(|asked| &mut **asked)
     }
 
     /// Something happened at this time.
@@ -180,20 +176,12 @@ impl Pairing {
     }
 
     /// A final response's head is complete. Returns the method of the request that it answers, if that is known.
-    pub(super) fn answered(
-        &mut self,
-        response: Response,
-        message: Origin,
-        sink: &mut Sink<'_>,
-    ) -> Option<Method> {
+    pub(super) fn answered(&mut self, response: Response, message: Origin, sink: &mut Sink<'_>) -> Option<Method> {
         if !self.certain && self.queue.is_empty() {
             // One response too many: an earlier one was somebody else's.
             self.failed(sink);
         }
-        let next = self
-            .queue
-            .front()
-            .is_some_and(|asked| asked.sure || asked.seq < message.seq);
+        let next = self.queue.front().is_some_and(|asked| asked.sure || asked.seq < message.seq);
         let Some(mut asked) = self.queue.pop_front_if(|_| next) else {
             self.unanswered = self.unanswered.saturating_sub(1);
             count(&sink.counts.orphans);
@@ -267,10 +255,7 @@ impl Pairing {
     pub(super) fn joined_responses(&mut self, missed: bool, sink: &mut Sink<'_>) {
         self.lost_requests(missed, sink.counts);
         while self.queue.len() > 1 {
-            self.queue
-                .pop_front()
-                .into_iter()
-                .for_each(|asked| flush(asked, NoResponse::Unseen, sink));
+            self.queue.pop_front().into_iter().for_each(|asked| flush(asked, NoResponse::Unseen, sink));
         }
         self.queue.iter_mut().for_each(|asked| asked.sure = false);
     }
@@ -282,11 +267,7 @@ impl Pairing {
 
     /// Gives out what has been kept back for long enough.
     pub(super) fn settle(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        if self
-            .held
-            .last()
-            .is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE)
-        {
+        if self.held.last().is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE) {
             self.release(sink);
         }
     }
@@ -333,13 +314,7 @@ fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
 }
 
 fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
-    let Asked {
-        mut exchange,
-        size,
-        response,
-        response_size,
-        ..
-    } = *asked;
+    let Asked { mut exchange, size, response, response_size, .. } = *asked;
     if let Some(mut response) = response {
         // It may have been seen before its request was, never sent before.
         response.first_byte = response.first_byte.max(exchange.start);
