@@ -145,7 +145,9 @@ impl Btf {
             let (member_name, id, raw) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
             let bits = if ty.bitfields { raw & 0x00ff_ffff } else { raw };
             if member_name == 0 {
-                if let Some((inner, id)) = self.resolve(id).and_then(|inner| self.member(inner, name, depth + 1, budget)) {
+                if let Some((inner, id)) =
+                    self.resolve(id).and_then(|inner| self.member(inner, name, depth + 1, budget))
+                {
                     return Some((bits.checked_add(inner)?, id));
                 }
             } else if self.name(member_name) == Some(name) {
