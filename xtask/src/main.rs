@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod bench;
 mod ebpf;
 mod vm;
 
@@ -14,6 +15,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what the agent costs
+    Bench(bench::Args),
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
     /// Boot another kernel in a virtual machine and run something in it
@@ -22,6 +25,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Vm(args) => vm::run(&args),
     }

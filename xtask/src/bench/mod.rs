@@ -1,0 +1,70 @@
+//! `cargo xtask bench`: what the agent costs, as Markdown. Each figure is a ratio within one run, or stands beside the figure
+//! without the agent; what is compared takes turns, so that a noisy machine hurts all sides alike. Needs root; uses the loopback
+//! interface only.
+
+mod agent;
+mod calls;
+mod client;
+mod machine;
+mod memory;
+mod process;
+mod rate;
+mod requests;
+mod sink;
+mod table;
+mod userspace;
+mod webserver;
+
+use anyhow::ensure;
+use clap::Subcommand;
+
+/// Measures what the agent costs, and prints it as Markdown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Everything, one after the other: some ten minutes
+    All,
+    /// What a system call costs: nothing loaded, another process traced, this one traced
+    Calls(calls::Args),
+    /// What a saturated nginx pays, and whether every request becomes a span
+    Nginx(requests::Args),
+    /// The highest rate at which an agent with one processor loses nothing
+    Rate(rate::Args),
+    /// Userspace alone: from events to encoded OTLP
+    Userspace(userspace::Args),
+    /// The agent's memory: idle, and with many connections
+    Memory(memory::Args),
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    Client(client::Args),
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.what {
+        Some(What::Worker) => return calls::worker::run(),
+        Some(What::Client(args)) => return client::run(args),
+        _ => ensure!(rustix::process::geteuid().is_root(), "the agent needs root: run this as root"),
+    }
+    println!("{}\n", machine::describe());
+    match &args.what {
+        None | Some(What::All) => {
+            userspace::run(&userspace::Args::default())?;
+            calls::run(&calls::Args::default())?;
+            requests::run(&requests::Args::default())?;
+            rate::run(&rate::Args::default())?;
+            memory::run(&memory::Args::default())
+        }
+        Some(What::Calls(args)) => calls::run(args),
+        Some(What::Nginx(args)) => requests::run(args),
+        Some(What::Rate(args)) => rate::run(args),
+        Some(What::Userspace(args)) => userspace::run(args),
+        Some(What::Memory(args)) => memory::run(args),
+        Some(What::Worker | What::Client(_)) => Ok(()),
+    }
+}
