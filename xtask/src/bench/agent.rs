@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -66,7 +66,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
 
 impl Agent {
     /// Starts it, and waits until all is attached. It says nothing to anyone unless `args` name another output.
-    pub fn start(binary: &PathBuf, args: &[&str]) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, args: &[&str]) -> anyhow::Result<Self> {
         let mut command = process::command(machine::agent(), binary);
         command.arg("run").args(args).stdout(Stdio::null()).stderr(Stdio::piped());
         if !args.contains(&"--output") {

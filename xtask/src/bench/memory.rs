@@ -1,9 +1,9 @@
 //! `bench memory`: what the agent takes when nothing happens, and with many connections that all speak.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use super::{
-    agent::{self, Agent},
+    agent::Agent,
     client::{self, Client},
     process::Memory,
     sink::Sink,
@@ -30,8 +30,7 @@ impl Default for Args {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let binary = agent::build()?;
+pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let sink = Sink::start()?;
     let endpoint = sink.endpoint();
     println!("### Memory\n");
@@ -50,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ],
     );
     let otlp = ["--output", "otlp", "--endpoint", &endpoint, "--protocol", "http/protobuf"];
-    let agent = Agent::start(&binary, &otlp)?;
+    let agent = Agent::start(binary, &otlp)?;
     thread::sleep(Duration::from_secs(3));
     let idle = agent.memory()?;
     agent.stop()?;
@@ -64,7 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         [("nginx traced", &["--exe", "nginx"][..]), ("everything traced: nginx and its client", &[])]
     {
         let before = server.work()?;
-        let agent = Agent::start(&binary, &[selection, &otlp].concat())?;
+        let agent = Agent::start(binary, &[selection, &otlp].concat())?;
         let client = Client::start(&client::Args {
             address: server.address(),
             connections: args.connections as usize,

@@ -15,6 +15,8 @@ mod table;
 mod userspace;
 mod webserver;
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use clap::Subcommand;
 
@@ -23,6 +25,9 @@ use clap::Subcommand;
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
+    /// Takes this agent instead of building one
+    #[arg(long, global = true, value_name = "FILE")]
+    agent: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,19 +57,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         _ => ensure!(rustix::process::geteuid().is_root(), "the agent needs root: run this as root"),
     }
     println!("{}\n", machine::describe());
+    if let Some(What::Userspace(args)) = &args.what {
+        return userspace::run(args);
+    }
+    let agent = match &args.agent {
+        Some(path) => path.clone(),
+        None => agent::build()?,
+    };
+    let _precedence = process::Precedence::take();
     match &args.what {
-        None | Some(What::All) => {
+        Some(What::Calls(args)) => calls::run(args, &agent),
+        Some(What::Nginx(args)) => requests::run(args, &agent),
+        Some(What::Rate(args)) => rate::run(args, &agent),
+        Some(What::Memory(args)) => memory::run(args, &agent),
+        _ => {
             userspace::run(&userspace::Args::default())?;
-            calls::run(&calls::Args::default())?;
-            requests::run(&requests::Args::default())?;
-            rate::run(&rate::Args::default())?;
-            memory::run(&memory::Args::default())
+            calls::run(&calls::Args::default(), &agent)?;
+            requests::run(&requests::Args::default(), &agent)?;
+            rate::run(&rate::Args::default(), &agent)?;
+            memory::run(&memory::Args::default(), &agent)
         }
-        Some(What::Calls(args)) => calls::run(args),
-        Some(What::Nginx(args)) => requests::run(args),
-        Some(What::Rate(args)) => rate::run(args),
-        Some(What::Userspace(args)) => userspace::run(args),
-        Some(What::Memory(args)) => memory::run(args),
-        Some(What::Worker | What::Client(_)) => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! `bench rate`: constant rates, one higher than the other, until an agent that has one processor loses an event.
 
+use std::path::Path;
+
 use super::{
-    agent::{self, Account, Agent, FRONT_ENDS},
+    agent::{Account, Agent, FRONT_ENDS},
     client::{self, Client},
     machine,
     sink::Sink,
@@ -33,8 +35,7 @@ impl Default for Args {
 /// The share of a rate that must be reached for it to count.
 const REACHED: f64 = 0.97;
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let binary = agent::build()?;
+pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let sink = Sink::start()?;
     let endpoint = sink.endpoint();
     let server = WebServer::start()?;
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 "http/protobuf",
             ];
             let before = server.work()?;
-            let agent = Agent::start(&binary, &flags)?;
+            let agent = Agent::start(binary, &flags)?;
             let idle = agent.cpu()?;
             let bytes = sink.bytes();
             let client = Client::start(&client::Args {

@@ -1,7 +1,9 @@
 //! `bench nginx`: nginx saturated by wrk, with and without an agent.
 
+use std::path::Path;
+
 use super::{
-    agent::{self, Account, Agent, FRONT_ENDS},
+    agent::{Account, Agent, FRONT_ENDS},
     table::{self, median, spread, thousands},
     webserver::{WebServer, wrk},
 };
@@ -40,8 +42,7 @@ struct Figures {
     account: Account,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let binary = agent::build()?;
+pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let mut variants = vec![Figures { name: "no agent".to_owned(), ..Figures::default() }];
     for front_end in FRONT_ENDS {
         variants.push(Figures {
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     wrk(&server, args.connections, 1)?;
     for _ in 0..args.rounds {
         for variant in &mut variants {
-            variant.round(&server, &binary, args)?;
+            variant.round(&server, binary, args)?;
         }
     }
     server.stop()?;
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Figures {
-    fn round(&mut self, server: &WebServer, binary: &std::path::PathBuf, args: &Args) -> anyhow::Result<()> {
+    fn round(&mut self, server: &WebServer, binary: &Path, args: &Args) -> anyhow::Result<()> {
         // The request for the figures before comes before the agent, the one for those after is seen by it.
         let before = server.work()?;
         let agent = if self.flags.is_empty() { None } else { Some(Agent::start(binary, &self.flags)?) };

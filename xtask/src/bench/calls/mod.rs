@@ -6,14 +6,14 @@ pub mod worker;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
+    path::Path,
     process::{ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::Context as _;
 
 use super::{
-    agent::{self, Agent, FRONT_ENDS},
+    agent::{Agent, FRONT_ENDS},
     machine,
     process::{self, Owned},
     table::{self, median, thousands},
@@ -53,8 +53,7 @@ impl State {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let binary = agent::build()?;
+pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let mut worker = Worker::start()?;
     // Somebody who does nothing, to be traced instead.
     let mut bystander = Command::new("sleep");
@@ -70,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for _ in 0..args.rounds {
         for state in &mut states {
             let pid = if state.traced { worker.process.pid() } else { bystander.pid() };
-            state.round(&binary, &mut worker, pid, args.calls)?;
+            state.round(binary, &mut worker, pid, args.calls)?;
         }
     }
     report(&states, args);
@@ -78,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl State {
-    fn round(&mut self, binary: &PathBuf, worker: &mut Worker, pid: u32, calls: u32) -> anyhow::Result<()> {
+    fn round(&mut self, binary: &Path, worker: &mut Worker, pid: u32, calls: u32) -> anyhow::Result<()> {
         let pid = pid.to_string();
         let agent = match &self.flags {
             Some(flags) => Some(Agent::start(binary, &[flags, &["--pid", &pid][..]].concat())?),
