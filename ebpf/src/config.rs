@@ -150,6 +150,8 @@ pub struct Config {
     pub capture: u32,
     /// Bytes written to a processor's ring after which the agent is woken.
     pub wake_after: u32,
+    /// 1 when the programs say what they decide.
+    pub debug: u32,
     /// Slots of the `POLICIES` map less one; a power of two less one.
     pub policy_mask: u32,
 }

@@ -18,6 +18,8 @@ mod emit;
 mod kernel;
 #[path = "programs/life.rs"]
 mod life;
+#[path = "programs/log.rs"]
+mod log;
 #[path = "programs/maps.rs"]
 mod maps;
 #[path = "programs/process.rs"]
@@ -81,7 +83,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 /// The helpers that read kernel memory are offered to programs under a GPL-compatible licence only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+static LICENSE: [u8; 4] = *b"GPL\0";
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -39,6 +39,14 @@ pub fn root() -> anyhow::Result<PathBuf> {
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?.to_owned())
 }
 
+/// Whether what building needs is installed.
+pub fn can_build() -> bool {
+    let works = |program: &str, args: &[&str]| {
+        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    };
+    works("cargo", &["+nightly", "--version"]) && works("bpf-linker", &["--version"])
+}
+
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let target = root.join("target/bpf");
     // Paths in debug information must not depend on where the checkout is.

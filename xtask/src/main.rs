@@ -2,6 +2,10 @@
 
 mod bench;
 mod ebpf;
+mod fuzz;
+mod recordings;
+mod setup;
+mod test;
 mod vm;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +23,14 @@ enum Command {
     Bench(bench::Args),
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
+    /// Feed the parsers with made-up bytes, in search of a panic
+    Fuzz(fuzz::Args),
+    /// Rewrite what is expected of the recordings in tests/recordings, for review
+    Recordings,
+    /// Install and build what the end-to-end tests run
+    Setup,
+    /// Everything that CI runs
+    Test(test::Args),
     /// Boot another kernel in a virtual machine and run something in it
     Vm(vm::Args),
 }
@@ -27,6 +39,10 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Recordings => recordings::run(),
+        Command::Setup => setup::run(),
+        Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     }
 }

@@ -8,6 +8,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
     programs::{ProgramError, RawTracePoint},
 };
+use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
     stats,
@@ -68,8 +69,8 @@ pub struct Options {
     pub front_end: Option<FrontEnd>,
     /// Bytes copied of each call, at most 16 KiB.
     pub capture: u32,
-    /// Bytes of each processor's ring; rounded up to a power of two of at least a page.
-    pub ring_bytes: u32,
+    /// Bytes of each processor's ring, rounded up to a power of two of at least a page; `None`: see [`ring_bytes`].
+    pub ring_bytes: Option<u32>,
     /// Connections that the kernel side can know at a time.
     pub max_connections: u32,
     /// Only processes marked by [`Kernel::select`] are traced.
@@ -99,6 +100,9 @@ pub enum LoadError {
         /// Why, with the verifier's log.
         error: ProgramError,
     },
+    /// The programs' log cannot be read.
+    #[error("the kernel programs' log cannot be read: {0}")]
+    Log(#[from] aya_log::Error),
     /// A map was refused.
     #[error("the kernel refused a map: {0}")]
     Map(#[from] MapError),
@@ -119,6 +123,7 @@ pub struct Kernel {
     processes: HashMap<MapData, u32, u32>,
     connections: HashMap<MapData, u64, [u64; 6]>,
     counters: PerCpuArray<MapData, u64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
 }
 
@@ -132,7 +137,8 @@ impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let front_end = options.front_end.unwrap_or_else(|| FrontEnd::best(&btf));
-        let ring_bytes = options.ring_bytes.max(4096).next_power_of_two();
+        let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
+        let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(processors)).max(4096).next_power_of_two();
         let config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
@@ -142,9 +148,9 @@ impl Kernel {
             report_exec: options.report_exec.into(),
             capture: options.capture.min(CAPTURE_MAX),
             wake_after: ring_bytes / 4,
+            debug: options.debug.into(),
             policy_mask: POLICIES - 1,
         };
-        let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", bytes_of(&config), true)
@@ -171,8 +177,18 @@ impl Kernel {
         let processes = take(&mut ebpf, "PROCESSES")?;
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
-        let mut kernel =
-            Self { ebpf, front_end, rings, policies, processes, connections, counters, capture: config.capture };
+        let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
+        let mut kernel = Self {
+            ebpf,
+            front_end,
+            rings,
+            policies,
+            processes,
+            connections,
+            counters,
+            logger,
+            capture: config.capture,
+        };
         for (name, _) in kernel.programs() {
             kernel.program(name)?.load().map_err(|error| LoadError::Program { name, error })?;
         }
@@ -218,13 +234,11 @@ impl Kernel {
         self.front_end
     }
 
-    /// The loaded object, for its log.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
-    }
-
     /// Hands on what has come, in order of time; see [`Rings::drain`].
     pub fn drain(&mut self, limit: usize, each: impl FnMut(&[u8])) -> (usize, bool) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         self.rings.drain(limit, each)
     }
 
@@ -279,6 +293,14 @@ impl Kernel {
         }
         Ok(counters)
     }
+}
+
+/// The usual size of each ring: 4 MiB, which is some 100 ms of a busy processor's traffic; less where there are many processors, so
+/// that all rings together take about 64 MiB.
+fn ring_bytes(processors: u32) -> u32 {
+    const LARGEST: u32 = 4 << 20;
+    const SMALLEST: u32 = 512 << 10;
+    ((64 << 20) / processors.max(1)).clamp(SMALLEST, LARGEST).next_power_of_two().min(LARGEST)
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {

@@ -3,18 +3,12 @@
 //! A record is in its ring within microseconds of its time stamp. So what is older than [`SLACK`] when a round begins is complete
 //! on all rings, and is handed on in order of time; what is younger waits for the next round.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    io, mem,
-    os::fd::{AsFd as _, BorrowedFd},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, io, mem, os::fd::OwnedFd, time::Duration};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
 
-use super::decode;
+use super::{decode, load::LoadError};
 use crate::event::Nanos;
 
 /// How long a record may take from its time stamp to its ring.
@@ -24,6 +18,9 @@ pub const SLACK: Duration = Duration::from_micros(500);
 pub struct Rings {
     rings: Vec<RingBuf<MapData>>,
     heads: BinaryHeap<Reverse<(Nanos, usize)>>,
+    /// Edge-triggered: a ring that has records, but whose writer did not ask to wake the agent, does not end a wait. Otherwise
+    /// every wait would end at once under load, and each round would be for a handful of records.
+    epoll: OwnedFd,
 }
 
 impl Rings {
@@ -35,15 +32,19 @@ impl Rings {
         count: usize,
         bytes: u32,
         mut place: impl FnMut(u32, &MapData) -> Result<(), MapError>,
-    ) -> Result<Self, MapError> {
+    ) -> Result<Self, LoadError> {
         let mut rings = Vec::with_capacity(count);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         for index in 0..count {
             let ringbuf = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
             let data = MapData::create(aya_obj::Map::new_from_params(ringbuf, 0, 0, bytes, 0), "geophone_ring", None)?;
             place(u32::try_from(index).unwrap_or(u32::MAX), &data)?;
-            rings.push(RingBuf::try_from(Map::RingBuf(data))?);
+            let ring = RingBuf::try_from(Map::RingBuf(data))?;
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, &ring, data, epoll::EventFlags::IN | epoll::EventFlags::ET).map_err(io::Error::from)?;
+            rings.push(ring);
         }
-        Ok(Self { heads: BinaryHeap::with_capacity(count), rings })
+        Ok(Self { heads: BinaryHeap::with_capacity(count), rings, epoll })
     }
 
     /// Hands on the records older than [`SLACK`], in order of time, at most `limit` of them. Returns how many, and whether
@@ -82,15 +83,14 @@ impl Rings {
     /// Waits until the kernel side wakes the agent, at most for `timeout`.
     ///
     /// # Errors
-    /// Those of `poll`, except for an interruption.
+    /// Those of `epoll_wait`, except for an interruption.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let fds: Vec<BorrowedFd<'_>> = self.rings.iter().map(|ring| ring.as_fd()).collect();
-        let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        match poll(&mut fds, Some(&timeout)) {
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 8];
+        match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -23,8 +23,8 @@ pub struct SelectArgs {
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     exe: Vec<String>,
     /// A command name as `ps -o comm` shows it
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    command: Vec<String>,
+    #[arg(long = "command", value_name = "PATTERN", value_delimiter = ',')]
+    comm: Vec<String>,
     /// A container, by the beginning of its id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     container: Vec<String>,
@@ -43,7 +43,7 @@ impl SelectArgs {
         Selector {
             pids: self.pid.clone(),
             executables: patterns(&self.exe),
-            commands: patterns(&self.command),
+            commands: patterns(&self.comm),
             containers: self.container.clone(),
             cgroups: self.cgroup.clone(),
         }
@@ -60,9 +60,9 @@ pub struct CaptureArgs {
     /// Bytes copied from the beginning of each call; more is asked for by itself where a message's head is longer
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=16384))]
     capture_bytes: u32,
-    /// Size of each processor's ring buffer, in KiB, rounded up to a power of two
-    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
-    ring_size: u32,
+    /// Size of each processor's ring buffer, in KiB, rounded up to a power of two; default: 4096, less with very many processors
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    ring_size: Option<u32>,
     /// Connections that are kept track of at a time
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
     max_connections: u32,
@@ -83,7 +83,7 @@ impl CaptureArgs {
         Options {
             front_end: self.capture,
             capture: self.capture_bytes,
-            ring_bytes: self.ring_size.saturating_mul(1024),
+            ring_bytes: self.ring_size.map(|kib| kib.saturating_mul(1024)),
             max_connections: self.max_connections,
             selective,
             report_exec,

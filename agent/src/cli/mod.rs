@@ -111,10 +111,10 @@ pub enum CliError {
 /// See [`CliError`].
 pub fn main() -> Result<ExitCode, CliError> {
     match Cli::parse().command {
-        Command::Run(args) => run::run(args),
-        Command::Replay(args) => replay::run(args),
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::DemoService(args) => {
             shop::serve(&args).map_err(|error| CliError::System { what: "demo service", error })?;

@@ -4,12 +4,7 @@ use std::{fs::File, io::BufReader, path::PathBuf, process::ExitCode};
 
 use compact_str::CompactString;
 
-use super::{
-    CliError,
-    capture::CaptureArgs,
-    logger,
-    output::OutputArgs,
-};
+use super::{CliError, capture::CaptureArgs, logger, output::OutputArgs};
 use crate::{
     export::WhenFull,
     pipeline::Pipeline,
@@ -30,7 +25,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, CliError> {
+pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     logger::start(false);
     let output = args.output.check(WhenFull::Wait)?;
     let shared = args.capture.shared()?;

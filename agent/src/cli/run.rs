@@ -31,11 +31,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Start this command, and trace it and what it starts; its standard output goes to standard error
-    #[arg(last = true, value_name = "COMMAND")]
+    // Not by its own name, which is that of `--command`.
+    #[arg(last = true, id = "program", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, CliError> {
+pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let target = Target { selector: args.select.selector(), children: !args.command.is_empty() };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;

@@ -93,8 +93,7 @@ impl Session {
         let kernel = Kernel::load(&capture.options(select, selective, report_exec))?;
         let front_end = kernel.front_end();
         let pipeline = Pipeline::new(capture.limits(), shared, tracer, processes);
-        let settings =
-            Settings { kernel, pipeline, selector: target.selector, children: target.children, recorder };
+        let settings = Settings { kernel, pipeline, selector: target.selector, children: target.children, recorder };
         let capture = Capture::start(settings, outputs)?;
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
         Ok(Self { runtime, capture, signals })
@@ -113,7 +112,8 @@ impl Session {
             let look = async {
                 loop {
                     tokio::time::sleep(LOOK).await;
-                    if capture.has_failed() || child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                    if capture.has_failed() || child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
+                    {
                         break;
                     }
                 }
@@ -130,8 +130,7 @@ impl Session {
 
     /// Stops, delivers what is left, and gives account.
     pub fn finish(self) -> Result<ExitCode, CliError> {
-        let finished =
-            self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
+        let finished = self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
         let Finished { outputs, mut pipeline, counters, undecodable, recorded } = finished;
         let stats = outputs.stats();
         self.runtime.block_on(outputs.shutdown(FLUSH));

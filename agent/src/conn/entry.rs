@@ -50,13 +50,7 @@ impl<S: Default> Entry<S> {
     /// A connection of which nothing is known but that it is there.
     pub(super) fn new(socket: SocketId, since: Nanos, clock: Nanos) -> Self {
         Self {
-            connection: Connection {
-                socket,
-                endpoints: None,
-                role: Role::Unknown,
-                netns: 0,
-                since,
-            },
+            connection: Connection { socket, endpoints: None, role: Role::Unknown, netns: 0, since },
             state: S::default(),
             streams: Ways::default(),
             waiting: None,
@@ -145,20 +139,12 @@ impl<S: Default> Entry<S> {
     }
 
     /// This side will send no more.
-    pub(super) fn end_send<F: Sink<S>>(
-        &mut self,
-        time: Nanos,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
+    pub(super) fn end_send<F: Sink<S>>(&mut self, time: Nanos, shared: &mut Shared<'_>, sink: &mut F) {
         let stream = self.streams.get(Direction::Send);
         if stream.ended {
             return;
         }
-        let held = self
-            .waiting
-            .as_ref()
-            .and_then(|waiting| waiting.end_offset(Direction::Send));
+        let held = self.waiting.as_ref().and_then(|waiting| waiting.end_offset(Direction::Send));
         let end = Call {
             time,
             thread: Thread::default(),
@@ -217,12 +203,7 @@ impl<S: Default> Entry<S> {
     }
 
     /// Hands on what has waited long enough.
-    pub(super) fn release_due<F: Sink<S>>(
-        &mut self,
-        now: Nanos,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
+    pub(super) fn release_due<F: Sink<S>>(&mut self, now: Nanos, shared: &mut Shared<'_>, sink: &mut F) {
         if let Some(waiting) = &mut self.waiting {
             let force = waiting.due(now, shared.limits.reorder);
             self.release(force, shared, sink);
@@ -230,12 +211,7 @@ impl<S: Default> Entry<S> {
     }
 
     /// Hands on, in order of time, what need not wait any more.
-    pub(super) fn release<F: Sink<S>>(
-        &mut self,
-        force: Force,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
+    pub(super) fn release<F: Sink<S>>(&mut self, force: Force, shared: &mut Shared<'_>, sink: &mut F) {
         let Some(mut waiting) = self.waiting.take() else {
             return;
         };
@@ -255,13 +231,7 @@ impl<S: Default> Entry<S> {
     }
 
     #[cold]
-    fn hold<F: Sink<S>>(
-        &mut self,
-        direction: Direction,
-        call: &Call<'_>,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
+    fn hold<F: Sink<S>>(&mut self, direction: Direction, call: &Call<'_>, shared: &mut Shared<'_>, sink: &mut F) {
         let cost = cost(call);
         let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new()));
         if waiting.cost + cost > shared.limits.held {
@@ -277,39 +247,13 @@ impl<S: Default> Entry<S> {
     }
 
     #[inline]
-    fn deliver<F: Sink<S>>(
-        &mut self,
-        direction: Direction,
-        call: &Call<'_>,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
-        let mut out = Out {
-            connection: &self.connection,
-            state: &mut self.state,
-            stats: shared.stats,
-            sink,
-        };
-        self.streams
-            .get_mut(direction)
-            .deliver(direction, call, &mut out);
+    fn deliver<F: Sink<S>>(&mut self, direction: Direction, call: &Call<'_>, shared: &mut Shared<'_>, sink: &mut F) {
+        let mut out = Out { connection: &self.connection, state: &mut self.state, stats: shared.stats, sink };
+        self.streams.get_mut(direction).deliver(direction, call, &mut out);
     }
 
-    fn end<F: Sink<S>>(
-        &mut self,
-        direction: Direction,
-        end: End,
-        shared: &mut Shared<'_>,
-        sink: &mut F,
-    ) {
-        let mut out = Out {
-            connection: &self.connection,
-            state: &mut self.state,
-            stats: shared.stats,
-            sink,
-        };
-        self.streams
-            .get_mut(direction)
-            .end(direction, end.time, end.how, &mut out);
+    fn end<F: Sink<S>>(&mut self, direction: Direction, end: End, shared: &mut Shared<'_>, sink: &mut F) {
+        let mut out = Out { connection: &self.connection, state: &mut self.state, stats: shared.stats, sink };
+        self.streams.get_mut(direction).end(direction, end.time, end.how, &mut out);
     }
 }

@@ -91,9 +91,7 @@ impl<S: Default> Table<S> {
     /// Makes room for one more connection.
     pub(super) fn make_room<F: Sink<S>>(&mut self, time: Nanos, sink: &mut F) {
         while self.slots.len() >= self.limits.connections {
-            let Some((life, slot)) = DISPENSABLE
-                .into_iter()
-                .find_map(|life| Some((life, self.slots.first(life)?.0)))
+            let Some((life, slot)) = DISPENSABLE.into_iter().find_map(|life| Some((life, self.slots.first(life)?.0)))
             else {
                 return;
             };
@@ -161,14 +159,7 @@ impl<S: Default> Table<S> {
     }
 
     /// Draws the consequences of directions that have ended.
-    pub(super) fn settle_ends<F: Sink<S>>(
-        &mut self,
-        slot: u32,
-        time: Nanos,
-        before: Mark,
-        after: Mark,
-        sink: &mut F,
-    ) {
+    pub(super) fn settle_ends<F: Sink<S>>(&mut self, slot: u32, time: Nanos, before: Mark, after: Mark, sink: &mut F) {
         let clock = self.clock;
         let Some(entry) = self.slots.get_mut(slot) else {
             return;
@@ -177,9 +168,7 @@ impl<S: Default> Table<S> {
             return;
         }
         let (life, unix) = (entry.life, entry.is_unix());
-        let peer = entry
-            .peer()
-            .filter(|_| after.receive_ended && !before.receive_ended);
+        let peer = entry.peer().filter(|_| after.receive_ended && !before.receive_ended);
         let sock = entry.connection.socket.sock;
         if after.send_ended && after.receive_ended {
             entry.clear();

@@ -34,7 +34,8 @@ impl Default for Limits {
             held: 64 << 10,
             held_total: 16 << 20,
             reorder: 5 * MILLISECOND,
-            quiet: 5 * SECOND,
+            // Decoders keep what is uncertain back for half a second: so it is out within one.
+            quiet: 500 * MILLISECOND,
             idle: 600 * SECOND,
             doubtful: 5 * SECOND,
             linger: 250 * MILLISECOND,

@@ -16,13 +16,7 @@ pub(super) enum Life {
 }
 
 /// In which order connections are given up when there are too many.
-pub(super) const DISPENSABLE: [Life; 5] = [
-    Life::Closing,
-    Life::Dormant,
-    Life::Doubtful,
-    Life::Quiet,
-    Life::Active,
-];
+pub(super) const DISPENSABLE: [Life; 5] = [Life::Closing, Life::Dormant, Life::Doubtful, Life::Quiet, Life::Active];
 
 const NONE: u32 = u32::MAX;
 
@@ -40,10 +34,7 @@ struct Ends {
 
 impl Default for Ends {
     fn default() -> Self {
-        Self {
-            first: NONE,
-            last: NONE,
-        }
+        Self { first: NONE, last: NONE }
     }
 }
 
@@ -62,20 +53,11 @@ impl Lists {
     /// Appends a slot that is on no list.
     pub(super) fn push(&mut self, life: Life, slot: u32) {
         let last = self.ends(life).last;
-        let node = Node {
-            previous: last,
-            next: NONE,
-        };
+        let node = Node { previous: last, next: NONE };
         match self.nodes.get_mut(slot as usize) {
             Some(place) => *place = node,
             None => {
-                self.nodes.resize(
-                    slot as usize + 1,
-                    Node {
-                        previous: NONE,
-                        next: NONE,
-                    },
-                );
+                self.nodes.resize(slot as usize + 1, Node { previous: NONE, next: NONE });
                 if let Some(place) = self.nodes.last_mut() {
                     *place = node;
                 }

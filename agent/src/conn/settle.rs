@@ -19,11 +19,7 @@ impl<S: Default> Table<S> {
         sink: &mut F,
         act: impl FnOnce(&mut Entry<S>, &mut Shared<'_>, &mut F),
     ) {
-        let mut shared = Shared {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            held: &mut self.held,
-        };
+        let mut shared = Shared { limits: &self.limits, stats: &mut self.stats, held: &mut self.held };
         let Some(entry) = self.slots.get_mut(slot) else {
             return;
         };
@@ -37,14 +33,7 @@ impl<S: Default> Table<S> {
 
     /// Draws the consequences of what has changed on a connection.
     #[cold]
-    fn settle<F: Sink<S>>(
-        &mut self,
-        slot: u32,
-        time: Nanos,
-        before: Mark,
-        after: Mark,
-        sink: &mut F,
-    ) {
+    fn settle<F: Sink<S>>(&mut self, slot: u32, time: Nanos, before: Mark, after: Mark, sink: &mut F) {
         self.set_due(slot, before.deadline, after.deadline);
         if (before.send_ended, before.receive_ended) != (after.send_ended, after.receive_ended) {
             self.settle_ends(slot, time, before, after, sink);
@@ -75,10 +64,7 @@ impl<S: Default> Table<S> {
         if let Some(deadline) = after {
             self.due.insert((deadline, slot));
         }
-        self.next_due = self
-            .due
-            .first()
-            .map_or(Nanos::MAX, |&(deadline, _)| deadline);
+        self.next_due = self.due.first().map_or(Nanos::MAX, |&(deadline, _)| deadline);
     }
 
     /// Hands on everything that has waited long enough.
@@ -95,11 +81,7 @@ impl<S: Default> Table<S> {
 
     /// Ends a connection that is no longer in the table.
     pub(super) fn end_removed<F: Sink<S>>(&mut self, mut entry: Entry<S>, end: End, sink: &mut F) {
-        let mut shared = Shared {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            held: &mut self.held,
-        };
+        let mut shared = Shared { limits: &self.limits, stats: &mut self.stats, held: &mut self.held };
         entry.end_all(end, &mut shared, sink);
     }
 }

@@ -17,12 +17,7 @@ pub(super) struct Slots<S> {
 
 impl<S: Default> Slots<S> {
     pub(super) fn new() -> Self {
-        Self {
-            by_sock: HashMap::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
-            lists: Lists::default(),
-        }
+        Self { by_sock: HashMap::new(), entries: Vec::new(), free: Vec::new(), lists: Lists::default() }
     }
 
     pub(super) fn len(&self) -> usize {

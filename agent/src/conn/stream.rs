@@ -92,12 +92,8 @@ impl Stream {
 
     /// Hands on what of the call is new; what is missing before it is missing for good.
     #[inline]
-    pub(super) fn deliver<S, F>(
-        &mut self,
-        direction: Direction,
-        call: &Call<'_>,
-        out: &mut Out<'_, S, F>,
-    ) where
+    pub(super) fn deliver<S, F>(&mut self, direction: Direction, call: &Call<'_>, out: &mut Out<'_, S, F>)
+    where
         F: FnMut(&Connection, &mut S, &Update<'_>),
     {
         if self.ended {
@@ -133,13 +129,8 @@ impl Stream {
     }
 
     /// Ends the direction, once.
-    pub(super) fn end<S, F>(
-        &mut self,
-        direction: Direction,
-        time: Nanos,
-        how: Ending,
-        out: &mut Out<'_, S, F>,
-    ) where
+    pub(super) fn end<S, F>(&mut self, direction: Direction, time: Nanos, how: Ending, out: &mut Out<'_, S, F>)
+    where
         F: FnMut(&Connection, &mut S, &Update<'_>),
     {
         if !self.ended {
@@ -154,13 +145,7 @@ impl Stream {
     where
         F: FnMut(&Connection, &mut S, &Update<'_>),
     {
-        self.hole(
-            direction,
-            call,
-            self.wanted_from.min(call.offset),
-            Gap::NotCaptured,
-            out,
-        );
+        self.hole(direction, call, self.wanted_from.min(call.offset), Gap::NotCaptured, out);
         if call.offset > self.next {
             out.stats.lost_gaps += 1;
             self.hole(direction, call, call.offset, Gap::Lost, out);
@@ -169,14 +154,8 @@ impl Stream {
 
     /// Says that bytes are missing up to `to`.
     #[inline]
-    fn hole<S, F>(
-        &mut self,
-        direction: Direction,
-        call: &Call<'_>,
-        to: u64,
-        why: Gap,
-        out: &mut Out<'_, S, F>,
-    ) where
+    fn hole<S, F>(&mut self, direction: Direction, call: &Call<'_>, to: u64, why: Gap, out: &mut Out<'_, S, F>)
+    where
         F: FnMut(&Connection, &mut S, &Update<'_>),
     {
         if to <= self.next {
@@ -191,13 +170,8 @@ impl Stream {
     }
 
     #[inline]
-    fn piece<S, F>(
-        &mut self,
-        direction: Direction,
-        call: &Call<'_>,
-        content: Content<'_>,
-        out: &mut Out<'_, S, F>,
-    ) where
+    fn piece<S, F>(&mut self, direction: Direction, call: &Call<'_>, content: Content<'_>, out: &mut Out<'_, S, F>)
+    where
         F: FnMut(&Connection, &mut S, &Update<'_>),
     {
         let piece = Piece {

@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Connection, End, Ending, Limits, Stats, Update, call::Call, entry::Entry, lists::Life,
-    slots::Slots, stream::Sink,
+    Connection, End, Ending, Limits, Stats, Update, call::Call, entry::Entry, lists::Life, slots::Slots, stream::Sink,
 };
-use crate::event::{
-    Change, Data, Direction, Event, Life as ProcessLife, Nanos, Open, Process, SocketId, State,
-};
+use crate::event::{Change, Data, Direction, Event, Life as ProcessLife, Nanos, Open, Process, SocketId, State};
 
 /// All connections. `S` is what the next stage keeps of each; it is moved when the table grows: a large one should be boxed.
 ///
@@ -38,10 +35,7 @@ impl<S: Default> Table<S> {
     pub fn new(limits: Limits) -> Self {
         Self {
             slots: Slots::new(),
-            limits: Limits {
-                connections: limits.connections.clamp(1, 1 << 31),
-                ..limits
-            },
+            limits: Limits { connections: limits.connections.clamp(1, 1 << 31), ..limits },
             stats: Stats::default(),
             held: 0,
             due: BTreeSet::new(),
@@ -121,9 +115,7 @@ impl<S: Default> Table<S> {
 
     fn open<F: Sink<S>>(&mut self, open: &Open, sink: &mut F) {
         let found = self.slots.find(open.socket.sock);
-        let slot = match found
-            .and_then(|slot| Some((slot, self.slots.get_mut(slot)?.connection.socket.born)))
-        {
+        let slot = match found.and_then(|slot| Some((slot, self.slots.get_mut(slot)?.connection.socket.born))) {
             Some((slot, born)) if born == open.socket.born => slot,
             Some((_, born)) if born > open.socket.born => {
                 self.stats.stale += 1;
@@ -147,8 +139,7 @@ impl<S: Default> Table<S> {
 
     fn state<F: Sink<S>>(&mut self, state: &State, sink: &mut F) {
         let found = self.slots.find(state.socket.sock);
-        let Some((slot, entry)) = found.and_then(|slot| Some((slot, self.slots.get_mut(slot)?)))
-        else {
+        let Some((slot, entry)) = found.and_then(|slot| Some((slot, self.slots.get_mut(slot)?))) else {
             self.stats.unknown += 1;
             return;
         };
@@ -191,11 +182,8 @@ impl<S: Default> Table<S> {
         if process.what != ProcessLife::Exit {
             return;
         }
-        let slots: Vec<u32> = self
-            .owned
-            .range((process.tgid, 0)..=(process.tgid, u32::MAX))
-            .map(|&(_, slot)| slot)
-            .collect();
+        let slots: Vec<u32> =
+            self.owned.range((process.tgid, 0)..=(process.tgid, u32::MAX)).map(|&(_, slot)| slot).collect();
         for slot in slots {
             match self.slots.get_mut(slot).map(|entry| entry.life) {
                 Some(Life::Active | Life::Quiet) => {
@@ -245,9 +233,7 @@ impl<S: Default> Table<S> {
     fn touch(&mut self, slot: u32, tgid: u32) {
         let clock = self.clock;
         if let Some(entry) = self.slots.get_mut(slot)
-            && (entry.stamp != clock
-                || entry.life != Life::Active
-                || (entry.user != tgid && !entry.shared))
+            && (entry.stamp != clock || entry.life != Life::Active || (entry.user != tgid && !entry.shared))
         {
             self.touch_slowly(slot, tgid);
         }

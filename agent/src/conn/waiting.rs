@@ -86,11 +86,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new() -> Self {
-        Self {
-            calls: Ways::default(),
-            cost: 0,
-            deadline: Nanos::MAX,
-        }
+        Self { calls: Ways::default(), cost: 0, deadline: Nanos::MAX }
     }
 
     pub(super) fn insert(&mut self, direction: Direction, call: &Call<'_>, window: Nanos) {
@@ -106,9 +102,7 @@ impl Waiting {
         let send = self.calls.get(Direction::Send).front();
         let receive = self.calls.get(Direction::Receive).front();
         match (send, receive) {
-            (Some(send), Some(receive)) if receive.time <= send.time => {
-                Some((Direction::Receive, receive))
-            }
+            (Some(send), Some(receive)) if receive.time <= send.time => Some((Direction::Receive, receive)),
             (Some(send), _) => Some((Direction::Send, send)),
             (None, receive) => receive.map(|held| (Direction::Receive, held)),
         }
@@ -122,11 +116,7 @@ impl Waiting {
 
     /// Position after the last byte held of a direction.
     pub(super) fn end_offset(&self, direction: Direction) -> Option<u64> {
-        self.calls
-            .get(direction)
-            .iter()
-            .map(|held| held.call().end_offset())
-            .max()
+        self.calls.get(direction).iter().map(|held| held.call().end_offset()).max()
     }
 
     /// What has waited long enough at `now`. Sets the deadline to when the next one has.
@@ -144,10 +134,7 @@ impl Waiting {
             }
             until
         };
-        let force = Force::Until {
-            send: until(Direction::Send),
-            receive: until(Direction::Receive),
-        };
+        let force = Force::Until { send: until(Direction::Send), receive: until(Direction::Receive) };
         self.deadline = deadline;
         force
     }

@@ -37,24 +37,16 @@ impl Health {
     /// Of the receiver that the log is to call `name`.
     #[must_use]
     pub fn new(name: String) -> Self {
-        Self {
-            name,
-            state: Mutex::default(),
-        }
+        Self { name, state: Mutex::default() }
     }
 
     /// An attempt failed.
     pub fn failed(&self, error: &str) {
-        let (name, say) = (
-            &self.name,
-            self.update(|state| state.failed(Instant::now())),
-        );
+        let (name, say) = (&self.name, self.update(|state| state.failed(Instant::now())));
         match say {
             Say::Failed { silent: 0 } => log::warn!("spans cannot be sent to {name}: {error}"),
             Say::Failed { silent } => {
-                log::warn!(
-                    "spans cannot be sent to {name}: {error} ({silent} more failures since the last message)"
-                );
+                log::warn!("spans cannot be sent to {name}: {error} ({silent} more failures since the last message)");
             }
             Say::Nothing | Say::Recovered => {}
         }
@@ -87,25 +79,16 @@ impl State {
     }
 
     fn complain(&mut self, now: Instant) -> Say {
-        if self
-            .complained
-            .is_some_and(|last| now.duration_since(last) < EVERY)
-        {
+        if self.complained.is_some_and(|last| now.duration_since(last) < EVERY) {
             self.silent += 1;
             return Say::Nothing;
         }
         self.complained = Some(now);
-        Say::Failed {
-            silent: std::mem::take(&mut self.silent),
-        }
+        Say::Failed { silent: std::mem::take(&mut self.silent) }
     }
 
     fn recovered(&mut self) -> Say {
-        if std::mem::take(&mut self.failing) {
-            Say::Recovered
-        } else {
-            Say::Nothing
-        }
+        if std::mem::take(&mut self.failing) { Say::Recovered } else { Say::Nothing }
     }
 }
 
@@ -122,15 +105,8 @@ mod tests {
         assert_eq!(state.failed(start + EVERY / 2), Say::Nothing);
         assert_eq!(state.recovered(), Say::Recovered);
         assert_eq!(state.recovered(), Say::Nothing);
-        assert_eq!(
-            state.failed(start + EVERY - Duration::from_millis(1)),
-            Say::Nothing
-        );
-        assert_eq!(
-            state.recovered(),
-            Say::Nothing,
-            "a failure that was not logged"
-        );
+        assert_eq!(state.failed(start + EVERY - Duration::from_millis(1)), Say::Nothing);
+        assert_eq!(state.recovered(), Say::Nothing, "a failure that was not logged");
         assert_eq!(state.failed(start + EVERY), Say::Failed { silent: 2 });
     }
 }

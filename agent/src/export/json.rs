@@ -24,11 +24,7 @@ pub fn write(span: &Span, out: &mut impl Write) -> io::Result<()> {
     };
     let line = Line {
         context: Context::of(&span.context),
-        parent_span_id: if span.parent == SpanId::INVALID {
-            String::new()
-        } else {
-            span.parent.to_string()
-        },
+        parent_span_id: if span.parent == SpanId::INVALID { String::new() } else { span.parent.to_string() },
         kind: kind(&span.kind),
         name: &span.name,
         start_time_unix_nano: span.start_unix_nano.to_string(),
@@ -90,20 +86,13 @@ impl Context {
         Self {
             trace_id: context.trace_id().to_string(),
             span_id: context.span_id().to_string(),
-            trace_state: if *state == TraceState::NONE {
-                String::new()
-            } else {
-                state.header()
-            },
+            trace_state: if *state == TraceState::NONE { String::new() } else { state.header() },
             flags: context.trace_flags().to_u8(),
         }
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands fields over by reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn is_zero(flags: &u8) -> bool {
     *flags == 0
 }
@@ -127,17 +116,11 @@ impl Serialize for Plain<'_> {
             // What JSON has no number for is a string, as in protobuf's mapping.
             Value::Float(number) if number.is_nan() => serializer.serialize_str("NaN"),
             Value::Float(number) if number.is_infinite() => {
-                serializer.serialize_str(if *number > 0.0 {
-                    "Infinity"
-                } else {
-                    "-Infinity"
-                })
+                serializer.serialize_str(if *number > 0.0 { "Infinity" } else { "-Infinity" })
             }
             Value::Float(number) => serializer.serialize_f64(*number),
             Value::Bool(truth) => serializer.serialize_bool(*truth),
-            Value::List(texts) => {
-                serializer.collect_seq(texts.iter().map(compact_str::CompactString::as_str))
-            }
+            Value::List(texts) => serializer.collect_seq(texts.iter().map(compact_str::CompactString::as_str)),
         }
     }
 }
@@ -190,12 +173,7 @@ mod tests {
 
     #[test]
     fn a_root_has_an_empty_parent() {
-        let span = Span {
-            parent: SpanId::INVALID,
-            status: Status::Unset,
-            links: vec![],
-            ..sample::server()
-        };
+        let span = Span { parent: SpanId::INVALID, status: Status::Unset, links: vec![], ..sample::server() };
         let line = line(&span);
         assert_eq!(line["parentSpanId"], "");
         assert_eq!(line["status"], "UNSET");

@@ -1,4 +1,4 @@
-//! Outputs that are lines of a stream: takes batches from a [`Queue`] and writes them, on a thread of its own, because a
+//! Outputs that are lines of a stream: takes batches from a `Queue` and writes them, on a thread of its own, because a
 //! terminal or a pipe may block for as long as its reader likes.
 
 use std::{
@@ -38,32 +38,26 @@ pub fn start(
 ) -> io::Result<oneshot::Receiver<()>> {
     let (ended, end) = oneshot::channel();
     let runtime = runtime.clone();
-    thread::Builder::new()
-        .name("geophone-lines".to_owned())
-        .spawn(move || {
-            let mut stream = BufWriter::with_capacity(64 * 1024, stream);
-            while let Some(batch) = runtime.block_on(queue.next()) {
-                match write(&batch, &format, &mut stream) {
-                    Ok(()) => batch.exported(0),
-                    Err(error) => {
-                        close(&queue, batch, &error);
-                        break;
-                    }
+    thread::Builder::new().name("geophone-lines".to_owned()).spawn(move || {
+        let mut stream = BufWriter::with_capacity(64 * 1024, stream);
+        while let Some(batch) = runtime.block_on(queue.next()) {
+            match write(&batch, &format, &mut stream) {
+                Ok(()) => batch.exported(0),
+                Err(error) => {
+                    close(&queue, batch, &error);
+                    break;
                 }
             }
-            // Whoever waits may have stopped waiting.
-            let _ = ended.send(());
-            // What is still buffered was not taken: writing it again would fail, or block.
-            let _ = stream.into_parts();
-        })?;
+        }
+        // Whoever waits may have stopped waiting.
+        let _ = ended.send(());
+        // What is still buffered was not taken: writing it again would fail, or block.
+        let _ = stream.into_parts();
+    })?;
     Ok(end)
 }
 
-fn write(
-    batch: &Batch,
-    format: &Format,
-    stream: &mut BufWriter<Box<dyn Write + Send>>,
-) -> io::Result<()> {
+fn write(batch: &Batch, format: &Format, stream: &mut BufWriter<Box<dyn Write + Send>>) -> io::Result<()> {
     for span in batch.spans() {
         match format {
             Format::Text(layout) => layout.write(span, stream)?,
@@ -75,9 +69,7 @@ fn write(
 
 /// Ends the output: the stream does not take any more. Some of `batch` may have been read; it counts as dropped.
 fn close(queue: &Queue, batch: Batch, error: &io::Error) {
-    queue
-        .stats()
-        .failed(FailureKind::Refused, &error.to_string());
+    queue.stats().failed(FailureKind::Refused, &error.to_string());
     if error.kind() == io::ErrorKind::BrokenPipe {
         log::info!("the output's reader has closed it: no more spans are written");
     } else {

@@ -3,7 +3,7 @@
 //! The producer is a plain thread that calls [`Outputs::send`]; everything else runs on tokio, or on threads of its own.
 
 mod health;
-mod json;
+pub mod json;
 mod lines;
 pub mod otlp;
 mod queue;
@@ -80,34 +80,21 @@ impl Outputs {
     /// No output yet. Their work is done on `runtime`.
     #[must_use]
     pub fn new(runtime: Handle) -> Self {
-        Self {
-            runtime,
-            ending: watch::Sender::new(false),
-            outputs: Vec::new(),
-        }
+        Self { runtime, ending: watch::Sender::new(false), outputs: Vec::new() }
     }
 
     /// Adds an OTLP receiver. Does not wait for it: it need not be there.
     ///
     /// # Errors
     /// The settings for TLS are not valid.
-    pub fn add_otlp(
-        &mut self,
-        config: &Config,
-        limits: Limits,
-        retry: RetryPolicy,
-    ) -> Result<(), StartError> {
+    pub fn add_otlp(&mut self, config: &Config, limits: Limits, retry: RetryPolicy) -> Result<(), StartError> {
         let stats = Arc::<Stats>::default();
         let queue = Queue::new(limits, Arc::clone(&stats));
         let inside = self.runtime.enter();
         let otlp = Otlp::new(config, retry, stats, self.ending.subscribe())?;
         drop(inside);
         let worker = Worker::Task(self.runtime.spawn(otlp.run(Arc::clone(&queue))));
-        self.outputs.push(Output {
-            name: "otlp",
-            queue,
-            worker,
-        });
+        self.outputs.push(Output { name: "otlp", queue, worker });
         Ok(())
     }
 
@@ -126,17 +113,8 @@ impl Outputs {
             Format::Json => "json",
         };
         let queue = Queue::new(limits, Arc::default());
-        let worker = Worker::Thread(lines::start(
-            &self.runtime,
-            Arc::clone(&queue),
-            format,
-            stream,
-        )?);
-        self.outputs.push(Output {
-            name,
-            queue,
-            worker,
-        });
+        let worker = Worker::Thread(lines::start(&self.runtime, Arc::clone(&queue), format, stream)?);
+        self.outputs.push(Output { name, queue, worker });
         Ok(())
     }
 
@@ -160,10 +138,7 @@ impl Outputs {
     /// they are kept, after shutdown too.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, Arc<Stats>)> {
-        self.outputs
-            .iter()
-            .map(|output| (output.name, Arc::clone(output.queue.stats())))
-            .collect()
+        self.outputs.iter().map(|output| (output.name, Arc::clone(output.queue.stats()))).collect()
     }
 
     /// Ends in stages: nothing more is taken in; what is queued is delivered for as long as `time` allows; the rest is
@@ -177,10 +152,7 @@ impl Outputs {
         for output in self.outputs {
             match output.worker {
                 Worker::Task(mut task) => {
-                    if tokio::time::timeout_at(deadline.into(), &mut task)
-                        .await
-                        .is_err()
-                    {
+                    if tokio::time::timeout_at(deadline.into(), &mut task).await.is_err() {
                         task.abort();
                     }
                 }

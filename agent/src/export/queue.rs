@@ -21,7 +21,7 @@ use crate::{protocol::Value, trace::Span};
 pub struct Limits {
     /// Most spans held, those that wait for an answer of the receiver included.
     pub spans: usize,
-    /// Most bytes held, by the estimate of [`weight`].
+    /// Most bytes held, by an estimate of their memory (encoded, spans are smaller).
     pub bytes: usize,
     /// A batch is complete with so many spans ...
     pub batch_spans: usize,
@@ -86,13 +86,7 @@ impl Queue {
     #[must_use]
     pub fn new(limits: Limits, stats: Arc<Stats>) -> Arc<Self> {
         let state = Mutex::default();
-        Arc::new(Self {
-            limits,
-            stats,
-            state,
-            filled: Notify::new(),
-            room: Condvar::new(),
-        })
+        Arc::new(Self { limits, stats, state, filled: Notify::new(), room: Condvar::new() })
     }
 
     /// Takes all of `spans` in, or drops (and counts) those for which there is no room. Leaves `spans` empty.
@@ -103,17 +97,11 @@ impl Queue {
         let mut notify = false;
         for span in spans.drain(..) {
             let bytes = weight(&span);
-            while !self.has_room(&state, bytes)
-                && self.limits.when_full == WhenFull::Wait
-                && state.closed.is_none()
-            {
+            while !self.has_room(&state, bytes) && self.limits.when_full == WhenFull::Wait && state.closed.is_none() {
                 // Whatever waits must be on its way, or there will never be room.
                 Self::complete(&mut state);
                 self.filled.notify_one();
-                state = self
-                    .room
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.closed.is_some() || !self.has_room(&state, bytes) {
                 dropped += 1;
@@ -127,16 +115,13 @@ impl Queue {
             }
             state.open.push(span);
             state.open_bytes += bytes;
-            if state.open.len() >= self.limits.batch_spans
-                || state.open_bytes >= self.limits.batch_bytes
-            {
+            if state.open.len() >= self.limits.batch_spans || state.open_bytes >= self.limits.batch_bytes {
                 Self::complete(&mut state);
                 notify = true;
             }
         }
         if dropped > 0 {
-            self.stats
-                .dropped(dropped, state.closed.unwrap_or(DropReason::QueueFull));
+            self.stats.dropped(dropped, state.closed.unwrap_or(DropReason::QueueFull));
         }
         drop(state);
         if notify {
@@ -151,17 +136,12 @@ impl Queue {
             let due = {
                 let mut state = self.lock();
                 let due = state.opened.map(|opened| opened + self.limits.interval);
-                if state.complete.is_empty()
-                    && (state.closed.is_some() || due.is_some_and(|due| due <= Instant::now()))
+                if state.complete.is_empty() && (state.closed.is_some() || due.is_some_and(|due| due <= Instant::now()))
                 {
                     Self::complete(&mut state);
                 }
                 if let Some((spans, bytes)) = state.complete.pop_front() {
-                    return Some(Batch {
-                        spans,
-                        bytes,
-                        queue: Arc::clone(self),
-                    });
+                    return Some(Batch { spans, bytes, queue: Arc::clone(self) });
                 }
                 if state.closed.is_some() {
                     return None;
@@ -204,8 +184,7 @@ impl Queue {
 
     /// An empty queue takes any span: one that is larger than all bounds must not be stuck.
     fn has_room(&self, state: &State, bytes: usize) -> bool {
-        state.spans == 0
-            || (state.spans < self.limits.spans && state.bytes + bytes <= self.limits.bytes)
+        state.spans == 0 || (state.spans < self.limits.spans && state.bytes + bytes <= self.limits.bytes)
     }
 
     fn complete(state: &mut State) {
@@ -213,10 +192,7 @@ impl Queue {
         if !state.open.is_empty() {
             // Batches are of about the same size: room for the next one saves growing it step by step.
             let next = Vec::with_capacity(state.open.len());
-            let batch = (
-                mem::replace(&mut state.open, next),
-                mem::take(&mut state.open_bytes),
-            );
+            let batch = (mem::replace(&mut state.open, next), mem::take(&mut state.open_bytes));
             state.complete.push_back(batch);
         }
     }
@@ -279,19 +255,14 @@ impl Batch {
         let spans = self.spans.split_off(self.spans.len() / 2);
         let bytes = spans.iter().map(weight).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
-        let second = Self {
-            spans,
-            bytes,
-            queue: Arc::clone(&self.queue),
-        };
+        let second = Self { spans, bytes, queue: Arc::clone(&self.queue) };
         Ok((self, second))
     }
 
     fn settle_dropped(&mut self, reason: DropReason) {
         let spans = mem::take(&mut self.spans).len();
         if spans > 0 {
-            self.queue
-                .settle(spans, self.bytes, |stats| stats.dropped(spans, reason));
+            self.queue.settle(spans, self.bytes, |stats| stats.dropped(spans, reason));
         }
     }
 }
@@ -313,8 +284,5 @@ pub fn weight(span: &Span) -> usize {
         };
         key.len() + text + 32
     });
-    size_of::<Span>()
-        + span.name.len()
-        + size_of_val(span.links.as_slice())
-        + entries.sum::<usize>()
+    size_of::<Span>() + span.name.len() + size_of_val(span.links.as_slice()) + entries.sum::<usize>()
 }

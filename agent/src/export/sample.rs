@@ -20,13 +20,7 @@ static CART: LazyLock<Arc<Resource>> = LazyLock::new(|| resource("cart", 4711));
 static GATEWAY: LazyLock<Arc<Resource>> = LazyLock::new(|| resource("gateway", 4712));
 
 fn context(trace: u128, span: u64, flags: TraceFlags, state: &str) -> SpanContext {
-    SpanContext::new(
-        TraceId::from(trace),
-        SpanId::from(span),
-        flags,
-        false,
-        state.parse().unwrap(),
-    )
+    SpanContext::new(TraceId::from(trace), SpanId::from(span), flags, false, state.parse().unwrap())
 }
 
 /// A server's span with everything that a span can have.
@@ -40,12 +34,7 @@ pub fn server() -> Span {
     attributes.push("network.peer.port", 51_000u16);
     attributes.push("geophone.incomplete", Value::List(vec!["length".into()]));
     Span {
-        context: context(
-            0x0af7651916cd43dd8448eb211c80319c,
-            0xb7ad6b7169203331,
-            TraceFlags::SAMPLED,
-            "rojo=1",
-        ),
+        context: context(0x0af7651916cd43dd8448eb211c80319c, 0xb7ad6b7169203331, TraceFlags::SAMPLED, "rojo=1"),
         parent: SpanId::from(0x00f067aa0ba902b7),
         kind: SpanKind::Server,
         name: "GET /carts/{id}".into(),

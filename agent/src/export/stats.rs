@@ -74,14 +74,8 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All of them, in the order of [`Snapshot::failures`].
-    pub const ALL: [Self; 6] = [
-        Self::Unreachable,
-        Self::TimedOut,
-        Self::Busy,
-        Self::Refused,
-        Self::TooLarge,
-        Self::BadAnswer,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Unreachable, Self::TimedOut, Self::Busy, Self::Refused, Self::TooLarge, Self::BadAnswer];
 
     /// Name for metrics and summaries.
     #[must_use]
@@ -159,10 +153,7 @@ impl Stats {
                 counter.fetch_add(1, Relaxed);
             }
         }
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
     /// The values now. What other threads count meanwhile may be in it in parts.
@@ -176,11 +167,7 @@ impl Stats {
             requests: read(&self.requests),
             retries: read(&self.retries),
             failures: self.failures.each_ref().map(read),
-            last_error: self
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -189,21 +176,13 @@ impl Snapshot {
     /// Spans dropped for one reason.
     #[must_use]
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
-        DropReason::ALL
-            .iter()
-            .zip(self.dropped)
-            .find(|(each, _)| **each == reason)
-            .map_or(0, |(_, count)| count)
+        DropReason::ALL.iter().zip(self.dropped).find(|(each, _)| **each == reason).map_or(0, |(_, count)| count)
     }
 
     /// Attempts that failed in one way.
     #[must_use]
     pub fn failed_with(&self, kind: FailureKind) -> u64 {
-        FailureKind::ALL
-            .iter()
-            .zip(self.failures)
-            .find(|(each, _)| **each == kind)
-            .map_or(0, |(_, count)| count)
+        FailureKind::ALL.iter().zip(self.failures).find(|(each, _)| **each == kind).map_or(0, |(_, count)| count)
     }
 
     /// Spans dropped for whatever reason.
@@ -215,8 +194,6 @@ impl Snapshot {
     /// Spans that still wait in the queue, or for the receiver's answer.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.offered
-            .saturating_sub(self.exported)
-            .saturating_sub(self.dropped_total())
+        self.offered.saturating_sub(self.exported).saturating_sub(self.dropped_total())
     }
 }

@@ -39,9 +39,7 @@ impl Layout {
     #[must_use]
     pub fn of_stdout() -> Self {
         let stdout = io::stdout();
-        let columns = rustix::termios::tcgetwinsize(&stdout)
-            .ok()
-            .map(|size| usize::from(size.ws_col));
+        let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         Self {
             colour: anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
             columns: columns.filter(|columns| stdout.is_terminal() && *columns > 0),
@@ -57,20 +55,15 @@ impl Layout {
         let failed = matches!(span.status, Status::Error(_));
         let service = text(&span.resource.attributes, "service.name").unwrap_or("-");
         let id = span.context.trace_id().to_string();
-        let asked_width = self
-            .columns
-            .map_or(ASKED, |columns| columns.saturating_sub(OTHERS).max(ASKED));
+        let asked_width = self.columns.map_or(ASKED, |columns| columns.saturating_sub(OTHERS).max(ASKED));
 
         let dim = self.style(Style::new().dimmed());
         let kind_style = self.style(match span.kind {
             SpanKind::Server => AnsiColor::Cyan.on_default(),
             _ => AnsiColor::Magenta.on_default(),
         });
-        let status_style = self.style(if failed {
-            AnsiColor::Red.on_default().bold()
-        } else {
-            AnsiColor::Green.on_default()
-        });
+        let status_style =
+            self.style(if failed { AnsiColor::Red.on_default().bold() } else { AnsiColor::Green.on_default() });
         writeln!(
             out,
             "{dim}{}{dim:#} {:>7} {kind_style}{:<8}{kind_style:#} {} {} {status_style}{:>3}{status_style:#} {} {dim}{}{dim:#}",
@@ -92,26 +85,17 @@ impl Layout {
     /// Local time of day with milliseconds.
     fn time(&self, unix_nano: u64) -> String {
         match Timestamp::from_nanosecond(i128::from(unix_nano)) {
-            Ok(time) => time
-                .to_zoned(self.zone.clone())
-                .strftime("%H:%M:%S.%3f")
-                .to_string(),
+            Ok(time) => time.to_zoned(self.zone.clone()).strftime("%H:%M:%S.%3f").to_string(),
             Err(_) => "??:??:??.???".to_owned(),
         }
     }
 
     /// A text padded to a width, and cut to it where lines must fit. Characters without a shape are replaced.
     fn cell(&self, text: &str, width: usize) -> String {
-        let mut cell: String = text
-            .chars()
-            .map(|c| if is_shown(c) { c } else { '\u{fffd}' })
-            .collect();
+        let mut cell: String = text.chars().map(|c| if is_shown(c) { c } else { '\u{fffd}' }).collect();
         let len = cell.chars().count();
         if self.columns.is_some() && len > width {
-            let end = cell
-                .char_indices()
-                .nth(width.saturating_sub(1))
-                .map_or(0, |(end, _)| end);
+            let end = cell.char_indices().nth(width.saturating_sub(1)).map_or(0, |(end, _)| end);
             cell.truncate(end);
             cell.push('…');
         } else {
@@ -123,8 +107,7 @@ impl Layout {
 
 /// Whether a character may go to a terminal: no control characters, no marks that change the direction of writing.
 fn is_shown(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Four figures at most, with their unit.
@@ -145,12 +128,8 @@ fn asked(span: &Span) -> String {
     if span.name.contains(' ') {
         return span.name.to_string();
     }
-    let path =
-        text(&span.attributes, "url.path").or_else(|| path_of(text(&span.attributes, "url.full")?));
-    path.map_or_else(
-        || span.name.to_string(),
-        |path| format!("{} {path}", span.name),
-    )
+    let path = text(&span.attributes, "url.path").or_else(|| path_of(text(&span.attributes, "url.full")?));
+    path.map_or_else(|| span.name.to_string(), |path| format!("{} {path}", span.name))
 }
 
 /// The path of an absolute URL.
@@ -162,10 +141,7 @@ fn path_of(url: &str) -> Option<&str> {
 
 /// The status code of the response, or why there is none.
 fn status(span: &Span) -> String {
-    match (
-        span.attributes.get("http.response.status_code"),
-        &span.status,
-    ) {
+    match (span.attributes.get("http.response.status_code"), &span.status) {
         (Some(Value::Int(code)), _) => code.to_string(),
         (_, Status::Error(_)) => "ERR".to_owned(),
         (_, Status::Unset) => "-".to_owned(),
@@ -176,24 +152,14 @@ fn status(span: &Span) -> String {
 fn peer(span: &Span) -> String {
     let attributes = &span.attributes;
     if span.kind == SpanKind::Server {
-        let client =
-            text(attributes, "client.address").or_else(|| text(attributes, "network.peer.address"));
+        let client = text(attributes, "client.address").or_else(|| text(attributes, "network.peer.address"));
         return client.unwrap_or("-").to_owned();
     }
-    let Some(address) =
-        text(attributes, "server.address").or_else(|| text(attributes, "network.peer.address"))
-    else {
+    let Some(address) = text(attributes, "server.address").or_else(|| text(attributes, "network.peer.address")) else {
         return "-".to_owned();
     };
-    let mut peer = if address.contains(':') {
-        format!("[{address}]")
-    } else {
-        address.to_owned()
-    };
-    if let Some(Value::Int(port)) = attributes
-        .get("server.port")
-        .or_else(|| attributes.get("network.peer.port"))
-    {
+    let mut peer = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    if let Some(Value::Int(port)) = attributes.get("server.port").or_else(|| attributes.get("network.peer.port")) {
         // Writing to a string does not fail.
         let _ = write!(peer, ":{port}");
     }
@@ -214,13 +180,7 @@ mod tests {
 
     fn line(span: &Span, colour: bool, columns: Option<usize>) -> String {
         let mut out = Vec::new();
-        Layout {
-            colour,
-            columns,
-            zone: TimeZone::UTC,
-        }
-        .write(span, &mut out)
-        .unwrap();
+        Layout { colour, columns, zone: TimeZone::UTC }.write(span, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -241,10 +201,7 @@ mod tests {
         let mut span = sample::client();
         span.name = format!("GET /{}", "long/".repeat(40)).into();
         for columns in [100, 120, 200] {
-            assert_eq!(
-                line(&span, false, Some(columns)).chars().count(),
-                columns + 1
-            );
+            assert_eq!(line(&span, false, Some(columns)).chars().count(), columns + 1);
         }
         assert!(line(&span, false, None).contains(span.name.as_str()));
         assert!(line(&sample::client(), false, None).contains("[2001:db8::1]:8080"));

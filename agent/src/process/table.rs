@@ -134,6 +134,8 @@ impl Table {
                 };
                 self.heard(event, copy_of);
             }
+            // Told again of what it has been looked at for: that stands.
+            Life::Exec if self.is_known_since(event) => {}
             Life::Exec => self.heard(event, None),
             Life::Exit => {
                 if let Some(entry) = self.entries.get_mut(&event.tgid) {
@@ -149,6 +151,13 @@ impl Table {
                 self.seen(event.tgid, event.time);
             }
         }
+    }
+
+    /// Whether what is known of a process was read at this very event.
+    fn is_known_since(&self, event: &event::Process) -> bool {
+        self.entries.get(&event.tgid).is_some_and(|entry| {
+            matches!(entry.state, State::Known(_)) && entry.ended.is_none() && entry.checked == Some(event.time)
+        })
     }
 
     /// Adds a process as a recording knows it.

@@ -26,9 +26,7 @@ pub(super) fn foreign(bytes: &[u8]) -> Option<Foreign> {
     }
     match *bytes {
         // Content type (change cipher spec to heartbeat), version 3.x, length.
-        [20..=24, 3, 0..=4, high, low, ..]
-            if (1..=TLS_RECORD).contains(&u16::from_be_bytes([high, low])) =>
-        {
+        [20..=24, 3, 0..=4, high, low, ..] if (1..=TLS_RECORD).contains(&u16::from_be_bytes([high, low])) => {
             Some(Foreign::Tls)
         }
         _ => None,
@@ -45,10 +43,7 @@ mod tests {
         assert_eq!(foreign(b"\x17\x03\x03\x40\x11"), Some(Foreign::Tls));
         assert_eq!(foreign(b"\x17\x03\x03\xff\xff"), None);
         assert_eq!(foreign(b"\x16\x03\x01"), None);
-        assert_eq!(
-            foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-            Some(Foreign::Http2)
-        );
+        assert_eq!(foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Foreign::Http2));
         assert_eq!(foreign(b"GET / HTTP/1.1\r\n"), None);
     }
 }

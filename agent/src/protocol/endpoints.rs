@@ -1,9 +1,9 @@
 //! Attributes that follow from a connection's ends: OpenTelemetry's `network.*`, and who they make server and client.
 //! <https://opentelemetry.io/docs/specs/semconv/general/attributes/>
 
-use std::{fmt::Write, net::IpAddr};
+use std::net::IpAddr;
 
-use compact_str::CompactString;
+use compact_str::{CompactString, ToCompactString};
 
 use super::{Attributes, Side};
 use crate::{conn::Connection, event::Endpoints};
@@ -43,15 +43,11 @@ pub fn server(connection: &Connection, side: Side) -> Option<End> {
     match connection.endpoints.as_ref()? {
         Endpoints::Inet { local, remote } => {
             let end = if side == Side::Server { local } else { remote };
-            Some(End {
-                address: address(end.ip()),
-                port: Some(end.port()),
-            })
+            Some(End { address: address(end.ip()), port: Some(end.port()) })
         }
-        Endpoints::Unix { path, .. } => (!path.is_empty()).then(|| End {
-            address: CompactString::new(path),
-            port: None,
-        }),
+        Endpoints::Unix { path, .. } => {
+            (!path.is_empty()).then(|| End { address: CompactString::new(path), port: None })
+        }
     }
 }
 
@@ -59,40 +55,39 @@ pub fn server(connection: &Connection, side: Side) -> Option<End> {
 #[must_use]
 pub fn peer(connection: &Connection) -> Option<End> {
     match connection.endpoints.as_ref()? {
-        Endpoints::Inet { remote, .. } => Some(End {
-            address: address(remote.ip()),
-            port: Some(remote.port()),
-        }),
+        Endpoints::Inet { remote, .. } => Some(End { address: address(remote.ip()), port: Some(remote.port()) }),
         Endpoints::Unix { .. } => None,
     }
 }
 
-/// An address as text, an IPv4 address mapped into IPv6 as IPv4, without a heap allocation where it fits inline.
+/// An address as text, an IPv4 address mapped into IPv6 as IPv4.
 fn address(ip: IpAddr) -> CompactString {
-    let mut text = CompactString::const_new("");
-    if let IpAddr::V4(v4) = ip.to_canonical() {
-        // By hand: the formatting machinery costs more than the rest of the attributes together.
-        for (i, part) in v4.octets().into_iter().enumerate() {
-            if i > 0 {
-                text.push('.');
-            }
-            decimal(part, &mut text);
+    let IpAddr::V4(v4) = ip.to_canonical() else {
+        return ip.to_compact_string();
+    };
+    // By hand: the formatting machinery costs more than the rest of the attributes together.
+    let mut text = [0; 15];
+    let mut rest = text.iter_mut();
+    let mut length = 0;
+    let mut put = |byte| {
+        if let Some(slot) = rest.next() {
+            *slot = byte;
+            length += 1;
         }
-    } else if write!(text, "{}", ip.to_canonical()).is_err() {
-        text.clear();
+    };
+    for (i, part) in v4.octets().into_iter().enumerate() {
+        if i > 0 {
+            put(b'.');
+        }
+        if part >= 100 {
+            put(b'0' + part / 100);
+        }
+        if part >= 10 {
+            put(b'0' + part / 10 % 10);
+        }
+        put(b'0' + part % 10);
     }
-    text
-}
-
-/// Appends a number in decimal.
-fn decimal(value: u8, text: &mut CompactString) {
-    if value >= 100 {
-        text.push(char::from(b'0' + value / 100));
-    }
-    if value >= 10 {
-        text.push(char::from(b'0' + value / 10 % 10));
-    }
-    text.push(char::from(b'0' + value % 10));
+    CompactString::from_utf8_lossy(text.get(..length).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -101,13 +96,7 @@ mod tests {
 
     #[test]
     fn addresses_are_canonical_text() {
-        for text in [
-            "0.0.0.0",
-            "127.0.0.1",
-            "10.20.130.255",
-            "::1",
-            "2001:db8::1",
-        ] {
+        for text in ["0.0.0.0", "127.0.0.1", "10.20.130.255", "::1", "2001:db8::1"] {
             assert_eq!(address(text.parse().unwrap()), text);
         }
         assert_eq!(address("::ffff:192.0.2.7".parse().unwrap()), "192.0.2.7");

@@ -50,13 +50,7 @@ pub enum Verdict {
 /// Turns one connection's updates into exchanges. Never panics, whatever the bytes; bounds its own memory.
 pub trait Decoder: Send {
     /// Takes the next update; pushes every exchange that it completes.
-    fn update(
-        &mut self,
-        shared: &Shared,
-        connection: &Connection,
-        update: &Update<'_>,
-        out: &mut Vec<Exchange>,
-    );
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>);
 
     /// What it wants to see next of a direction. Not asked any more once [`Decoder::over`] says something.
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest;
@@ -91,9 +85,5 @@ pub struct Interest {
 
 impl Interest {
     /// Nothing any more.
-    pub const NEVER: Self = Self {
-        from: u64::MAX,
-        bytes: 0,
-        never: true,
-    };
+    pub const NEVER: Self = Self { from: u64::MAX, bytes: 0, never: true };
 }

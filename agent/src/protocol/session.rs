@@ -61,9 +61,7 @@ impl Default for Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("understanding", &self.understanding())
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("understanding", &self.understanding()).finish_non_exhaustive()
     }
 }
 
@@ -71,20 +69,11 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            excluded: 0,
-            stage: Stage::Detecting(Probe::default()),
-        }
+        Self { shared, excluded: 0, stage: Stage::Detecting(Probe::default()) }
     }
 
     /// Takes the next update of the connection; pushes every exchange that it completes.
-    pub fn update(
-        &mut self,
-        connection: &Connection,
-        update: &Update<'_>,
-        out: &mut Vec<Exchange>,
-    ) {
+    pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
             Stage::Detecting(probe) => {
@@ -115,11 +104,7 @@ impl Session {
         match &self.stage {
             Stage::Detecting(probe) => Interest {
                 from: 0,
-                bytes: if probe.of(direction).exhausted() {
-                    0
-                } else {
-                    self.shared.capture
-                },
+                bytes: if probe.of(direction).exhausted() { 0 } else { self.shared.capture },
                 never: false,
             },
             Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
@@ -156,10 +141,7 @@ impl Session {
             Some(Over::Malformed) => self.give_up(Foreign::Malformed),
             Some(Over::NotMine) => {
                 count(&counts.redetected);
-                self.excluded |= PROTOCOLS
-                    .iter()
-                    .position(|p| p.name == *name)
-                    .map_or(u32::MAX, |i| 1 << i);
+                self.excluded |= PROTOCOLS.iter().position(|p| p.name == *name).map_or(u32::MAX, |i| 1 << i);
                 self.stage = Stage::Detecting(Probe::default());
             }
         }
@@ -195,11 +177,7 @@ struct Seen {
 
 impl Seen {
     fn limit(&self) -> u32 {
-        if self.joined {
-            JOINED_PIECES
-        } else {
-            FRESH_PIECES
-        }
+        if self.joined { JOINED_PIECES } else { FRESH_PIECES }
     }
 
     fn exhausted(&self) -> bool {
@@ -208,8 +186,7 @@ impl Seen {
 
     /// Whether it has gone on for so long that the other direction's silence does not matter.
     fn hopeless(&self) -> bool {
-        self.pieces >= self.limit().saturating_mul(8)
-            || self.bytes >= JOINED_BYTES.saturating_mul(8)
+        self.pieces >= self.limit().saturating_mul(8) || self.bytes >= JOINED_BYTES.saturating_mul(8)
     }
 }
 
@@ -252,20 +229,9 @@ impl Probe {
         Found::Nothing
     }
 
-    fn bytes(
-        &mut self,
-        direction: Direction,
-        piece: &Piece<'_>,
-        bytes: &[u8],
-        excluded: u32,
-    ) -> Found {
-        let earlier: Vec<u8> = self
-            .pending
-            .iter()
-            .filter(|(d, _)| *d == direction)
-            .flat_map(|(_, p)| &p.bytes)
-            .copied()
-            .collect();
+    fn bytes(&mut self, direction: Direction, piece: &Piece<'_>, bytes: &[u8], excluded: u32) -> Found {
+        let earlier: Vec<u8> =
+            self.pending.iter().filter(|(d, _)| *d == direction).flat_map(|(_, p)| &p.bytes).copied().collect();
         if !earlier.is_empty() {
             let together = [&earlier, bytes].concat();
             match ask(&together, direction, excluded) {
@@ -283,9 +249,7 @@ impl Probe {
         }
         match ask(bytes, direction, excluded) {
             Asked::Foreign(foreign) => Found::Foreign(foreign),
-            Asked::Protocol(name, decoder) => {
-                Found::Protocol(name, decoder, std::mem::take(&mut self.pending))
-            }
+            Asked::Protocol(name, decoder) => Found::Protocol(name, decoder, std::mem::take(&mut self.pending)),
             Asked::More => {
                 self.keep(direction, piece, bytes);
                 Found::Nothing

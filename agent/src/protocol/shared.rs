@@ -19,12 +19,7 @@ pub struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self {
-            capture: 1024,
-            routes: Routes::default(),
-            client_templates: false,
-            counts: Counts::default(),
-        }
+        Self { capture: 1024, routes: Routes::default(), client_templates: false, counts: Counts::default() }
     }
 }
 

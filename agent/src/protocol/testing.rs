@@ -73,50 +73,28 @@ impl Wire {
     pub(crate) fn put(&mut self, direction: Direction, content: Content<'_>) -> &mut Self {
         self.now += 10;
         let i = usize::from(direction == Direction::Receive);
-        let thread = Thread {
-            tgid: 7,
-            tid: 7 + u32::try_from(i).unwrap(),
-        };
+        let thread = Thread { tgid: 7, tid: 7 + u32::try_from(i).unwrap() };
         let joined = std::mem::take(&mut self.joined[i]);
-        let piece = Piece {
-            offset: self.offsets[i],
-            joined,
-            time: self.now,
-            thread,
-            content,
-        };
+        let piece = Piece { offset: self.offsets[i], joined, time: self.now, thread, content };
         self.offsets[i] += content.len();
-        self.session.update(
-            &self.connection,
-            &Update::Piece(direction, piece),
-            &mut self.out,
-        );
+        self.session.update(&self.connection, &Update::Piece(direction, piece), &mut self.out);
         self
     }
 
     pub(crate) fn end(&mut self, direction: Direction, how: Ending) -> &mut Self {
         self.now += 10;
-        let end = End {
-            time: self.now,
-            how,
-        };
-        self.session.update(
-            &self.connection,
-            &Update::End(direction, end),
-            &mut self.out,
-        );
+        let end = End { time: self.now, how };
+        self.session.update(&self.connection, &Update::End(direction, end), &mut self.out);
         self
     }
 
     pub(crate) fn close(&mut self) -> &mut Self {
-        self.end(Direction::Receive, Ending::Closed)
-            .end(Direction::Send, Ending::Closed)
+        self.end(Direction::Receive, Ending::Closed).end(Direction::Send, Ending::Closed)
     }
 
     pub(crate) fn tick(&mut self, after: Nanos) -> &mut Self {
         self.now += after;
-        self.session
-            .update(&self.connection, &Update::Tick(self.now), &mut self.out);
+        self.session.update(&self.connection, &Update::Tick(self.now), &mut self.out);
         self
     }
 
@@ -130,12 +108,7 @@ impl Wire {
 
     /// The counter of this name.
     pub(crate) fn count(&self, name: &str) -> u64 {
-        self.shared
-            .counts
-            .iter()
-            .find(|(n, _)| *n == name)
-            .unwrap()
-            .1
+        self.shared.counts.iter().find(|(n, _)| *n == name).unwrap().1
     }
 
     /// `name status`, and what is missing, of each exchange.

@@ -65,10 +65,7 @@ mod tests {
         let bytes = sample();
         let mut reader = Reader::new(&bytes[..]).unwrap();
         assert_eq!(reader.header().arch, "x86_64");
-        assert_eq!(
-            reader.next().unwrap(),
-            Some(Frame::Clock(ClockSample { before: 1, wall: 2, after: 3 }))
-        );
+        assert_eq!(reader.next().unwrap(), Some(Frame::Clock(ClockSample { before: 1, wall: 2, after: 3 })));
         assert!(matches!(reader.next().unwrap(), Some(Frame::Process(facts)) if facts.tgid == 7));
         assert_eq!(reader.next().unwrap(), Some(Frame::Record(b"some record")));
         assert_eq!(reader.next().unwrap(), None);

@@ -61,8 +61,10 @@ impl<R: Read> Reader<R> {
             return Err(ReadError::NotARecording);
         }
         let mut reader = Self { input, header: Header::default(), payload: Vec::new() };
-        if reader.frame()? != Some(kind::HEADER) {
-            return Err(ReadError::Damaged("it has no header"));
+        match reader.frame()? {
+            Some(kind::HEADER) => {}
+            Some(_) => return Err(ReadError::Damaged("it has no header")),
+            None => return Err(ReadError::Cut),
         }
         reader.header = serde_json::from_slice(&reader.payload).map_err(|_| ReadError::Damaged("its header"))?;
         if cfg!(target_endian = "big") {

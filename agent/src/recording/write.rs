@@ -30,7 +30,7 @@ impl<W: Write> Writer<W> {
         self.frame(kind::RECORD, record)
     }
 
-    /// Adds what is known of a process; to come before the record that makes it known.
+    /// Adds what is known of a process; to come after the record that makes it known, which would put less in its place.
     ///
     /// # Errors
     /// Those of the stream.

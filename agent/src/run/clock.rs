@@ -9,8 +9,7 @@ use crate::trace::ClockSample;
 pub fn sample_clock() -> ClockSample {
     let nanos = |clock| {
         let time = clock_gettime(clock);
-        u64::try_from(time.tv_sec).unwrap_or_default() * 1_000_000_000
-            + u64::try_from(time.tv_nsec).unwrap_or_default()
+        u64::try_from(time.tv_sec).unwrap_or_default() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default()
     };
     let sample = || {
         let before = nanos(ClockId::Monotonic);

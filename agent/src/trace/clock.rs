@@ -31,18 +31,14 @@ impl ClockOffset {
     pub fn new(sample: ClockSample) -> Self {
         let width = sample.after.saturating_sub(sample.before);
         let middle = sample.before.saturating_add(width / 2);
-        Self {
-            offset: i128::from(sample.wall) - i128::from(middle),
-            width,
-        }
+        Self { offset: i128::from(sample.wall) - i128::from(middle), width }
     }
 
     /// The offset after one more sample: unchanged while the sample agrees with it and is not more exact.
     #[must_use]
     pub fn updated(self, sample: ClockSample) -> Self {
         let new = Self::new(sample);
-        let agrees =
-            (new.offset - self.offset).unsigned_abs() <= u128::from(self.width.max(new.width));
+        let agrees = (new.offset - self.offset).unsigned_abs() <= u128::from(self.width.max(new.width));
         // A sample that was interrupted midway says little: whatever came later and took a tenth of its time is better.
         let much_better = new.width < self.width / 10;
         if agrees && !much_better { self } else { new }
@@ -61,11 +57,7 @@ mod tests {
     use super::*;
 
     fn sample(before: u64, wall: u64, width: u64) -> ClockSample {
-        ClockSample {
-            before,
-            wall,
-            after: before + width,
-        }
+        ClockSample { before, wall, after: before + width }
     }
 
     #[test]
@@ -89,12 +81,7 @@ mod tests {
     #[test]
     fn prefers_a_much_more_exact_sample() {
         let interrupted = ClockOffset::new(sample(0, 1_000_000, 100_000));
-        assert_eq!(
-            interrupted
-                .updated(sample(200_000, 1_190_000, 40))
-                .wall(200_020),
-            1_190_000
-        );
+        assert_eq!(interrupted.updated(sample(200_000, 1_190_000, 40)).wall(200_020), 1_190_000);
     }
 
     #[test]

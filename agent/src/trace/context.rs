@@ -67,11 +67,7 @@ pub fn parse_tracestate(text: &str) -> Option<TraceState> {
         return None;
     }
     let mut members: Vec<(&str, &str)> = Vec::new();
-    for member in text
-        .split(',')
-        .map(trim)
-        .filter(|member| !member.is_empty())
-    {
+    for member in text.split(',').map(trim).filter(|member| !member.is_empty()) {
         let (key, value) = member.split_once('=')?;
         let known = members.iter().any(|(other, _)| *other == key);
         if known || members.len() == MEMBERS_MAX || !is_key(key) || !is_value(value) {
@@ -104,9 +100,7 @@ fn is_key(key: &str) -> bool {
     let part = |part: &str, max: usize| {
         part.len() <= max
             && part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/".contains(&b))
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/".contains(&b))
     };
     match key.split_once('@') {
         None => part(key, 256),
@@ -116,10 +110,7 @@ fn is_key(key: &str) -> bool {
 
 /// Up to 256 printable ASCII characters without comma and equals sign.
 fn is_value(value: &str) -> bool {
-    (1..=256).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| (0x20..=0x7e).contains(&b) && b != b'=')
+    (1..=256).contains(&value.len()) && value.bytes().all(|b| (0x20..=0x7e).contains(&b) && b != b'=')
 }
 
 #[cfg(test)]
@@ -131,10 +122,7 @@ mod tests {
     #[test]
     fn reads_a_traceparent() {
         let parent = TraceParent::parse(VALID).unwrap();
-        assert_eq!(
-            parent.trace_id.to_string(),
-            "0af7651916cd43dd8448eb211c80319c"
-        );
+        assert_eq!(parent.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(parent.parent_id.to_string(), "b7ad6b7169203331");
         assert_eq!(parent.flags, TraceFlags::SAMPLED);
         assert_eq!(TraceParent::parse(&format!(" {VALID}\t")), Some(parent));
@@ -176,24 +164,15 @@ mod tests {
     #[test]
     fn keeps_a_tracestate_as_it_came() {
         for (text, kept) in [
-            (
-                "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
-                "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
-            ),
-            (
-                "fw529a3039@dt=FfAAAA , ,foo=a b",
-                "fw529a3039@dt=FfAAAA,foo=a b",
-            ),
+            ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+            ("fw529a3039@dt=FfAAAA , ,foo=a b", "fw529a3039@dt=FfAAAA,foo=a b"),
             ("1a-_*/=x", "1a-_*/=x"),
             ("", ""),
         ] {
             assert_eq!(parse_tracestate(text).unwrap().header(), kept);
         }
         let full: Vec<_> = (0..32).map(|i| format!("k{i}=v")).collect();
-        assert_eq!(
-            parse_tracestate(&full.join(",")).unwrap().header(),
-            full.join(",")
-        );
+        assert_eq!(parse_tracestate(&full.join(",")).unwrap().header(), full.join(","));
     }
 
     #[test]

@@ -46,11 +46,7 @@ impl Tracer {
     /// # Errors
     /// The operating system has no random numbers to give.
     pub fn new(sample: ClockSample) -> Result<Self, SysError> {
-        Ok(Self {
-            ids: Ids::new()?,
-            clock: ClockOffset::new(sample),
-            stats: TracerStats::default(),
-        })
+        Ok(Self { ids: Ids::new()?, clock: ClockOffset::new(sample), stats: TracerStats::default() })
     }
 
     /// Takes another sample of the clocks: to be called every few seconds, so that a step of the wall clock is followed.
@@ -118,20 +114,11 @@ impl Tracer {
             Some(parent) => {
                 self.stats.continued += 1;
                 let state = state.unwrap_or(TraceState::NONE);
-                (
-                    SpanContext::new(parent.trace_id, span_id, parent.flags, false, state),
-                    parent.parent_id,
-                )
+                (SpanContext::new(parent.trace_id, span_id, parent.flags, false, state), parent.parent_id)
             }
             None => {
                 let trace_id = self.ids.trace();
-                let context = SpanContext::new(
-                    trace_id,
-                    span_id,
-                    TraceFlags::SAMPLED,
-                    false,
-                    TraceState::NONE,
-                );
+                let context = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::NONE);
                 (context, SpanId::INVALID)
             }
         }
@@ -143,13 +130,7 @@ fn hole_names(holes: Holes) -> Option<Vec<CompactString>> {
     if holes == Holes::default() {
         return None;
     }
-    let Holes {
-        request_head,
-        response_head,
-        length,
-        no_response,
-        pairing,
-    } = holes;
+    let Holes { request_head, response_head, length, no_response, pairing } = holes;
     let names = [
         (request_head, "request_head"),
         (response_head, "response_head"),
@@ -157,13 +138,7 @@ fn hole_names(holes: Holes) -> Option<Vec<CompactString>> {
         (no_response, "no_response"),
         (pairing, "pairing"),
     ];
-    Some(
-        names
-            .into_iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, name)| CompactString::const_new(name))
-            .collect(),
-    )
+    Some(names.into_iter().filter(|(set, _)| *set).map(|(_, name)| CompactString::const_new(name)).collect())
 }
 
 #[cfg(test)]
@@ -200,12 +175,7 @@ mod tests {
     }
 
     fn tracer() -> Tracer {
-        Tracer::new(ClockSample {
-            before: 1_000,
-            wall: 1_000_000,
-            after: 1_000,
-        })
-        .unwrap()
+        Tracer::new(ClockSample { before: 1_000, wall: 1_000_000, after: 1_000 }).unwrap()
     }
 
     #[test]
@@ -217,10 +187,7 @@ mod tests {
         assert_eq!(span.context.trace_flags(), TraceFlags::SAMPLED);
         assert_eq!(span.parent, SpanId::INVALID);
         assert_eq!(span.kind, SpanKind::Client);
-        assert_eq!(
-            (span.start_unix_nano, span.end_unix_nano),
-            (1_001_000, 1_002_000)
-        );
+        assert_eq!((span.start_unix_nano, span.end_unix_nano), (1_001_000, 1_002_000));
         assert_eq!(span.attributes, Attributes::default());
         assert!(Arc::ptr_eq(&span.resource, &resource));
     }
@@ -235,23 +202,13 @@ mod tests {
                 ..exchange(side)
             };
             let span = tracer.span(request, Arc::default());
-            assert_eq!(
-                span.context.trace_id().to_string(),
-                "0af7651916cd43dd8448eb211c80319c"
-            );
+            assert_eq!(span.context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
             assert_eq!(span.parent.to_string(), "b7ad6b7169203331");
             assert_ne!(span.context.span_id(), span.parent);
             assert_eq!(span.context.trace_flags(), TraceFlags::NOT_SAMPLED);
             assert_eq!(span.context.trace_state().header(), "rojo=1,congo=2");
             assert_eq!(span.attributes.get(LINK), Some(&"header".into()));
-            assert_eq!(
-                tracer.stats(),
-                TracerStats {
-                    spans: 1,
-                    continued: 1,
-                    ..TracerStats::default()
-                }
-            );
+            assert_eq!(tracer.stats(), TracerStats { spans: 1, continued: 1, ..TracerStats::default() });
         }
     }
 
@@ -266,42 +223,18 @@ mod tests {
         let span = tracer.span(request, Arc::default());
         assert_eq!(span.parent, SpanId::INVALID);
         assert_eq!(span.context.trace_state().header(), "");
-        let request = Exchange {
-            traceparent: Some(PARENT.into()),
-            tracestate: Some("broken".into()),
-            ..exchange(Side::Server)
-        };
-        assert_eq!(
-            tracer.span(request, Arc::default()).parent.to_string(),
-            "b7ad6b7169203331"
-        );
-        let expected = TracerStats {
-            spans: 2,
-            continued: 1,
-            invalid_traceparent: 1,
-            invalid_tracestate: 2,
-        };
+        let request =
+            Exchange { traceparent: Some(PARENT.into()), tracestate: Some("broken".into()), ..exchange(Side::Server) };
+        assert_eq!(tracer.span(request, Arc::default()).parent.to_string(), "b7ad6b7169203331");
+        let expected = TracerStats { spans: 2, continued: 1, invalid_traceparent: 1, invalid_tracestate: 2 };
         assert_eq!(tracer.stats(), expected);
     }
 
     #[test]
     fn says_what_is_missing() {
-        let holes = Holes {
-            length: true,
-            no_response: true,
-            ..Holes::default()
-        };
-        let span = tracer().span(
-            Exchange {
-                holes,
-                ..exchange(Side::Server)
-            },
-            Arc::default(),
-        );
-        let names = vec![
-            CompactString::from("length"),
-            CompactString::from("no_response"),
-        ];
+        let holes = Holes { length: true, no_response: true, ..Holes::default() };
+        let span = tracer().span(Exchange { holes, ..exchange(Side::Server) }, Arc::default());
+        let names = vec![CompactString::from("length"), CompactString::from("no_response")];
         assert_eq!(span.attributes.get(INCOMPLETE), Some(&Value::List(names)));
     }
 
@@ -309,18 +242,11 @@ mod tests {
     fn a_step_of_the_wall_clock_changes_no_duration() {
         let mut tracer = tracer();
         let before = tracer.span(exchange(Side::Server), Arc::default());
-        tracer.sample_clock(ClockSample {
-            before: 2_500,
-            wall: 500,
-            after: 2_500,
-        });
+        tracer.sample_clock(ClockSample { before: 2_500, wall: 500, after: 2_500 });
         let after = tracer.span(exchange(Side::Server), Arc::default());
         assert!(after.start_unix_nano < before.start_unix_nano);
         assert_eq!(after.end_unix_nano - after.start_unix_nano, 1_000);
-        let backwards = Exchange {
-            end: 1,
-            ..exchange(Side::Server)
-        };
+        let backwards = Exchange { end: 1, ..exchange(Side::Server) };
         let span = tracer.span(backwards, Arc::default());
         assert_eq!(span.start_unix_nano, span.end_unix_nano);
     }

@@ -8,7 +8,8 @@ use geophone_ebpf::{
 
 use crate::{
     emit,
-    kernel::read,
+    kernel::{copy, read},
+    log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX, CONNECTIONS,
         Connection, OWN_PEERS, PORTS, Tuple, config,
@@ -147,6 +148,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
             connection.flags |= CONNECTION_IGNORED;
+            log::say(log::IGNORED, sk, 0);
             return 0;
         }
         if connection.flags & CONNECTION_COUNTED == 0 {
@@ -159,6 +161,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
     who.introduce();
     if emit::write((&raw const *open).cast(), len, false) {
         connection.flags |= CONNECTION_ANNOUNCED;
+        log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
     }
     0
 }
@@ -181,11 +184,10 @@ fn path(sk: u64, open: &mut Open) -> u64 {
         return 0;
     }
     let name = address + u64::from(config!(offsets.unix_addr_name)) + 2;
-    let Some(bytes) = read::<[u8; PATH_MAX as usize]>(name, 0) else {
-        return 0;
-    };
     // SAFETY: the work space goes on behind the record.
-    unsafe { (&raw mut *open).add(1).cast::<[u8; PATH_MAX as usize]>().write(bytes) };
+    if !unsafe { copy((&raw mut *open).add(1).cast::<[u8; PATH_MAX as usize]>(), name) } {
+        return 0;
+    }
     open.path_len = len - 2;
     u64::from(PATH_MAX)
 }

@@ -16,6 +16,17 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     }
 }
 
+/// Copies a `T` from `address` in kernel memory to `to`, which is no detour over the stack: 512 bytes of that are all that a
+/// program and the functions that it calls have together.
+///
+/// # Safety
+/// `to` must have room for a `T`; the verifier checks it too.
+#[inline(always)]
+pub unsafe fn copy<T>(to: *mut T, address: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, address as *const c_void) == 0 }
+}
+
 /// Reads a `T` of the current process's memory.
 #[inline(always)]
 pub fn read_user<T: Copy>(address: u64) -> Option<T> {

@@ -9,6 +9,7 @@ use geophone_ebpf::record::{Kind, RECEIVE, ROLE_CONNECT, State};
 use crate::{
     capture, connection, emit,
     kernel::read,
+    log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection, Moved,
         OWN_PEERS, SOURCE_NONE, Tuple, config,
@@ -59,6 +60,7 @@ pub fn changed(ctx: &RawTracePointContext) {
         }
         return;
     }
+    log::say(log::STATE, sk, new as u64);
     tell(sk, connection, old, new, read::<i32>(sk, config!(offsets.sock_err)).unwrap_or_default());
     if new == TCP_CLOSE {
         // The process may still read what is queued, until it closes the socket.
@@ -107,6 +109,7 @@ pub fn failed(sk: u64, ret: i32) {
     // SAFETY: the map keeps the value alive while the program runs.
     let connection: &Connection = unsafe { &*entry };
     if connection.flags & CONNECTION_ANNOUNCED != 0 {
+        log::say(log::FAILED, sk, u64::from(ret.unsigned_abs()));
         tell(sk, connection, TCP_CLOSE, TCP_CLOSE, -ret);
     }
     if connection.flags & CONNECTION_DRAINING != 0 {

@@ -32,11 +32,7 @@ impl Agent {
     /// When it ends, or takes too long, before it has said so; the message has what it said instead.
     pub fn start(program: &str, capture: &str) -> Result<Self> {
         let process = Process::start(program, &["run", "--output", "json", "--capture", capture])?;
-        let mut agent = Self {
-            process,
-            spans: Vec::new(),
-            said: Vec::new(),
-        };
+        let mut agent = Self { process, spans: Vec::new(), said: Vec::new() };
         let until = Instant::now() + ATTACH;
         loop {
             let Some(line) = agent.process.line(until) else {

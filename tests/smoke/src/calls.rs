@@ -11,8 +11,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, read, readv, write, writev},
     net::{
-        MMsgHdr, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg,
-        send, sendmmsg, sendmsg,
+        MMsgHdr, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg, send, sendmmsg, sendmsg,
     },
 };
 
@@ -37,15 +36,8 @@ pub enum Way {
 
 impl Way {
     /// All of them, in the order in which connections use them.
-    pub const ALL: [Self; 7] = [
-        Self::Plain,
-        Self::Vectored,
-        Self::Socket,
-        Self::Message,
-        Self::Messages,
-        Self::Nonblocking,
-        Self::Sendfile,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::Vectored, Self::Socket, Self::Message, Self::Messages, Self::Nonblocking, Self::Sendfile];
 
     /// Its name in paths.
     pub fn name(self) -> &'static str {
@@ -78,12 +70,9 @@ impl Way {
                 Self::Plain | Self::Sendfile => write(socket, bytes)?,
                 Self::Vectored => writev(socket, &parts(bytes))?,
                 Self::Socket => send(socket, bytes, SendFlags::empty())?,
-                Self::Message => sendmsg(
-                    socket,
-                    &parts(bytes),
-                    &mut SendAncillaryBuffer::default(),
-                    SendFlags::empty(),
-                )?,
+                Self::Message => {
+                    sendmsg(socket, &parts(bytes), &mut SendAncillaryBuffer::default(), SendFlags::empty())?
+                }
                 Self::Messages => send_messages(socket, bytes)?,
             };
             first = false;
@@ -105,13 +94,7 @@ impl Way {
             }
             Self::Message => {
                 let mut control = RecvAncillaryBuffer::default();
-                recvmsg(
-                    socket,
-                    &mut parts_mut(buffer),
-                    &mut control,
-                    RecvFlags::empty(),
-                )?
-                .bytes
+                recvmsg(socket, &mut parts_mut(buffer), &mut control, RecvFlags::empty())?.bytes
             }
             Self::Messages => receive_messages(socket, buffer)?,
         })
@@ -137,14 +120,8 @@ fn parts_mut(buffer: &mut [u8]) -> [IoSliceMut<'_>; 2] {
 fn send_messages(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let (first, rest) = half(bytes);
     let (first, rest) = ([IoSlice::new(first)], parts(rest));
-    let (mut none, mut nothing) = (
-        SendAncillaryBuffer::default(),
-        SendAncillaryBuffer::default(),
-    );
-    let mut messages = [
-        MMsgHdr::new(&first, &mut none),
-        MMsgHdr::new(&rest, &mut nothing),
-    ];
+    let (mut none, mut nothing) = (SendAncillaryBuffer::default(), SendAncillaryBuffer::default());
+    let mut messages = [MMsgHdr::new(&first, &mut none), MMsgHdr::new(&rest, &mut nothing)];
     let count = sendmmsg(socket, &mut messages, SendFlags::empty())?;
     Ok(messages.iter().take(count).map(MMsgHdr::bytes_sent).sum())
 }
@@ -157,19 +134,10 @@ fn receive_messages(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usi
     let mut messages = [[IoSliceMut::new(first)], [IoSliceMut::new(rest)]];
     let mut headers = MultiHeaders::<()>::preallocate(messages.len(), None);
     let flags = MsgFlags::MSG_WAITFORONE;
-    let lengths: Vec<usize> = recvmmsg(
-        socket.as_raw_fd(),
-        &mut headers,
-        messages.iter_mut(),
-        flags,
-        None,
-    )?
-    .map(|message| message.bytes)
-    .collect();
-    let (first, second) = (
-        lengths.first().copied().unwrap_or(0),
-        lengths.get(1).copied().unwrap_or(0),
-    );
+    let lengths: Vec<usize> = recvmmsg(socket.as_raw_fd(), &mut headers, messages.iter_mut(), flags, None)?
+        .map(|message| message.bytes)
+        .collect();
+    let (first, second) = (lengths.first().copied().unwrap_or(0), lengths.get(1).copied().unwrap_or(0));
     buffer.copy_within(middle..middle + second, first);
     Ok(first + second)
 }

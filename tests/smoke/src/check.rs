@@ -17,8 +17,8 @@ use crate::{
 /// How long anything may take that is not the agent's.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The first kernel with the tracepoints `sock_send_length` and `sock_recv_length`.
-const SOCKET_TRACEPOINTS: (u32, u32) = (6, 3);
+/// The first kernel on which the tracepoints of sockets see every call: since then `sendfile` goes through them too.
+const SOCKET_TRACEPOINTS: (u32, u32) = (6, 5);
 
 /// Runs all checks on the agent at `program`.
 pub fn run(program: &str) -> Result<()> {
@@ -62,10 +62,7 @@ struct Service {
 
 fn capture(report: &mut Report, program: &str, front: &str) {
     let check = |name: &str| format!("{front}/{name}");
-    let services = Family::ALL
-        .into_iter()
-        .map(start)
-        .collect::<Result<Vec<Service>>>();
+    let services = Family::ALL.into_iter().map(start).collect::<Result<Vec<Service>>>();
     let mut services = match services {
         Ok(services) => services,
         Err(error) => return report.add(&check("start"), Err(error)),
@@ -81,36 +78,19 @@ fn capture(report: &mut Report, program: &str, front: &str) {
         }
     }
     let wanted = expected();
-    agent.read(PATIENCE, |spans| {
-        wanted.iter().all(|expected| expected.came(spans))
-    });
+    agent.read(PATIENCE, |spans| wanted.iter().all(|expected| expected.came(spans)));
     let stopped = agent.stop();
 
-    let servers: Vec<Endpoint> = services
-        .iter()
-        .map(|service| service.endpoint.clone())
-        .collect();
+    let servers: Vec<Endpoint> = services.iter().map(|service| service.endpoint.clone()).collect();
     for family in Family::ALL {
         let of_family = |expected: &&Expected| expected.family == family && !expected.early;
-        report.add(
-            &check(family.name()),
-            verdict(wanted.iter().filter(of_family), &agent, &servers),
-        );
+        report.add(&check(family.name()), verdict(wanted.iter().filter(of_family), &agent, &servers));
     }
     let early = wanted.iter().filter(|expected| expected.early);
     report.add(&check("opened-before"), verdict(early, &agent, &servers));
-    let strange: Vec<String> = unexpected(&agent.spans, &wanted)
-        .iter()
-        .map(|span| span.describe())
-        .collect();
-    report.add(
-        &check("nothing-else"),
-        clean(&strange, format!("{} spans", agent.spans.len())),
-    );
-    report.add(
-        &check("stop"),
-        stopped.map(|took| format!("{} ms", took.as_millis())),
-    );
+    let strange: Vec<String> = unexpected(&agent.spans, &wanted).iter().map(|span| span.describe()).collect();
+    report.add(&check("nothing-else"), clean(&strange, format!("{} spans", agent.spans.len())));
+    report.add(&check("stop"), stopped.map(|took| format!("{} ms", took.as_millis())));
 }
 
 /// Starts a server, and a client that has one exchange with it and then waits.
@@ -118,23 +98,9 @@ fn start(family: Family) -> Result<Service> {
     let server = Process::start(&own_program()?, &["serve", family.name()])?;
     let address = server.output(PATIENCE)?;
     let early = Process::start(&own_program()?, &["early", family.name(), &address])?;
-    ensure!(
-        early.output(PATIENCE)? == "ready",
-        "the early client is not ready"
-    );
-    let port = family
-        .loopback()
-        .and_then(|_| address.rsplit(':').next()?.parse().ok());
-    Ok(Service {
-        endpoint: Endpoint {
-            family,
-            port,
-            pid: server.id(),
-        },
-        address,
-        early,
-        _server: server,
-    })
+    ensure!(early.output(PATIENCE)? == "ready", "the early client is not ready");
+    let port = family.loopback().and_then(|_| address.rsplit(':').next()?.parse().ok());
+    Ok(Service { endpoint: Endpoint { family, port, pid: server.id() }, address, early, _server: server })
 }
 
 /// The rest of the early client's work, then a client for each way.
@@ -144,44 +110,23 @@ fn converse(service: &mut Service) -> Result<()> {
     let (status, rest) = service.early.end(PATIENCE)?;
     ensure!(status.success(), "the early client failed: {rest:?}");
     for way in Way::ALL {
-        let arguments = [
-            "request",
-            service.endpoint.family.name(),
-            &service.address,
-            way.name(),
-        ];
+        let arguments = ["request", service.endpoint.family.name(), &service.address, way.name()];
         let (status, said) = process::run(&own_program()?, &arguments, PATIENCE)?;
-        ensure!(
-            status.success(),
-            "the client failed ({}): {said:?}",
-            way.name()
-        );
+        ensure!(status.success(), "the client failed ({}): {said:?}", way.name());
     }
     Ok(())
 }
 
-fn verdict<'a>(
-    wanted: impl Iterator<Item = &'a Expected>,
-    agent: &Agent,
-    servers: &[Endpoint],
-) -> Result<String> {
+fn verdict<'a>(wanted: impl Iterator<Item = &'a Expected>, agent: &Agent, servers: &[Endpoint]) -> Result<String> {
     let wanted: Vec<&Expected> = wanted.collect();
-    let faults: Vec<String> = wanted
-        .iter()
-        .flat_map(|expected| expected.faults(&agent.spans, servers))
-        .collect();
+    let faults: Vec<String> = wanted.iter().flat_map(|expected| expected.faults(&agent.spans, servers)).collect();
     clean(&faults, format!("{} spans", wanted.len()))
 }
 
 /// `seen` when there are no faults, else the first of them.
 fn clean(faults: &[String], seen: String) -> Result<String> {
     let first: Vec<&str> = faults.iter().take(5).map(String::as_str).collect();
-    ensure!(
-        faults.is_empty(),
-        "{} faults: {}",
-        faults.len(),
-        first.join("; ")
-    );
+    ensure!(faults.is_empty(), "{} faults: {}", faults.len(), first.join("; "));
     Ok(seen)
 }
 

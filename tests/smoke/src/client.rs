@@ -14,9 +14,7 @@ use crate::{
 /// Has all exchanges on one connection.
 pub fn run(family: Family, address: &str, way: Way) -> Result<()> {
     let mut client = Client::connect(family, address, way, way.name())?;
-    EXCHANGES
-        .iter()
-        .try_for_each(|exchange| client.exchange(exchange))
+    EXCHANGES.iter().try_for_each(|exchange| client.exchange(exchange))
 }
 
 /// Has one exchange, prints a line, and has another on the same connection when a line comes in.
@@ -38,28 +36,14 @@ struct Client<'a> {
 
 impl<'a> Client<'a> {
     fn connect(family: Family, address: &'a str, way: Way, connection: &'a str) -> Result<Self> {
-        let socket = family
-            .connect(address)
-            .with_context(|| format!("cannot connect to {address}"))?;
-        let host = if family == Family::Unix {
-            "localhost"
-        } else {
-            address
-        };
-        Ok(Self {
-            peer: Peer::new(socket, way)?,
-            family,
-            host,
-            connection,
-        })
+        let socket = family.connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        let host = if family == Family::Unix { "localhost" } else { address };
+        Ok(Self { peer: Peer::new(socket, way)?, family, host, connection })
     }
 
     fn exchange(&mut self, exchange: &Exchange) -> Result<()> {
         let path = path(self.family, self.connection, exchange);
-        let mut head = format!(
-            "{} {path} HTTP/1.1\r\nHost: {}\r\n",
-            exchange.method, self.host
-        );
+        let mut head = format!("{} {path} HTTP/1.1\r\nHost: {}\r\n", exchange.method, self.host);
         if exchange.request_body > 0 {
             head.push_str(&format!("Content-Length: {}\r\n", exchange.request_body));
         }
@@ -67,15 +51,7 @@ impl<'a> Client<'a> {
         self.peer.send(&head, &vec![b'q'; exchange.request_body])?;
         let answer = self.peer.head()?.context("the server closed")?;
         let expected = format!("HTTP/1.1 {} ", exchange.status);
-        ensure!(
-            answer.line.starts_with(&expected),
-            "{path} was answered with {:?}",
-            answer.line
-        );
-        self.peer.body(if exchange.method == "HEAD" {
-            0
-        } else {
-            answer.length
-        })
+        ensure!(answer.line.starts_with(&expected), "{path} was answered with {:?}", answer.line);
+        self.peer.body(if exchange.method == "HEAD" { 0 } else { answer.length })
     }
 }

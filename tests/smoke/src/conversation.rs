@@ -19,53 +19,19 @@ pub struct Exchange {
 
 /// All exchanges of a connection, in this order. The bodies of the second are longer than what is captured of a call.
 pub static EXCHANGES: [Exchange; 4] = [
-    Exchange {
-        name: "get",
-        method: "GET",
-        request_body: 0,
-        status: 200,
-        response_body: 300,
-    },
-    Exchange {
-        name: "post",
-        method: "POST",
-        request_body: 3_000,
-        status: 201,
-        response_body: 5_000,
-    },
-    Exchange {
-        name: "head",
-        method: "HEAD",
-        request_body: 0,
-        status: 200,
-        response_body: 300,
-    },
-    Exchange {
-        name: "missing",
-        method: "GET",
-        request_body: 0,
-        status: 404,
-        response_body: 20,
-    },
+    Exchange { name: "get", method: "GET", request_body: 0, status: 200, response_body: 300 },
+    Exchange { name: "post", method: "POST", request_body: 3_000, status: 201, response_body: 5_000 },
+    Exchange { name: "head", method: "HEAD", request_body: 0, status: 200, response_body: 300 },
+    Exchange { name: "missing", method: "GET", request_body: 0, status: 404, response_body: 20 },
 ];
 
 /// Said on a connection before the agent starts; it must not become a span.
-pub static BEFORE: Exchange = Exchange {
-    name: "before",
-    method: "GET",
-    request_body: 0,
-    status: 200,
-    response_body: 300,
-};
+pub static BEFORE: Exchange =
+    Exchange { name: "before", method: "GET", request_body: 0, status: 200, response_body: 300 };
 
 /// Said on the same connection after the agent has started.
-pub static AFTER: Exchange = Exchange {
-    name: "after",
-    method: "POST",
-    request_body: 700,
-    status: 200,
-    response_body: 1_300,
-};
+pub static AFTER: Exchange =
+    Exchange { name: "after", method: "POST", request_body: 700, status: 200, response_body: 1_300 };
 
 /// The second segment of the path of `BEFORE` and `AFTER`.
 pub const EARLY: &str = "early";
@@ -78,10 +44,7 @@ pub fn path(family: Family, connection: &str, exchange: &Exchange) -> String {
 /// The exchange that a request's path names.
 pub fn exchange_of(path: &str) -> Option<&'static Exchange> {
     let name = path.rsplit('/').next()?;
-    EXCHANGES
-        .iter()
-        .chain([&BEFORE, &AFTER])
-        .find(|exchange| exchange.name == name)
+    EXCHANGES.iter().chain([&BEFORE, &AFTER]).find(|exchange| exchange.name == name)
 }
 
 /// How the server moves the bytes of the connection that it accepts as number `index`: the early one first, then one for

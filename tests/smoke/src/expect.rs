@@ -62,24 +62,9 @@ pub fn expected() -> Vec<Expected> {
     for family in Family::ALL {
         for side in Side::ALL {
             let path_of = |connection, exchange| path(family, connection, exchange);
-            all.push(Expected {
-                family,
-                early: true,
-                side,
-                path: path_of(EARLY, &AFTER),
-                exchange: &AFTER,
-            });
-            for (way, exchange) in Way::ALL
-                .iter()
-                .flat_map(|way| EXCHANGES.iter().map(move |it| (way, it)))
-            {
-                all.push(Expected {
-                    family,
-                    early: false,
-                    side,
-                    path: path_of(way.name(), exchange),
-                    exchange,
-                });
+            all.push(Expected { family, early: true, side, path: path_of(EARLY, &AFTER), exchange: &AFTER });
+            for (way, exchange) in Way::ALL.iter().flat_map(|way| EXCHANGES.iter().map(move |it| (way, it))) {
+                all.push(Expected { family, early: false, side, path: path_of(way.name(), exchange), exchange });
             }
         }
     }
@@ -94,12 +79,7 @@ impl Span {
 
     /// A few words for messages.
     pub fn describe(&self) -> String {
-        format!(
-            "{} {} of {}",
-            self.text("kind"),
-            self.path(),
-            self.attribute("http.request.method")
-        )
+        format!("{} {} of {}", self.text("kind"), self.path(), self.attribute("http.request.method"))
     }
 
     fn text(&self, key: &str) -> &str {
@@ -107,32 +87,22 @@ impl Span {
     }
 
     fn attribute(&self, key: &str) -> &Value {
-        self.0
-            .get("attributes")
-            .and_then(|all| all.get(key))
-            .unwrap_or(&Value::Null)
+        self.0.get("attributes").and_then(|all| all.get(key)).unwrap_or(&Value::Null)
     }
 
     fn resource(&self, key: &str) -> &Value {
-        self.0
-            .get("resource")
-            .and_then(|all| all.get(key))
-            .unwrap_or(&Value::Null)
+        self.0.get("resource").and_then(|all| all.get(key)).unwrap_or(&Value::Null)
     }
 
     fn path(&self) -> &str {
         let text = |key| self.attribute(key).as_str();
         // `url.full` has two slashes before the host and one before the path.
         let full = text("url.full").and_then(|full| full.splitn(4, '/').nth(3));
-        text("url.path").map_or_else(
-            || full.unwrap_or_default(),
-            |path| path.trim_start_matches('/'),
-        )
+        text("url.path").map_or_else(|| full.unwrap_or_default(), |path| path.trim_start_matches('/'))
     }
 
     fn is(&self, expected: &Expected) -> bool {
-        self.text("kind") == expected.side.kind()
-            && self.path() == expected.path.trim_start_matches('/')
+        self.text("kind") == expected.side.kind() && self.path() == expected.path.trim_start_matches('/')
     }
 }
 
@@ -159,10 +129,7 @@ impl Expected {
         check("http.request.method", self.exchange.method.into());
         check("http.response.status_code", self.exchange.status.into());
         if self.exchange.method != "HEAD" {
-            check(
-                "http.response.body.size",
-                self.exchange.response_body.into(),
-            );
+            check("http.response.body.size", self.exchange.response_body.into());
         }
         if self.exchange.request_body > 0 {
             check("http.request.body.size", self.exchange.request_body.into());
@@ -177,10 +144,7 @@ impl Expected {
                 (Side::Server, _) => {
                     let pid = span.resource("process.pid");
                     if pid.as_u64() != Some(server.pid.into()) {
-                        faults.push(format!(
-                            "{subject}: process.pid is {pid}, not {}",
-                            server.pid
-                        ));
+                        faults.push(format!("{subject}: process.pid is {pid}, not {}", server.pid));
                     }
                 }
             }
@@ -196,10 +160,7 @@ impl Expected {
 
 /// The spans that nobody expected, of the requests before the agent started for example.
 pub fn unexpected<'a>(spans: &'a [Span], expected: &[Expected]) -> Vec<&'a Span> {
-    spans
-        .iter()
-        .filter(|span| !expected.iter().any(|expected| span.is(expected)))
-        .collect()
+    spans.iter().filter(|span| !expected.iter().any(|expected| span.is(expected))).collect()
 }
 
 #[cfg(test)]
@@ -208,21 +169,11 @@ mod tests {
 
     use super::*;
 
-    const SERVER: Endpoint = Endpoint {
-        family: Family::Ipv4,
-        port: Some(8080),
-        pid: 7,
-    };
+    const SERVER: Endpoint = Endpoint { family: Family::Ipv4, port: Some(8080), pid: 7 };
 
     fn wanted(side: Side) -> Expected {
         let path = "/ipv4/write/post".to_owned();
-        Expected {
-            family: Family::Ipv4,
-            early: false,
-            side,
-            path,
-            exchange: &EXCHANGES[1],
-        }
+        Expected { family: Family::Ipv4, early: false, side, path, exchange: &EXCHANGES[1] }
     }
 
     fn client() -> Value {
@@ -240,10 +191,7 @@ mod tests {
     #[test]
     fn the_right_span_has_no_fault() {
         let spans = [Span(client())];
-        assert_eq!(
-            wanted(Side::Client).faults(&spans, &[SERVER]),
-            Vec::<String>::new()
-        );
+        assert_eq!(wanted(Side::Client).faults(&spans, &[SERVER]), Vec::<String>::new());
         assert!(unexpected(&spans, &expected()).is_empty());
     }
 
@@ -255,15 +203,9 @@ mod tests {
 
     #[test]
     fn a_missing_and_a_doubled_span_are_faults() {
-        assert_eq!(
-            wanted(Side::Server).faults(&[Span(client())], &[]),
-            ["SERVER /ipv4/write/post: 0 spans"]
-        );
+        assert_eq!(wanted(Side::Server).faults(&[Span(client())], &[]), ["SERVER /ipv4/write/post: 0 spans"]);
         let twice = [Span(client()), Span(client())];
-        assert_eq!(
-            wanted(Side::Client).faults(&twice, &[]),
-            ["CLIENT /ipv4/write/post: 2 spans"]
-        );
+        assert_eq!(wanted(Side::Client).faults(&twice, &[]), ["CLIENT /ipv4/write/post: 2 spans"]);
     }
 
     #[test]
@@ -279,10 +221,7 @@ mod tests {
             let mut span = client();
             span["attributes"][key] = value;
             let faults = wanted(Side::Client).faults(&[Span(span)], &[SERVER]);
-            assert!(
-                faults.len() == 1 && faults[0].contains(key),
-                "{key}: {faults:?}"
-            );
+            assert!(faults.len() == 1 && faults[0].contains(key), "{key}: {faults:?}");
         }
     }
 
@@ -293,9 +232,7 @@ mod tests {
         span["endTimeUnixNano"] = json!("4");
         let faults = wanted(Side::Server).faults(&[Span(span)], &[SERVER]);
         assert!(
-            faults.len() == 2
-                && faults[0].contains("process.pid")
-                && faults[1].contains("ended at 4"),
+            faults.len() == 2 && faults[0].contains("process.pid") && faults[1].contains("ended at 4"),
             "{faults:?}"
         );
     }

@@ -31,11 +31,7 @@ impl Peer {
         if way == Way::Nonblocking {
             rustix::io::ioctl_fionbio(&socket, true)?;
         }
-        Ok(Self {
-            socket,
-            way,
-            unread: Vec::new(),
-        })
+        Ok(Self { socket, way, unread: Vec::new() })
     }
 
     /// Sends a message.
@@ -48,11 +44,7 @@ impl Peer {
     /// Receives a head; `None` when the peer has closed instead of sending one.
     pub fn head(&mut self) -> Result<Option<Head>> {
         loop {
-            if let Some(end) = self
-                .unread
-                .windows(4)
-                .position(|bytes| bytes == b"\r\n\r\n")
-            {
+            if let Some(end) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let rest = self.unread.split_off(end + 4);
                 let text = String::from_utf8(std::mem::replace(&mut self.unread, rest))?;
                 return Ok(Some(Head::read(&text)?));
@@ -86,11 +78,7 @@ impl Peer {
             .way
             .receive(self.socket.as_fd(), &mut buffer)
             .with_context(|| format!("cannot receive by {:?}", self.way))?;
-        self.unread.extend_from_slice(
-            buffer
-                .get(..count)
-                .context("received more than was asked for")?,
-        );
+        self.unread.extend_from_slice(buffer.get(..count).context("received more than was asked for")?);
         Ok(count > 0)
     }
 }
@@ -99,9 +87,7 @@ impl Head {
     fn read(text: &str) -> Result<Self> {
         let mut lines = text.lines();
         let line = lines.next().context("empty head")?.to_owned();
-        let length = lines
-            .find_map(|line| line.strip_prefix("Content-Length: "))
-            .map_or(Ok(0), str::parse)?;
+        let length = lines.find_map(|line| line.strip_prefix("Content-Length: ")).map_or(Ok(0), str::parse)?;
         Ok(Self { line, length })
     }
 }

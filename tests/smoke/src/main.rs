@@ -18,7 +18,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{calls::Way, net::Family};
 
-const USAGE: &str = "usage: geophone-smoke check [AGENT] | serve FAMILY | request FAMILY ADDRESS WAY | early FAMILY ADDRESS";
+const USAGE: &str =
+    "usage: geophone-smoke check [AGENT] | serve FAMILY | request FAMILY ADDRESS WAY | early FAMILY ADDRESS";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -28,10 +29,7 @@ fn main() -> Result<()> {
         ["check", agent] => check::run(agent),
         ["serve", family] => server::run(family_called(family)?),
         ["request", family, address, way] => {
-            let way = Way::ALL
-                .into_iter()
-                .find(|known| known.name() == *way)
-                .context("no such way to send")?;
+            let way = Way::ALL.into_iter().find(|known| known.name() == *way).context("no such way to send")?;
             client::run(family_called(family)?, address, way)
         }
         ["early", family, address] => client::run_early(family_called(family)?, address),
@@ -40,8 +38,5 @@ fn main() -> Result<()> {
 }
 
 fn family_called(name: &str) -> Result<Family> {
-    Family::ALL
-        .into_iter()
-        .find(|family| family.name() == name)
-        .with_context(|| format!("no such family: {name}"))
+    Family::ALL.into_iter().find(|family| family.name() == name).with_context(|| format!("no such family: {name}"))
 }

@@ -64,22 +64,14 @@ impl Listener {
     pub fn new(family: Family) -> io::Result<(Self, String)> {
         Ok(match family {
             Family::Ipv4 | Family::Ipv6 => {
-                let host = if family == Family::Ipv4 {
-                    "127.0.0.1:0"
-                } else {
-                    "[::1]:0"
-                };
+                let host = if family == Family::Ipv4 { "127.0.0.1:0" } else { "[::1]:0" };
                 let listener = TcpListener::bind(host)?;
                 let address = listener.local_addr()?.to_string();
                 (Self::Tcp(listener), address)
             }
             Family::Unix => {
-                let path =
-                    std::env::temp_dir().join(format!("geophone-smoke-{}", std::process::id()));
-                (
-                    Self::Unix(UnixListener::bind(&path)?),
-                    path.to_string_lossy().into_owned(),
-                )
+                let path = std::env::temp_dir().join(format!("geophone-smoke-{}", std::process::id()));
+                (Self::Unix(UnixListener::bind(&path)?), path.to_string_lossy().into_owned())
             }
         })
     }

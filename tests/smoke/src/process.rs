@@ -38,21 +38,9 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
         let (sender, lines) = sync_channel(1024);
-        read_lines(
-            child.stdout.take().context("no standard output")?,
-            sender.clone(),
-            Line::Out,
-        );
-        read_lines(
-            child.stderr.take().context("no standard error")?,
-            sender,
-            Line::Err,
-        );
-        Ok(Self {
-            child,
-            lines,
-            name: [&[program], arguments].concat().join(" "),
-        })
+        read_lines(child.stdout.take().context("no standard output")?, sender.clone(), Line::Out);
+        read_lines(child.stderr.take().context("no standard error")?, sender, Line::Err);
+        Ok(Self { child, lines, name: [&[program], arguments].concat().join(" ") })
     }
 
     /// Its standard input; `None` when it was taken before.
@@ -67,9 +55,7 @@ impl Process {
 
     /// The next line; `None` when `until` comes first, or when there will be no more.
     pub fn line(&self, until: Instant) -> Option<Line> {
-        self.lines
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .ok()
+        self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 
     /// The next line of standard output, at most `wait` from now.
@@ -82,19 +68,12 @@ impl Process {
                 Line::Err(text) => said.push(text),
             }
         }
-        bail!(
-            "{} printed nothing; it complained: {}",
-            self.name,
-            said.join("; ")
-        );
+        bail!("{} printed nothing; it complained: {}", self.name, said.join("; "));
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("not a process id")?;
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("not a process id")?;
         Ok(kill_process(pid, signal)?)
     }
 
@@ -136,10 +115,7 @@ pub fn run(program: &str, arguments: &[&str], wait: Duration) -> Result<(ExitSta
 fn read_lines(from: impl Read + Send + 'static, to: SyncSender<Line>, kind: fn(String) -> Line) {
     thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            if to
-                .send(kind(String::from_utf8_lossy(&line).into_owned()))
-                .is_err()
-            {
+            if to.send(kind(String::from_utf8_lossy(&line).into_owned())).is_err() {
                 break;
             }
         }

@@ -37,11 +37,7 @@ fn serve(socket: OwnedFd, way: Way) -> Result<()> {
             "HTTP/1.1 {} Whatever\r\nServer: smoke\r\nContent-Length: {}\r\n\r\n",
             exchange.status, exchange.response_body
         );
-        let body = if exchange.method == "HEAD" {
-            Vec::new()
-        } else {
-            vec![b'r'; exchange.response_body]
-        };
+        let body = if exchange.method == "HEAD" { Vec::new() } else { vec![b'r'; exchange.response_body] };
         peer.send(&answer, &body)?;
     }
     Ok(())

@@ -23,25 +23,14 @@ pub fn program(package: &str, arch: Arch, target_folder: &Path) -> Result<PathBu
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     } else {
         let mut nightly = Command::new("cargo");
-        nightly
-            .args(["+nightly", "-Zbuild-std=std,panic_abort"])
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env_remove("RUSTC");
+        nightly.args(["+nightly", "-Zbuild-std=std,panic_abort"]).env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
         nightly
     };
     if !arch.is_host() {
         cross_compiler(arch, &target, &mut cargo)?;
     }
     cargo
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            package,
-            "--target",
-            &target,
-        ])
+        .args(["build", "--quiet", "--release", "--package", package, "--target", &target])
         .arg("--target-dir")
         .arg(target_folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
@@ -70,10 +59,7 @@ fn cross_compiler(arch: Arch, target: &str, cargo: &mut Command) -> Result<()> {
     let library = format!("libc6-dev-{}-cross", arch.debian());
     packages::ensure_installed(&[(&compiler, &package), (&compiler, &library)])?;
     let name = target.replace('-', "_");
-    cargo.env(
-        format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()),
-        &compiler,
-    );
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &compiler);
     cargo.env(format!("CC_{name}"), &compiler);
     Ok(())
 }

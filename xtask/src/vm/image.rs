@@ -41,10 +41,7 @@ impl Initramfs {
     pub fn host_file(&mut self, path: &str, from: &Path) -> Result<()> {
         let cannot = || format!("cannot read {}", from.display());
         let content = fs::read(from).with_context(cannot)?;
-        let permissions = fs::metadata(from)
-            .with_context(cannot)?
-            .permissions()
-            .mode();
+        let permissions = fs::metadata(from).with_context(cannot)?.permissions().mode();
         self.file(path, permissions, &content);
         Ok(())
     }
@@ -132,10 +129,8 @@ mod tests {
             ("TRAILER!!!", 0, b""),
         ];
         let entries = entries(&archive);
-        let entries: Vec<(&str, u32, &[u8])> = entries
-            .iter()
-            .map(|(name, mode, content)| (name.as_str(), *mode, content.as_slice()))
-            .collect();
+        let entries: Vec<(&str, u32, &[u8])> =
+            entries.iter().map(|(name, mode, content)| (name.as_str(), *mode, content.as_slice())).collect();
         assert_eq!(entries, expected);
     }
 }

@@ -54,18 +54,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    const fn new(
-        name: &'static str,
-        series: &'static str,
-        suite: &'static str,
-        arch: Arch,
-    ) -> Self {
-        Self {
-            name,
-            series,
-            suite,
-            arch,
-        }
+    const fn new(name: &'static str, series: &'static str, suite: &'static str, arch: Arch) -> Self {
+        Self { name, series, suite, arch }
     }
 }
 
@@ -84,10 +74,6 @@ pub static KERNELS: [Kernel; 8] = [
 
 /// Reads the name of a kernel, for clap: `--help` lists them all.
 pub fn parser() -> impl TypedValueParser<Value = &'static Kernel> {
-    PossibleValuesParser::new(KERNELS.iter().map(|kernel| kernel.name)).try_map(|name| {
-        KERNELS
-            .iter()
-            .find(|kernel| kernel.name == name)
-            .ok_or("no such kernel")
-    })
+    PossibleValuesParser::new(KERNELS.iter().map(|kernel| kernel.name))
+        .try_map(|name| KERNELS.iter().find(|kernel| kernel.name == name).ok_or("no such kernel"))
 }

@@ -28,11 +28,11 @@ use report::{Check, Row};
 /// mounted, the loopback interface up, and no disk and no network. The status is the command's.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel to boot.
-    #[arg(value_parser = kernels::parser(), required_unless_present = "all")]
-    kernel: Option<&'static Kernel>,
-    /// Runs the smoke test on every kernel and prints the table for docs/kernels.md.
-    #[arg(long, conflicts_with_all = ["kernel", "command", "add"])]
+    /// The kernels to boot, one after the other.
+    #[arg(value_name = "KERNEL", value_parser = kernels::parser(), required_unless_present = "all")]
+    kernels: Vec<&'static Kernel>,
+    /// Takes every kernel. With the smoke test, it prints the table for docs/kernels.md.
+    #[arg(long, conflicts_with = "kernels")]
     all: bool,
     /// What to run in the guest, by its shell where it is a single word, for example `'uname -a; dmesg'`.
     #[arg(last = true)]
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE[:GUEST_PATH]")]
     add: Vec<String>,
     /// Takes this static agent instead of building one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_agent", "all"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_agent")]
     agent: Option<PathBuf>,
     /// Leaves the agent and the smoke test out, for a quick look at a kernel.
     #[arg(long, requires = "command")]
@@ -79,34 +79,22 @@ pub struct Args {
 /// command, or any check of the smoke test, fails.
 pub fn run(args: &Args) -> Result<()> {
     let workshop = Workshop::new(args)?;
-    if args.all {
-        return all(&workshop);
+    let kernels: Vec<&Kernel> = if args.all { KERNELS.iter().collect() } else { args.kernels.clone() };
+    if !args.command.is_empty() {
+        return kernels.into_iter().try_for_each(|kernel| command(&workshop, kernel));
     }
-    let kernel = args.kernel.context("no kernel was named")?;
-    if args.command.is_empty() {
-        let row = smoke(&workshop, kernel);
-        print!("{}", report::table(std::slice::from_ref(&row)));
-        return verdict(&[row]);
-    }
-    let outcome = workshop.boot(kernel, &args.command, |line| println!("{line}"))?;
-    for complaint in &outcome.complaints {
-        eprintln!("vm: the guest's kernel complains: {complaint}");
-    }
-    ensure!(
-        outcome.status == 0,
-        "the command ended with status {} in the guest",
-        outcome.status
-    );
-    Ok(())
-}
-
-fn all(workshop: &Workshop<'_>) -> Result<()> {
-    let rows: Vec<Row<'_>> = KERNELS
-        .iter()
-        .map(|kernel| smoke(workshop, kernel))
-        .collect();
+    let rows: Vec<Row<'_>> = kernels.into_iter().map(|kernel| smoke(&workshop, kernel)).collect();
     print!("{}", report::table(&rows));
     verdict(&rows)
+}
+
+fn command(workshop: &Workshop<'_>, kernel: &Kernel) -> Result<()> {
+    let outcome = workshop.boot(kernel, &workshop.args.command, |line| println!("{line}"))?;
+    for complaint in &outcome.complaints {
+        eprintln!("vm: {}: the kernel complains: {complaint}", kernel.name);
+    }
+    ensure!(outcome.status == 0, "{}: the command ended with status {}", kernel.name, outcome.status);
+    Ok(())
 }
 
 fn smoke<'a>(workshop: &Workshop<'_>, kernel: &'a Kernel) -> Row<'a> {
@@ -116,11 +104,7 @@ fn smoke<'a>(workshop: &Workshop<'_>, kernel: &'a Kernel) -> Row<'a> {
         checks.extend(Check::read(line));
         eprintln!("{}: {line}", kernel.name);
     });
-    Row {
-        kernel,
-        outcome,
-        checks,
-    }
+    Row { kernel, outcome, checks }
 }
 
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
@@ -130,12 +114,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
             eprintln!("vm: {}: {fault}", row.kernel.name);
         }
     }
-    ensure!(
-        failed.is_empty(),
-        "{} of {} kernels failed",
-        failed.len(),
-        rows.len()
-    );
+    ensure!(failed.is_empty(), "{} of {} kernels failed", failed.len(), rows.len());
     Ok(())
 }
 
@@ -148,28 +127,16 @@ struct Workshop<'a> {
 
 impl<'a> Workshop<'a> {
     fn new(args: &'a Args) -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask is not in a workspace")?;
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = std::path::absolute(target)?;
         let cache = target.join("vm");
         fs::create_dir_all(&cache)?;
-        Ok(Self {
-            args,
-            target,
-            cache,
-        })
+        Ok(Self { args, target, cache })
     }
 
     /// Boots `kernel`, runs `command` in it, and hands on what it prints.
-    fn boot(
-        &self,
-        kernel: &Kernel,
-        command: &[String],
-        line: impl FnMut(&str),
-    ) -> Result<qemu::Outcome> {
+    fn boot(&self, kernel: &Kernel, command: &[String], line: impl FnMut(&str)) -> Result<qemu::Outcome> {
         let args = self.args;
         let emulator = format!("qemu-system-{}", kernel.arch.machine());
         let package = match kernel.arch {
@@ -179,10 +146,7 @@ impl<'a> Workshop<'a> {
         packages::ensure_installed(&[(&emulator, package)])?;
         let boot = packages::fetch(kernel, &self.cache, args.refresh, args.mirror.as_deref())?;
         let initramfs = self.cache.join(format!("{}.cpio", kernel.name));
-        fs::write(
-            &initramfs,
-            self.initramfs(kernel.arch, &boot.busybox, command)?,
-        )?;
+        fs::write(&initramfs, self.initramfs(kernel.arch, &boot.busybox, command)?)?;
         eprintln!("vm: {}: booting {}", kernel.name, boot.package);
         let guest = Guest {
             arch: kernel.arch,
@@ -195,7 +159,9 @@ impl<'a> Workshop<'a> {
             limit: Duration::from_secs(args.timeout),
             debug: args.debug,
         };
-        guest.run(line)
+        let outcome = guest.run(line);
+        fs::remove_file(&initramfs)?;
+        outcome
     }
 
     fn initramfs(&self, arch: Arch, busybox: &Path, command: &[String]) -> Result<Vec<u8>> {
@@ -213,19 +179,14 @@ impl<'a> Workshop<'a> {
                 None => build::program("geophone", arch, &self.target)?,
             };
             image.host_file("bin/geophone", &agent)?;
-            image.host_file(
-                "bin/geophone-smoke",
-                &build::program("geophone-smoke", arch, &self.target)?,
-            )?;
+            image.host_file("bin/geophone-smoke", &build::program("geophone-smoke", arch, &self.target)?)?;
         }
         for added in &self.args.add {
             let (from, to) = match added.split_once(':') {
                 Some((from, to)) => (Path::new(from), to.trim_start_matches('/').to_owned()),
                 None => {
                     let from = Path::new(added);
-                    let name = from
-                        .file_name()
-                        .with_context(|| format!("{added} is not a file"))?;
+                    let name = from.file_name().with_context(|| format!("{added} is not a file"))?;
                     (from, format!("root/{}", name.to_string_lossy()))
                 }
             };
@@ -239,10 +200,7 @@ fn script(command: &[String]) -> String {
     match command {
         [line] => format!("{line}\n"),
         words => {
-            let quoted: Vec<String> = words
-                .iter()
-                .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
-                .collect();
+            let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
             format!("{}\n", quoted.join(" "))
         }
     }
@@ -251,9 +209,7 @@ fn script(command: &[String]) -> String {
 /// Runs a program of this machine to its end and returns what it printed.
 fn tool(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {name}"))?;
+    let output = command.output().with_context(|| format!("cannot start {name}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{name} failed ({}): {}", output.status, said.trim_end());

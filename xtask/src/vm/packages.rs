@@ -30,18 +30,10 @@ pub struct Boot {
 /// When the archive cannot be reached, or has no such kernel (any more).
 pub fn fetch(kernel: &Kernel, cache: &Path, refresh: bool, mirror: Option<&str>) -> Result<Boot> {
     let folder = cache.join("kernels").join(kernel.name);
-    let (vmlinuz, busybox, named) = (
-        folder.join("vmlinuz"),
-        folder.join("busybox"),
-        folder.join("package"),
-    );
+    let (vmlinuz, busybox, named) = (folder.join("vmlinuz"), folder.join("busybox"), folder.join("package"));
     // The name is written last, so where it is the rest is whole.
     if !refresh && let Ok(package) = fs::read_to_string(&named) {
-        return Ok(Boot {
-            vmlinuz,
-            busybox,
-            package,
-        });
+        return Ok(Boot { vmlinuz, busybox, package });
     }
     let mirror = match mirror {
         Some(uri) => uri.to_owned(),
@@ -49,19 +41,12 @@ pub fn fetch(kernel: &Kernel, cache: &Path, refresh: bool, mirror: Option<&str>)
     };
     let apt = Apt::new(kernel, cache, &mirror)?;
     let package = apt.newest(kernel)?;
-    eprintln!(
-        "vm: {}: fetching {package} from {}",
-        kernel.name, kernel.suite
-    );
+    eprintln!("vm: {}: fetching {package} from {}", kernel.name, kernel.suite);
     fs::create_dir_all(&folder)?;
     apt.take("busybox-static", "busybox", &busybox)?;
     apt.take(&package, "vmlinuz", &vmlinuz)?;
     fs::write(named, &package)?;
-    Ok(Boot {
-        vmlinuz,
-        busybox,
-        package,
-    })
+    Ok(Boot { vmlinuz, busybox, package })
 }
 
 /// Installs those of `packages` whose program is missing; each is a pair of program and Debian package.
@@ -69,36 +54,21 @@ pub fn fetch(kernel: &Kernel, cache: &Path, refresh: bool, mirror: Option<&str>)
 /// # Errors
 /// When apt-get fails, for example because we are not root.
 pub fn ensure_installed(packages: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> = packages
-        .iter()
-        .filter(|(program, _)| !is_program(program))
-        .map(|&(_, package)| package)
-        .collect();
+    let missing: Vec<&str> =
+        packages.iter().filter(|(program, _)| !is_program(program)).map(|&(_, package)| package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     eprintln!("vm: installing {}", missing.join(" "));
     let install = |packages: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.args([
-            "-qq",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "install",
-            "-y",
-            "--no-install-recommends",
-        ]);
-        tool(
-            command
-                .args(packages)
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )
+        command.args(["-qq", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"]);
+        tool(command.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
     };
     // The package lists of a fresh machine are empty or old; they are fetched only when the first try fails.
     if install(&missing).is_err() {
         tool(Command::new("apt-get").args(["-qq", "update"]))?;
-        install(&missing)
-            .with_context(|| format!("cannot install {}: are you root?", missing.join(" ")))?;
+        install(&missing).with_context(|| format!("cannot install {}: are you root?", missing.join(" ")))?;
     }
     Ok(())
 }
@@ -111,23 +81,14 @@ fn is_program(name: &str) -> bool {
 /// The address of Debian's archive in the configuration of this machine.
 fn machine_mirror() -> Result<String> {
     let format = "$(ORIGIN) $(LABEL) $(REPO_URI)";
-    let targets = tool(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        format,
-        "Created-By: Packages",
-    ]))?;
-    archive_of(&targets)
-        .context("apt's sources have no Debian archive: run `apt-get update`, or pass --mirror URI")
+    let targets = tool(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;
+    archive_of(&targets).context("apt's sources have no Debian archive: run `apt-get update`, or pass --mirror URI")
 }
 
 /// The first Debian archive in `targets`, lines of origin, label and address. Security updates are an archive of their own,
 /// with another label.
 fn archive_of(targets: &str) -> Option<String> {
-    targets
-        .lines()
-        .find_map(|line| line.strip_prefix("Debian Debian "))
-        .map(str::to_owned)
+    targets.lines().find_map(|line| line.strip_prefix("Debian Debian ")).map(str::to_owned)
 }
 
 /// apt with a state of its own, which knows one suite and one architecture.
@@ -142,15 +103,8 @@ impl Apt {
         let folder = cache.join("apt").join(format!("{}-{arch}", kernel.suite));
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("archives/partial"))?;
-        let signed = if Path::new(KEYRING).exists() {
-            format!(" signed-by={KEYRING}")
-        } else {
-            String::new()
-        };
-        let source = format!(
-            "deb [arch={arch} target=Packages{signed}] {mirror} {} main\n",
-            kernel.suite
-        );
+        let signed = if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
+        let source = format!("deb [arch={arch} target=Packages{signed}] {mirror} {} main\n", kernel.suite);
         fs::write(folder.join("sources.list"), source)?;
         fs::write(folder.join("status"), "")?;
         let config = folder.join("apt.conf");
@@ -179,14 +133,7 @@ impl Apt {
         let names = tool(&mut self.command("apt-cache", &["pkgnames", "linux-"]))?;
         newest(kernel.series, kernel.arch.debian(), names.lines())
             .map(str::to_owned)
-            .with_context(|| {
-                format!(
-                    "{} has no kernel {} for {}",
-                    kernel.suite,
-                    kernel.series,
-                    kernel.arch.debian()
-                )
-            })
+            .with_context(|| format!("{} has no kernel {} for {}", kernel.suite, kernel.series, kernel.arch.debian()))
     }
 
     /// Downloads `package` and keeps of it only the file whose name is `name`, or begins so and goes on with a version.
@@ -195,14 +142,8 @@ impl Apt {
         // It exists when an earlier run was interrupted.
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir(&scratch)?;
-        tool(
-            self.command("apt-get", &["-qq", "download", package])
-                .current_dir(&scratch),
-        )?;
-        let archive = fs::read_dir(&scratch)?
-            .next()
-            .context("apt-get downloaded nothing")??
-            .path();
+        tool(self.command("apt-get", &["-qq", "download", package]).current_dir(&scratch))?;
+        let archive = fs::read_dir(&scratch)?.next().context("apt-get downloaded nothing")??.path();
         let unpacked = scratch.join("unpacked");
         tool(Command::new("dpkg").arg("-x").args([&archive, &unpacked]))?;
         let file = find(&unpacked, name)?.with_context(|| format!("{package} has no {name}"))?;
@@ -222,23 +163,15 @@ fn newest<'a>(series: &str, arch: &str, names: impl Iterator<Item = &'a str>) ->
         };
         let version = rest.strip_suffix(arch)?.strip_suffix('-')?;
         let after = version.strip_prefix(series)?;
-        let variant = version
-            .split('-')
-            .skip(1)
-            .any(|part| part.parse::<u32>().is_err());
+        let variant = version.split('-').skip(1).any(|part| part.parse::<u32>().is_err());
         if variant || !after.starts_with(['.', '-', '+']) {
             return None;
         }
-        let numbers: Vec<u32> = version
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|part| part.parse().ok())
-            .collect();
+        let numbers: Vec<u32> =
+            version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect();
         Some((numbers, binary))
     };
-    names
-        .filter_map(|name| Some((version(name)?, name)))
-        .max()
-        .map(|(_, name)| name)
+    names.filter_map(|name| Some((version(name)?, name))).max().map(|(_, name)| name)
 }
 
 /// The regular file called `name`, or `name-VERSION`, below `folder`. Where it is differs between suites: `boot` or
@@ -253,9 +186,7 @@ fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
             let rest = found.to_str().and_then(|found| found.strip_prefix(name));
             if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file()
-                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            {
+            } else if kind.is_file() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
                 return Ok(Some(entry.path()));
             }
         }
@@ -273,26 +204,17 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        let names = [
-            "linux-image-6.12.94+deb13-amd64",
-            "linux-image-6.12.107+deb13-amd64",
-            "linux-image-6.1.0-50-amd64",
-        ];
+        let names =
+            ["linux-image-6.12.94+deb13-amd64", "linux-image-6.12.107+deb13-amd64", "linux-image-6.1.0-50-amd64"];
         assert_eq!(newest_of("6.12", &names), Some(names[1]));
         assert_eq!(newest_of("6.1", &names), Some(names[2]));
-        let names = [
-            "linux-image-6.12.90+deb12-amd64",
-            "linux-image-6.12.90+deb12.1-amd64",
-        ];
+        let names = ["linux-image-6.12.90+deb12-amd64", "linux-image-6.12.90+deb12.1-amd64"];
         assert_eq!(newest_of("6.12", &names), Some(names[1]));
     }
 
     #[test]
     fn the_image_is_in_the_binary_package_where_there_is_one() {
-        let names = [
-            "linux-binary-7.2.12+deb14-amd64",
-            "linux-image-7.2.12+deb14-amd64",
-        ];
+        let names = ["linux-binary-7.2.12+deb14-amd64", "linux-image-7.2.12+deb14-amd64"];
         assert_eq!(newest_of("7.2", &names), Some(names[0]));
     }
 
@@ -312,10 +234,7 @@ mod tests {
     #[test]
     fn the_security_archive_is_not_taken_for_the_archive() {
         let targets = "Debian Debian-Security http://mirror/debian-security/\nDebian Debian http://mirror/debian/\n";
-        assert_eq!(
-            archive_of(targets).as_deref(),
-            Some("http://mirror/debian/")
-        );
+        assert_eq!(archive_of(targets).as_deref(), Some("http://mirror/debian/"));
         assert_eq!(archive_of("Example Example http://mirror/example/\n"), None);
     }
 }

@@ -87,17 +87,11 @@ impl Guest<'_> {
                     bail!("the guest died; its last words:\n{}", console.tail())
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!(
-                        "the guest was killed after {} s; its last words:\n{}",
-                        self.limit.as_secs(),
-                        console.tail()
-                    )
+                    bail!("the guest was killed after {} s; its last words:\n{}", self.limit.as_secs(), console.tail())
                 }
             }
         }
-        console
-            .outcome()
-            .context("the guest ended before its command began")
+        console.outcome().context("the guest ended before its command began")
     }
 
     fn command(&self) -> Command {
@@ -120,11 +114,7 @@ impl Guest<'_> {
             Accelerator::Tcg => ("tcg,thread=multi", processor),
             Accelerator::Kvm => ("kvm", "host"),
         };
-        let talk = if self.debug {
-            "ignore_loglevel geophone.debug"
-        } else {
-            "quiet"
-        };
+        let talk = if self.debug { "ignore_loglevel geophone.debug" } else { "quiet" };
         let append = format!("console={console} panic=-1 {talk} {}", self.append);
         let cpus = self.cpus.to_string();
         let memory = self.memory.to_string();
@@ -143,12 +133,7 @@ impl Guest<'_> {
             arguments.extend([option.into(), value.into()]);
         }
         arguments.extend(["-nodefaults".into(), "-no-reboot".into()]);
-        arguments.extend([
-            "-kernel".into(),
-            self.kernel.into(),
-            "-initrd".into(),
-            self.initramfs.into(),
-        ]);
+        arguments.extend(["-kernel".into(), self.kernel.into(), "-initrd".into(), self.initramfs.into()]);
         arguments
     }
 }
@@ -162,10 +147,7 @@ impl Process {
         let (sender, receiver) = sync_channel(1024);
         thread::spawn(move || {
             let mut bytes = Vec::new();
-            while console
-                .read_until(b'\n', &mut bytes)
-                .is_ok_and(|count| count > 0)
-            {
+            while console.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
                 let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
                 bytes.clear();
                 if sender.send(text).is_err() {
@@ -205,9 +187,7 @@ impl Console {
         }
         self.last.push(text.to_owned());
         // Firmware leaves escape sequences before the first line.
-        let said = text
-            .split_once(MARK)
-            .map(|(_, said)| said.split_once(' ').unwrap_or((said, "")));
+        let said = text.split_once(MARK).map(|(_, said)| said.split_once(' ').unwrap_or((said, "")));
         match said {
             Some(("begin", release)) => self.begun = Some((release.to_owned(), begin.elapsed())),
             Some(("kernel", complaint)) => self.complaints.push(complaint.to_owned()),
@@ -228,13 +208,7 @@ impl Console {
     fn outcome(self) -> Option<Outcome> {
         let (release, boot) = self.begun?;
         let command = self.ended.saturating_sub(boot);
-        Some(Outcome {
-            release,
-            status: self.status?,
-            boot,
-            command,
-            complaints: self.complaints,
-        })
+        Some(Outcome { release, status: self.status?, boot, command, complaints: self.complaints })
     }
 }
 
@@ -264,10 +238,7 @@ mod tests {
         ]);
         assert_eq!(output, ["hello"]);
         let outcome = console.outcome().unwrap();
-        assert_eq!(
-            (outcome.release.as_str(), outcome.status),
-            ("6.1.0-50-amd64", 3)
-        );
+        assert_eq!((outcome.release.as_str(), outcome.status), ("6.1.0-50-amd64", 3));
         assert_eq!(outcome.complaints, ["WARNING: CPU: 0"]);
     }
 

@@ -22,9 +22,7 @@ impl Check {
     }
 
     fn area(&self) -> &str {
-        self.check
-            .split_once('/')
-            .map_or(self.check.as_str(), |(area, _)| area)
+        self.check.split_once('/').map_or(self.check.as_str(), |(area, _)| area)
     }
 
     fn name(&self) -> &str {
@@ -59,19 +57,11 @@ impl Row<'_> {
         match &self.outcome {
             Err(error) => faults.push(format!("{error:#}")),
             Ok(outcome) => {
-                faults.extend(
-                    outcome
-                        .complaints
-                        .iter()
-                        .map(|line| format!("the kernel complains: {line}")),
-                );
+                faults.extend(outcome.complaints.iter().map(|line| format!("the kernel complains: {line}")));
                 if self.checks.is_empty() {
                     faults.push("the smoke test checked nothing".to_owned());
                 } else if outcome.status != 0 && faults.is_empty() {
-                    faults.push(format!(
-                        "the smoke test ended with status {}",
-                        outcome.status
-                    ));
+                    faults.push(format!("the smoke test ended with status {}", outcome.status));
                 }
             }
         }
@@ -115,21 +105,14 @@ pub fn table(rows: &[Row<'_>]) -> String {
     table.push_str(" --- | ---: | ---: |\n");
     for row in rows {
         let Kernel { series, arch, .. } = row.kernel;
-        let release = row
-            .outcome
-            .as_ref()
-            .map_or("**did not run**", |outcome| &outcome.release);
+        let release = row.outcome.as_ref().map_or("**did not run**", |outcome| &outcome.release);
         let _ = write!(table, "| {series} | {} | {release} |", arch.machine());
         for area in &areas {
             let _ = write!(table, " {} |", row.cell(area));
         }
         let _ = match &row.outcome {
             Ok(outcome) => {
-                let log = if outcome.complaints.is_empty() {
-                    "clean"
-                } else {
-                    "**warnings**"
-                };
+                let log = if outcome.complaints.is_empty() { "clean" } else { "**warnings**" };
                 let (boot, command) = (outcome.boot.as_secs_f64(), outcome.command.as_secs_f64());
                 writeln!(table, " {log} | {boot:.1} s | {command:.1} s |")
             }
@@ -155,11 +138,7 @@ mod tests {
             complaints: Vec::new(),
         };
         let checks = lines.iter().filter_map(|line| Check::read(line)).collect();
-        Row {
-            kernel: &KERNELS[0],
-            outcome: Ok(outcome),
-            checks,
-        }
+        Row { kernel: &KERNELS[0], outcome: Ok(outcome), checks }
     }
 
     const GOOD: &str = r#"{"check":"syscalls/ipv4","ok":true}"#;
@@ -168,44 +147,19 @@ mod tests {
     #[test]
     fn a_row_passes_when_all_its_checks_do() {
         assert!(row(&[GOOD, "other output"], 0).passed());
-        assert_eq!(
-            row(&[GOOD, BAD], 1).faults(),
-            ["syscalls/ipv6 failed: no span"]
-        );
-        assert!(
-            !row(&[], 0).passed(),
-            "a test that checks nothing has not passed"
-        );
-        assert!(
-            !row(&[GOOD], 101).passed(),
-            "a test that died on the way has not passed"
-        );
+        assert_eq!(row(&[GOOD, BAD], 1).faults(), ["syscalls/ipv6 failed: no span"]);
+        assert!(!row(&[], 0).passed(), "a test that checks nothing has not passed");
+        assert!(!row(&[GOOD], 101).passed(), "a test that died on the way has not passed");
     }
 
     #[test]
     fn the_table_names_what_failed() {
-        let died = Row {
-            kernel: &KERNELS[3],
-            outcome: Err(anyhow::anyhow!("killed")),
-            checks: Vec::new(),
-        };
+        let died = Row { kernel: &KERNELS[3], outcome: Err(anyhow::anyhow!("killed")), checks: Vec::new() };
         let table = table(&[row(&[GOOD, BAD], 1), row(&[GOOD], 0), died]);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(
-            lines[0],
-            "| kernel | architecture | release | syscalls | kernel log | boot | test |"
-        );
-        assert_eq!(
-            lines[2],
-            "| 5.10 | x86_64 | 5.10.0-32-amd64 | **failed**: ipv6 | clean | 2.3 s | 11.0 s |"
-        );
-        assert_eq!(
-            lines[3],
-            "| 5.10 | x86_64 | 5.10.0-32-amd64 | ok (1) | clean | 2.3 s | 11.0 s |"
-        );
-        assert_eq!(
-            lines[4],
-            "| 7.2 | x86_64 | **did not run** | – | – | – | – |"
-        );
+        assert_eq!(lines[0], "| kernel | architecture | release | syscalls | kernel log | boot | test |");
+        assert_eq!(lines[2], "| 5.10 | x86_64 | 5.10.0-32-amd64 | **failed**: ipv6 | clean | 2.3 s | 11.0 s |");
+        assert_eq!(lines[3], "| 5.10 | x86_64 | 5.10.0-32-amd64 | ok (1) | clean | 2.3 s | 11.0 s |");
+        assert_eq!(lines[4], "| 7.2 | x86_64 | **did not run** | – | – | – | – |");
     }
 }

@@ -36,11 +36,8 @@ fn offset() -> impl Strategy<Value = u64> {
 }
 
 fn any_data() -> impl Strategy<Value = Any> {
-    let lens = (
-        prop_oneof![9 => 0..200_u32, 1 => any::<u32>()],
-        prop_oneof![9 => 0..20_u32, 1 => any::<u32>()],
-        0..300_usize,
-    );
+    let lens =
+        (prop_oneof![9 => 0..200_u32, 1 => any::<u32>()], prop_oneof![9 => 0..20_u32, 1 => any::<u32>()], 0..300_usize);
     let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.03));
     (time(), any_socket(), 0..3_u32, offset(), lens, flags).prop_map(
         |(time, socket, tgid, offset, (len, skipped, captured), (send, relative, end))| Any::Data {
@@ -65,31 +62,15 @@ fn any_event() -> impl Strategy<Value = Any> {
         Just(Change::ReceiveClosed),
         Just(Change::Closed),
     ];
-    let inet = any::<bool>()
-        .prop_map(|accept| open(0, 1, if accept { Role::Accept } else { Role::Unknown }));
+    let inet = any::<bool>().prop_map(|accept| open(0, 1, if accept { Role::Accept } else { Role::Unknown }));
     let unix = (0..6_u64, 0..3_u32).prop_map(|(peer, tgid)| open_unix(0, 1, peer, tgid));
-    let open =
-        (time(), any_socket(), prop_oneof![inet, unix]).prop_map(|(at, id, event)| match event {
-            Event::Open(open) => Event::Open(Open {
-                time: START.wrapping_add(at),
-                socket: id,
-                ..open
-            }),
-            other => other,
-        });
-    let state = (
-        time(),
-        any_socket(),
-        change,
-        prop_oneof![Just(0), any::<i32>()],
-    )
-        .prop_map(|(at, id, change, error)| {
-            Event::State(State {
-                time: START.wrapping_add(at),
-                socket: id,
-                change,
-                error,
-            })
+    let open = (time(), any_socket(), prop_oneof![inet, unix]).prop_map(|(at, id, event)| match event {
+        Event::Open(open) => Event::Open(Open { time: START.wrapping_add(at), socket: id, ..open }),
+        other => other,
+    });
+    let state =
+        (time(), any_socket(), change, prop_oneof![Just(0), any::<i32>()]).prop_map(|(at, id, change, error)| {
+            Event::State(State { time: START.wrapping_add(at), socket: id, change, error })
         });
     let process = (0..40 * MS, 0..3_u32).prop_map(|(at, tgid)| exit(at, tgid));
     prop_oneof![3 => open, 2 => state, 1 => process].prop_map(Any::Event)

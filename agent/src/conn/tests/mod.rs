@@ -11,8 +11,7 @@ use std::collections::HashMap;
 
 use super::{Connection, Content, End, Ending, Gap, Limits, Table, Update};
 use crate::event::{
-    Change, Data, Direction, Endpoints, Event, Life, Nanos, Open, Process, Role, SocketId, State,
-    Thread,
+    Change, Data, Direction, Endpoints, Event, Life, Nanos, Open, Process, Role, SocketId, State, Thread,
 };
 
 pub(super) const MS: Nanos = 1_000_000;
@@ -28,13 +27,7 @@ pub(super) fn socket(sock: u64) -> SocketId {
 }
 
 /// A call of process 7, captured whole.
-pub(super) fn data(
-    time: Nanos,
-    sock: u64,
-    direction: Direction,
-    offset: u64,
-    bytes: &[u8],
-) -> Data<'_> {
+pub(super) fn data(time: Nanos, sock: u64, direction: Direction, offset: u64, bytes: &[u8]) -> Data<'_> {
     Data {
         time: START + time,
         socket: socket(sock),
@@ -50,10 +43,7 @@ pub(super) fn data(
 }
 
 pub(super) fn end(time: Nanos, sock: u64, direction: Direction, offset: u64) -> Data<'static> {
-    Data {
-        end: true,
-        ..data(time, sock, direction, offset, b"")
-    }
+    Data { end: true, ..data(time, sock, direction, offset, b"") }
 }
 
 pub(super) fn open(time: Nanos, sock: u64, role: Role) -> Event<'static> {
@@ -61,10 +51,7 @@ pub(super) fn open(time: Nanos, sock: u64, role: Role) -> Event<'static> {
         time: START + time,
         socket: socket(sock),
         thread: Thread { tgid: 7, tid: 8 },
-        endpoints: Endpoints::Inet {
-            local: "10.0.0.1:80".parse().unwrap(),
-            remote: "10.0.0.2:40000".parse().unwrap(),
-        },
+        endpoints: Endpoints::Inet { local: "10.0.0.1:80".parse().unwrap(), remote: "10.0.0.2:40000".parse().unwrap() },
         role,
         netns: 1,
     })
@@ -75,32 +62,18 @@ pub(super) fn open_unix(time: Nanos, sock: u64, peer: u64, tgid: u32) -> Event<'
         time: START + time,
         socket: socket(sock),
         thread: Thread { tgid, tid: tgid },
-        endpoints: Endpoints::Unix {
-            path: "/run/app.sock".into(),
-            peer,
-        },
+        endpoints: Endpoints::Unix { path: "/run/app.sock".into(), peer },
         role: Role::Unknown,
         netns: 0,
     })
 }
 
 pub(super) fn state(time: Nanos, sock: u64, change: Change, error: i32) -> Event<'static> {
-    Event::State(State {
-        time: START + time,
-        socket: socket(sock),
-        change,
-        error,
-    })
+    Event::State(State { time: START + time, socket: socket(sock), change, error })
 }
 
 pub(super) fn exit(time: Nanos, tgid: u32) -> Event<'static> {
-    Event::Process(Process {
-        time: START + time,
-        tgid,
-        parent: 1,
-        what: Life::Exit,
-        comm: "app".into(),
-    })
+    Event::Process(Process { time: START + time, tgid, parent: 1, what: Life::Exit, comm: "app".into() })
 }
 
 /// An update, with its bytes.
@@ -154,35 +127,22 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            table: Table::new(limits),
-            said: HashMap::new(),
-            known: HashMap::new(),
-        }
+        Self { table: Table::new(limits), said: HashMap::new(), known: HashMap::new() }
     }
 
-    fn with(
-        &mut self,
-        act: impl FnOnce(&mut Table<Checker>, &mut dyn FnMut(&Connection, &mut Checker, &Update<'_>)),
-    ) {
+    fn with(&mut self, act: impl FnOnce(&mut Table<Checker>, &mut dyn FnMut(&Connection, &mut Checker, &Update<'_>))) {
         let (said, known) = (&mut self.said, &mut self.known);
         act(&mut self.table, &mut |connection, checker, update| {
             checker.check(update);
             known.insert(connection.socket.sock, connection.clone());
-            said.entry(connection.socket.sock)
-                .or_default()
-                .push(match update {
-                    Update::Piece(direction, piece) => match piece.content {
-                        Content::Bytes(bytes) => {
-                            Said::Bytes(*direction, piece.offset, bytes.to_vec())
-                        }
-                        Content::Hole(len, gap) => Said::Hole(*direction, piece.offset, len, gap),
-                    },
-                    Update::End(direction, End { time, how }) => {
-                        Said::End(*direction, time.saturating_sub(START), *how)
-                    }
-                    Update::Tick(time) => Said::Tick(time.saturating_sub(START)),
-                });
+            said.entry(connection.socket.sock).or_default().push(match update {
+                Update::Piece(direction, piece) => match piece.content {
+                    Content::Bytes(bytes) => Said::Bytes(*direction, piece.offset, bytes.to_vec()),
+                    Content::Hole(len, gap) => Said::Hole(*direction, piece.offset, len, gap),
+                },
+                Update::End(direction, End { time, how }) => Said::End(*direction, time.saturating_sub(START), *how),
+                Update::Tick(time) => Said::Tick(time.saturating_sub(START)),
+            });
         });
     }
 

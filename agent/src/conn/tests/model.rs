@@ -55,22 +55,16 @@ impl Step {
 }
 
 fn step(fate: impl Strategy<Value = Fate>) -> impl Strategy<Value = Step> {
-    (
-        any::<bool>(),
-        1..60_usize,
-        0..20_usize,
-        0..60_usize,
-        0..2 * MS,
-        fate,
-    )
-        .prop_map(|(send, len, skipped, captured, after, fate)| Step {
+    (any::<bool>(), 1..60_usize, 0..20_usize, 0..60_usize, 0..2 * MS, fate).prop_map(
+        |(send, len, skipped, captured, after, fate)| Step {
             direction: if send { SEND } else { RECEIVE },
             len,
             skipped: skipped.min(len),
             captured: captured.min(len - skipped.min(len)),
             after,
             fate,
-        })
+        },
+    )
 }
 
 fn disturbed() -> impl Strategy<Value = Step> {

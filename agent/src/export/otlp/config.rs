@@ -43,13 +43,19 @@ pub enum RawEndpoint {
     Traces(String),
 }
 
+impl RawEndpoint {
+    fn names_grpc_port(&self) -> bool {
+        let (Self::Base(text) | Self::Traces(text)) = self;
+        text.trim().trim_end_matches('/').ends_with(":4317")
+    }
+}
+
 impl RawConfig {
     /// What the variables say. An empty one is as good as none; the one for traces goes before the one for all signals.
     pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| var(name).filter(|value| !value.trim().is_empty());
         let either = |suffix: &str| {
-            var(&format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"))
-                .or_else(|| var(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
+            var(&format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}")).or_else(|| var(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
         };
         Self {
             endpoint: var(otlp::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
@@ -121,10 +127,7 @@ pub struct Tls {
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (roots, identity) = (self.roots.is_some(), self.identity.is_some());
-        f.debug_struct("Tls")
-            .field("roots", &roots)
-            .field("identity", &identity)
-            .finish()
+        f.debug_struct("Tls").field("roots", &roots).field("identity", &identity).finish()
     }
 }
 
@@ -132,9 +135,7 @@ impl std::fmt::Debug for Tls {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// Not a URL that can be sent to.
-    #[error(
-        "OTLP endpoint `{endpoint}` is not valid: {reason}; give it as http://HOST:PORT or https://HOST:PORT"
-    )]
+    #[error("OTLP endpoint `{endpoint}` is not valid: {reason}; give it as http://HOST:PORT or https://HOST:PORT")]
     Endpoint {
         /// As it was given.
         endpoint: String,
@@ -151,9 +152,7 @@ pub enum ConfigError {
     #[error("OTLP compression `{0}` is not supported: use `gzip` or `none`")]
     Compression(String),
     /// Not a time.
-    #[error(
-        "OTLP timeout `{0}` is not valid: give milliseconds, or a time with its unit such as `10s`, above zero"
-    )]
+    #[error("OTLP timeout `{0}` is not valid: give milliseconds, or a time with its unit such as `10s`, above zero")]
     Timeout(String),
     /// Neither `true` nor `false`.
     #[error("OTLP setting `insecure` is `{0}`: use `true` or `false`")]
@@ -183,16 +182,13 @@ impl Config {
     /// Whatever [`ConfigError`] lists.
     pub fn new(raw: RawConfig) -> Result<Self, ConfigError> {
         let protocol = match raw.protocol.as_deref().map(str::trim) {
+            // The specification's default is HTTP. Who names the port that is gRPC's by convention, and no protocol, means gRPC.
+            None if raw.endpoint.as_ref().is_some_and(RawEndpoint::names_grpc_port) => Protocol::Grpc,
             None | Some(otlp::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF) => Protocol::Http,
             Some(otlp::OTEL_EXPORTER_OTLP_PROTOCOL_GRPC) => Protocol::Grpc,
             Some(other) => return Err(ConfigError::Protocol(other.to_owned())),
         };
-        let insecure = match raw
-            .insecure
-            .as_deref()
-            .map(|text| text.trim().to_ascii_lowercase())
-            .as_deref()
-        {
+        let insecure = match raw.insecure.as_deref().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
             None | Some("false") => false,
             Some("true") => true,
             Some(other) => return Err(ConfigError::Insecure(other.to_owned())),
@@ -204,10 +200,9 @@ impl Config {
         };
         let identity = match (raw.client_certificate, raw.client_key) {
             (None, None) => None,
-            (Some(certificate), Some(key)) => Some((
-                read("client certificate", certificate)?,
-                read("client key", key)?,
-            )),
+            (Some(certificate), Some(key)) => {
+                Some((read("client certificate", certificate)?, read("client key", key)?))
+            }
             _ => return Err(ConfigError::HalfIdentity),
         };
         Ok(Self {
@@ -216,13 +211,7 @@ impl Config {
             headers: headers(raw.headers.as_deref().unwrap_or_default())?,
             gzip,
             timeout: timeout(raw.timeout.as_deref())?,
-            tls: Tls {
-                roots: raw
-                    .certificate
-                    .map(|path| read("certificate", path))
-                    .transpose()?,
-                identity,
-            },
+            tls: Tls { roots: raw.certificate.map(|path| read("certificate", path)).transpose()?, identity },
         })
     }
 }
@@ -231,11 +220,7 @@ fn read(what: &'static str, path: PathBuf) -> Result<Vec<u8>, ConfigError> {
     fs::read(&path).map_err(|error| ConfigError::File { what, path, error })
 }
 
-fn endpoint(
-    raw: Option<RawEndpoint>,
-    protocol: Protocol,
-    insecure: bool,
-) -> Result<Url, ConfigError> {
+fn endpoint(raw: Option<RawEndpoint>, protocol: Protocol, insecure: bool) -> Result<Url, ConfigError> {
     let default = match protocol {
         Protocol::Grpc => "http://localhost:4317",
         Protocol::Http => "http://localhost:4318",
@@ -246,17 +231,11 @@ fn endpoint(
         Some(RawEndpoint::Traces(text)) => (text, false),
     };
     let text = text.trim();
-    let error = |reason: &str| ConfigError::Endpoint {
-        endpoint: text.to_owned(),
-        reason: reason.to_owned(),
-    };
+    let error = |reason: &str| ConfigError::Endpoint { endpoint: text.to_owned(), reason: reason.to_owned() };
     let mut url = match (text.contains("://"), protocol) {
         (true, _) => Url::parse(text),
         // gRPC allows `host:port`; whether it means TLS is said apart.
-        (false, Protocol::Grpc) => Url::parse(&format!(
-            "{}://{text}",
-            if insecure { "http" } else { "https" }
-        )),
+        (false, Protocol::Grpc) => Url::parse(&format!("{}://{text}", if insecure { "http" } else { "https" })),
         (false, Protocol::Http) => return Err(error("it has no scheme")),
     }
     .map_err(|reason| error(&reason.to_string()))?;
@@ -279,21 +258,13 @@ fn endpoint(
 
 fn headers(text: &str) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::new();
-    for pair in text
-        .split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-    {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| ConfigError::Header("has no `=`".into()))?;
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| ConfigError::Header("has no `=`".into()))?;
         let wrong = |what: &str| ConfigError::Header(format!("`{}` {what}", name.trim()));
-        let parsed = HeaderName::from_bytes(name.trim().as_bytes())
-            .map_err(|_| wrong("is not a name that HTTP allows"))?;
-        let value =
-            percent_decode(value.trim()).ok_or_else(|| wrong("has a broken percent-encoding"))?;
-        let mut value = HeaderValue::from_bytes(&value)
-            .map_err(|_| wrong("has a value that HTTP does not allow"))?;
+        let parsed =
+            HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong("is not a name that HTTP allows"))?;
+        let value = percent_decode(value.trim()).ok_or_else(|| wrong("has a broken percent-encoding"))?;
+        let mut value = HeaderValue::from_bytes(&value).map_err(|_| wrong("has a value that HTTP does not allow"))?;
         value.set_sensitive(true);
         headers.append(parsed, value);
     }
@@ -303,17 +274,9 @@ fn headers(text: &str) -> Result<HeaderMap, ConfigError> {
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
-    let digit = |byte: Option<u8>| {
-        char::from(byte?)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' {
-            digit(bytes.next())? << 4 | digit(bytes.next())?
-        } else {
-            byte
-        });
+        decoded.push(if byte == b'%' { digit(bytes.next())? << 4 | digit(bytes.next())? } else { byte });
     }
     Some(decoded)
 }
@@ -326,9 +289,7 @@ fn timeout(text: Option<&str>) -> Result<Duration, ConfigError> {
         Ok(millis) => Some(Duration::from_millis(millis)),
         Err(_) => humantime::parse_duration(text).ok(),
     };
-    parsed
-        .filter(|timeout| !timeout.is_zero())
-        .ok_or_else(|| ConfigError::Timeout(text.to_owned()))
+    parsed.filter(|timeout| !timeout.is_zero()).ok_or_else(|| ConfigError::Timeout(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -354,36 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn the_port_of_grpc_means_grpc_unless_something_else_is_said() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        assert_eq!(Config::new(env(&[endpoint])).unwrap().protocol, Protocol::Grpc);
+        let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        assert_eq!(Config::new(env(&[endpoint, http])).unwrap().protocol, Protocol::Http);
+        let other = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:14317x");
+        assert!(Config::new(env(&[other])).is_err());
+    }
+
+    #[test]
     fn appends_the_path_to_base_endpoints_only() {
         for (name, given, sent_to) in [
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "https://c:1",
-                "https://c:1/v1/traces",
-            ),
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "http://c:1/otlp/",
-                "http://c:1/otlp/v1/traces",
-            ),
-            (
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "http://c:1/in",
-                "http://c:1/in",
-            ),
-            (
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "http://c:1",
-                "http://c:1/",
-            ),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:1", "https://c:1/v1/traces"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1/otlp/", "http://c:1/otlp/v1/traces"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/in", "http://c:1/in"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1", "http://c:1/"),
         ] {
-            assert_eq!(
-                Config::new(env(&[(name, given)]))
-                    .unwrap()
-                    .endpoint
-                    .as_str(),
-                sent_to
-            );
+            assert_eq!(Config::new(env(&[(name, given)])).unwrap().endpoint.as_str(), sent_to);
         }
     }
 
@@ -413,10 +362,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2500"),
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
         ]);
-        let flags = RawConfig {
-            protocol: Some("http/protobuf".into()),
-            ..RawConfig::default()
-        };
+        let flags = RawConfig { protocol: Some("http/protobuf".into()), ..RawConfig::default() };
         let config = Config::new(flags.or(raw)).unwrap();
         assert!(config.gzip);
         assert_eq!(config.timeout, Duration::from_millis(2_500));
@@ -425,11 +371,7 @@ mod tests {
 
     #[test]
     fn reads_headers_and_keeps_them_secret() {
-        let config = Config::new(env(&[(
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "api-key=a%20b%3D, X-Two=2,",
-        )]))
-        .unwrap();
+        let config = Config::new(env(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b%3D, X-Two=2,")])).unwrap();
         assert_eq!(config.headers.get("api-key").unwrap(), "a b=");
         assert_eq!(config.headers.get("x-two").unwrap(), "2");
         assert!(!format!("{config:?}").contains("a b="));
@@ -454,14 +396,9 @@ mod tests {
             ("CERTIFICATE", "/nonexistent/ca.pem", "/nonexistent/ca.pem"),
             ("CLIENT_KEY", "/nonexistent/key.pem", "together"),
         ] {
-            let error = Config::new(env(&[(&format!("OTEL_EXPORTER_OTLP_{name}"), value)]))
-                .unwrap_err()
-                .to_string();
+            let error = Config::new(env(&[(&format!("OTEL_EXPORTER_OTLP_{name}"), value)])).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
-            assert!(
-                !error.contains("secret") && !error.contains('\n'),
-                "{error}"
-            );
+            assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
         }
     }
 }

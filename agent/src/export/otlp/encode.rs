@@ -21,10 +21,8 @@ const IS_REMOTE: u32 = 0x200;
 /// Appends the request that carries `spans`. Spans that share a resource (the same `Arc`) are put under one; those of one
 /// resource keep their order.
 pub fn request(spans: &[Span], out: &mut Vec<u8>) {
-    let mut order: Vec<(*const Resource, &Span)> = spans
-        .iter()
-        .map(|span| (Arc::as_ptr(&span.resource), span))
-        .collect();
+    let mut order: Vec<(*const Resource, &Span)> =
+        spans.iter().map(|span| (Arc::as_ptr(&span.resource), span)).collect();
     order.sort_by_key(|(resource, _)| *resource);
     for group in order.chunk_by(|a, b| a.0 == b.0) {
         let Some((_, first)) = group.first() else {
@@ -100,15 +98,26 @@ fn flags(context: &SpanContext, remote: bool) -> u32 {
 }
 
 fn trace_state(out: &mut Vec<u8>, state: &TraceState) {
-    if *state != TraceState::NONE {
-        text(out, 3, &state.header());
+    if *state == TraceState::NONE {
+        return;
     }
+    // A string is written like a message; this one member by member, as `TraceState::header` would make it.
+    wire::message(out, 3, 1, |out| {
+        for (position, (key, value)) in state.into_iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+        }
+    });
 }
 
 fn attributes(out: &mut Vec<u8>, tag: u32, attributes: &Attributes) {
     for (key, value) in &attributes.0 {
         wire::message(out, tag, 1, |out| {
-            wire::bytes(out, 1, key.as_bytes());
+            text(out, 1, key);
             wire::message(out, 2, 1, |out| any_value(out, value));
         });
     }

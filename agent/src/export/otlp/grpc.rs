@@ -17,14 +17,17 @@ use tonic::{
 use super::{
     Answer, USER_AGENT, chain,
     config::{Config, ConfigError},
+    printable,
 };
 use crate::export::{
     retry::{Failure, Retry, grpc_status},
     stats::FailureKind,
 };
 
-const METHOD: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const METHOD: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+
+/// Longest answer that is read, in bytes. A size that no receiver would choose as its own limit: tonic says it in the error.
+const ANSWER_MAX: usize = super::ANSWER_MAX + 13;
 
 /// Sends requests to one receiver.
 #[derive(Clone, Debug)]
@@ -43,10 +46,7 @@ impl GrpcClient {
         let error = |e: tonic::transport::Error| ConfigError::Tls(chain(&e));
         let mut endpoint = Endpoint::from_shared(config.endpoint.to_string())
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
-            .map_err(|e| ConfigError::Endpoint {
-                endpoint: config.endpoint.to_string(),
-                reason: chain(&e),
-            })?
+            .map_err(|e| ConfigError::Endpoint { endpoint: config.endpoint.to_string(), reason: chain(&e) })?
             .connect_timeout(config.timeout);
         if config.endpoint.scheme() == "https" {
             // The same checks as for HTTP, which say better than tonic what is wrong with a file.
@@ -60,13 +60,12 @@ impl GrpcClient {
             }
             endpoint = endpoint.tls_config(tls).map_err(error)?;
         }
-        let grpc = Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(super::ANSWER_MAX);
+        // Servers in Go answer as they are asked: compressed, if the request is.
+        let grpc = Grpc::new(endpoint.connect_lazy())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(ANSWER_MAX);
         Ok(Self {
-            grpc: if config.gzip {
-                grpc.send_compressed(CompressionEncoding::Gzip)
-            } else {
-                grpc
-            },
+            grpc: if config.gzip { grpc.send_compressed(CompressionEncoding::Gzip) } else { grpc },
             metadata: MetadataMap::from_headers(config.headers.clone()),
             timeout: config.timeout,
         })
@@ -86,18 +85,20 @@ impl GrpcClient {
                 retry: Retry::Backoff,
                 message: chain(&e),
             })?;
-            grpc.unary(request, METHOD, BytesCodec)
-                .await
-                .map_err(|status| failure(&status))
+            match grpc.unary(request, METHOD, BytesCodec).await {
+                Ok(response) => Ok(response.into_inner()),
+                // This side's limit, which reads like the receiver's. The receiver has the request.
+                Err(status) if status.message().contains(&format!("{ANSWER_MAX} bytes")) => {
+                    Ok(Answer::Unconfirmed(format!("answer is longer than {ANSWER_MAX} bytes")))
+                }
+                Err(status) => Err(failure(&status)),
+            }
         };
-        let response = tokio::time::timeout(self.timeout, call)
-            .await
-            .map_err(|_| Failure {
-                kind: FailureKind::TimedOut,
-                retry: Retry::Backoff,
-                message: format!("no answer within {:?}", self.timeout),
-            })??;
-        Ok(response.into_inner())
+        tokio::time::timeout(self.timeout, call).await.map_err(|_| Failure {
+            kind: FailureKind::TimedOut,
+            retry: Retry::Backoff,
+            message: format!("no answer within {:?}", self.timeout),
+        })?
     }
 }
 
@@ -107,18 +108,10 @@ fn failure(status: &Status) -> Failure {
         Some(source) => (FailureKind::Unreachable, Retry::Backoff, chain(source)),
         None => {
             let (kind, retry) = grpc_status(status.code(), status.message(), status.details());
-            (
-                kind,
-                retry,
-                format!("gRPC status {:?}: {}", status.code(), status.message()),
-            )
+            (kind, retry, format!("gRPC status {:?}: {}", status.code(), printable(status.message())))
         }
     };
-    Failure {
-        kind,
-        retry,
-        message,
-    }
+    Failure { kind, retry, message }
 }
 
 /// Passes the request through as it is.

@@ -15,6 +15,7 @@ use reqwest::{
 use super::{
     ANSWER_MAX, Answer, USER_AGENT, chain,
     config::{Config, ConfigError},
+    printable,
 };
 use crate::export::{
     retry::{Failure, Retry, http_status},
@@ -46,13 +47,11 @@ impl HttpClient {
         let tls = if config.endpoint.scheme() == "https" {
             super::tls::client(&config.tls)?
         } else {
-            rustls::ClientConfig::builder_with_provider(
-                rustls::crypto::ring::default_provider().into(),
-            )
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ConfigError::Tls(error.to_string()))?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth()
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .map_err(|error| ConfigError::Tls(error.to_string()))?
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth()
         };
         let client = Client::builder()
             .user_agent(USER_AGENT)
@@ -63,11 +62,7 @@ impl HttpClient {
             .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| ConfigError::Tls(chain(&error)))?;
-        Ok(Self {
-            client,
-            endpoint: config.endpoint.clone(),
-            gzip: config.gzip,
-        })
+        Ok(Self { client, endpoint: config.endpoint.clone(), gzip: config.gzip })
     }
 
     /// What is sent for a request: compressed, if that is asked for. Done once, however often it is sent.
@@ -78,8 +73,7 @@ impl HttpClient {
         if !self.gzip {
             return Ok(request.into());
         }
-        let mut encoder =
-            GzEncoder::new(Vec::with_capacity(request.len() / 4), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::with_capacity(request.len() / 4), Compression::fast());
         encoder.write_all(&request)?;
         encoder.finish().map(Bytes::from)
     }
@@ -89,18 +83,9 @@ impl HttpClient {
     /// # Errors
     /// It did not arrive, was not answered in time, or was refused.
     pub async fn send(&self, body: Bytes) -> Result<Answer, Failure> {
-        let sent = self
-            .client
-            .post(self.endpoint.clone())
-            .body(body)
-            .send()
-            .await;
+        let sent = self.client.post(self.endpoint.clone()).body(body).send().await;
         let response = sent.map_err(|error| Failure {
-            kind: if error.is_timeout() {
-                FailureKind::TimedOut
-            } else {
-                FailureKind::Unreachable
-            },
+            kind: if error.is_timeout() { FailureKind::TimedOut } else { FailureKind::Unreachable },
             retry: Retry::Backoff,
             message: chain(&error.without_url()),
         })?;
@@ -108,29 +93,19 @@ impl HttpClient {
         if status.is_success() {
             return Ok(answer(response).await);
         }
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let (kind, retry) = http_status(status.as_u16(), retry_after);
         let mut message = format!("HTTP status {status}");
         if let Some(text) = read(response).await.ok().as_deref().and_then(explanation) {
             message = format!("{message}: {text}");
         }
-        Err(Failure {
-            kind,
-            retry,
-            message,
-        })
+        Err(Failure { kind, retry, message })
     }
 }
 
 /// What an answer with a status of success says. The receiver has the request: whatever comes now, it is not sent again.
 async fn answer(response: Response) -> Answer {
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = content_type.is_some_and(|value| value.starts_with("application/json"));
     let body = match read(response).await {
         Ok(body) => body,
@@ -143,9 +118,7 @@ async fn answer(response: Response) -> Answer {
     }
     match ExportTraceServiceResponse::decode(body.as_slice()) {
         Ok(response) => Answer::from(response),
-        Err(error) => Answer::Unconfirmed(format!(
-            "answer with status of success is not OTLP: {error}"
-        )),
+        Err(error) => Answer::Unconfirmed(format!("answer with status of success is not OTLP: {error}")),
     }
 }
 
@@ -156,20 +129,11 @@ fn json_answer(body: &[u8]) -> Answer {
             let partial = object.get("partialSuccess");
             let rejected = partial.and_then(|partial| partial.get("rejectedSpans"));
             // 64-bit integers are strings in protobuf's JSON; numbers are accepted.
-            let rejected = rejected
-                .and_then(|n| n.as_u64().or_else(|| n.as_str()?.parse().ok()))
-                .unwrap_or(0);
-            let message = partial
-                .and_then(|partial| partial.get("errorMessage"))
-                .and_then(serde_json::Value::as_str);
-            Answer::Accepted {
-                rejected,
-                message: message.unwrap_or_default().to_owned(),
-            }
+            let rejected = rejected.and_then(|n| n.as_u64().or_else(|| n.as_str()?.parse().ok())).unwrap_or(0);
+            let message = partial.and_then(|partial| partial.get("errorMessage")).and_then(serde_json::Value::as_str);
+            Answer::Accepted { rejected, message: printable(message.unwrap_or_default()) }
         }
-        _ => Answer::Unconfirmed(
-            "answer with status of success is not OTLP: it is other JSON, or none".to_owned(),
-        ),
+        _ => Answer::Unconfirmed("answer with status of success is not OTLP: it is other JSON, or none".to_owned()),
     }
 }
 
@@ -184,10 +148,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, String> {
             }
             Ok(Some(_)) => return Err(format!("its body is longer than {ANSWER_MAX} bytes")),
             Err(error) => {
-                return Err(format!(
-                    "its body broke off: {}",
-                    chain(&error.without_url())
-                ));
+                return Err(format!("its body broke off: {}", chain(&error.without_url())));
             }
         }
     }
@@ -205,12 +166,6 @@ fn explanation(body: &[u8]) -> Option<String> {
         Ok(status) if !status.message.is_empty() => status.message,
         _ => std::str::from_utf8(body).ok()?.to_owned(),
     };
-    let line: String = text
-        .lines()
-        .next()?
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
-    (!line.trim().is_empty()).then(|| line.trim().to_owned())
+    let text = printable(&text);
+    (!text.is_empty()).then_some(text)
 }

@@ -1,4 +1,4 @@
-//! OTLP: takes batches from a [`Queue`], encodes them, sends them, tries again.
+//! OTLP: takes batches from a `Queue`, encodes them, sends them, tries again.
 
 pub mod config;
 mod encode;
@@ -60,7 +60,7 @@ impl From<ExportTraceServiceResponse> for Answer {
         let partial = response.partial_success.unwrap_or_default();
         Self::Accepted {
             rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-            message: partial.error_message,
+            message: printable(&partial.error_message),
         }
     }
 }
@@ -102,13 +102,7 @@ impl Otlp {
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
         shown.set_query(None);
-        Ok(Self {
-            client,
-            retry,
-            stats,
-            health: Health::new(shown.to_string()),
-            ending,
-        })
+        Ok(Self { client, retry, stats, health: Health::new(shown.to_string()), ending })
     }
 
     /// Delivers all that comes out of the queue, until it is closed and empty.
@@ -235,4 +229,10 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// What a receiver says, fit for a log: one line, not too long.
+fn printable(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    line.trim().to_owned()
 }

@@ -22,11 +22,7 @@ fn decode(spans: &[Span]) -> ExportTraceServiceRequest {
     let mut bytes = Vec::new();
     encode_request(spans, &mut bytes);
     let request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
-    assert_eq!(
-        request.encoded_len(),
-        bytes.len(),
-        "lengths are written in their shortest form"
-    );
+    assert_eq!(request.encoded_len(), bytes.len(), "lengths are written in their shortest form");
     request
 }
 
@@ -49,11 +45,7 @@ fn value(given: Option<AnyValue>) -> Value {
 }
 
 fn attributes(list: Vec<KeyValue>) -> Attributes {
-    Attributes(
-        list.into_iter()
-            .map(|pair| (pair.key.into(), value(pair.value)))
-            .collect(),
-    )
+    Attributes(list.into_iter().map(|pair| (pair.key.into(), value(pair.value))).collect())
 }
 
 fn context(trace_id: &[u8], span_id: &[u8], flags: u32, state: &str) -> SpanContext {
@@ -76,29 +68,18 @@ fn span(span: proto::Span, resource: Arc<Resource>) -> Span {
         proto::span::SpanKind::Consumer => SpanKind::Consumer,
         proto::span::SpanKind::Unspecified => panic!("no kind"),
     };
-    let has_remote_parent =
-        matches!(kind, SpanKind::Server | SpanKind::Consumer) && !span.parent_span_id.is_empty();
-    assert_eq!(
-        span.flags & 0x300,
-        if has_remote_parent { 0x300 } else { 0x100 }
-    );
+    let has_remote_parent = matches!(kind, SpanKind::Server | SpanKind::Consumer) && !span.parent_span_id.is_empty();
+    assert_eq!(span.flags & 0x300, if has_remote_parent { 0x300 } else { 0x100 });
     let parent = match span.parent_span_id.as_slice() {
         [] => SpanId::INVALID,
         id => SpanId::from_bytes(id.try_into().unwrap()),
     };
     let links = span.links.iter();
     Span {
-        context: context(
-            &span.trace_id,
-            &span.span_id,
-            span.flags & 0xff,
-            &span.trace_state,
-        ),
+        context: context(&span.trace_id, &span.span_id, span.flags & 0xff, &span.trace_state),
         parent,
         kind,
-        links: links
-            .map(|link| context(&link.trace_id, &link.span_id, link.flags, &link.trace_state))
-            .collect(),
+        links: links.map(|link| context(&link.trace_id, &link.span_id, link.flags, &link.trace_state)).collect(),
         name: span.name.into(),
         start_unix_nano: span.start_time_unix_nano,
         end_unix_nano: span.end_time_unix_nano,
@@ -117,25 +98,13 @@ fn span(span: proto::Span, resource: Arc<Resource>) -> Span {
 /// All spans of a request, as ours.
 fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
     let of_resource = |group: proto::ResourceSpans| {
-        let resource = Arc::new(Resource {
-            attributes: attributes(group.resource.unwrap().attributes),
-        });
+        let resource = Arc::new(Resource { attributes: attributes(group.resource.unwrap().attributes) });
         let [scope] = <[_; 1]>::try_from(group.scope_spans).unwrap();
         let name = scope.scope.unwrap();
-        assert_eq!(
-            (name.name.as_str(), name.version.as_str()),
-            ("geophone", env!("CARGO_PKG_VERSION"))
-        );
-        scope
-            .spans
-            .into_iter()
-            .map(move |each| span(each, Arc::clone(&resource)))
+        assert_eq!((name.name.as_str(), name.version.as_str()), ("geophone", env!("CARGO_PKG_VERSION")));
+        scope.spans.into_iter().map(move |each| span(each, Arc::clone(&resource)))
     };
-    request
-        .resource_spans
-        .into_iter()
-        .flat_map(of_resource)
-        .collect()
+    request.resource_spans.into_iter().flat_map(of_resource).collect()
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -149,35 +118,17 @@ fn any_attributes() -> impl Strategy<Value = Attributes> {
         any::<i64>().prop_map(Value::from),
         any::<bool>().prop_map(Value::from),
         // NaN is not equal to itself.
-        any::<f64>()
-            .prop_filter("NaN", |n| !n.is_nan())
-            .prop_map(Value::from),
-        vec(any_text(), 0..4)
-            .prop_map(|texts| Value::List(texts.into_iter().map(Into::into).collect())),
+        any::<f64>().prop_filter("NaN", |n| !n.is_nan()).prop_map(Value::from),
+        vec(any_text(), 0..4).prop_map(|texts| Value::List(texts.into_iter().map(Into::into).collect())),
     ];
-    vec((any_text(), value), 0..8).prop_map(|pairs| {
-        Attributes(
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.into(), value))
-                .collect(),
-        )
-    })
+    vec((any_text(), value), 0..8)
+        .prop_map(|pairs| Attributes(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect()))
 }
 
 fn any_context(remote: bool) -> impl Strategy<Value = SpanContext> {
-    let state = prop_oneof![
-        Just(TraceState::NONE),
-        Just("rojo=00f067aa0ba902b7,congo=t61".parse().unwrap())
-    ];
+    let state = prop_oneof![Just(TraceState::NONE), Just("rojo=00f067aa0ba902b7,congo=t61".parse().unwrap())];
     (1u128.., 1u64.., any::<u8>(), state).prop_map(move |(trace, span, flags, state)| {
-        SpanContext::new(
-            TraceId::from(trace),
-            SpanId::from(span),
-            TraceFlags::new(flags),
-            remote,
-            state,
-        )
+        SpanContext::new(TraceId::from(trace), SpanId::from(span), TraceFlags::new(flags), remote, state)
     })
 }
 
@@ -189,43 +140,23 @@ fn any_span() -> impl Strategy<Value = Span> {
         Just(SpanKind::Producer),
         Just(SpanKind::Consumer),
     ];
-    let status = prop_oneof![
-        Just(Status::Unset),
-        any_text().prop_map(|text| Status::Error(text.into()))
-    ];
+    let status = prop_oneof![Just(Status::Unset), any_text().prop_map(|text| Status::Error(text.into()))];
     let links = vec(any::<bool>().prop_flat_map(any_context), 0..3);
     let ids = (any_context(false), any::<u64>().prop_map(SpanId::from));
-    (
-        ids,
-        kind,
-        any_text(),
-        any::<(u64, u64)>(),
-        any_attributes(),
-        status,
-        links,
+    (ids, kind, any_text(), any::<(u64, u64)>(), any_attributes(), status, links).prop_map(
+        |((context, parent), kind, name, (start_unix_nano, end_unix_nano), attributes, status, links)| Span {
+            context,
+            parent,
+            kind,
+            name: name.into(),
+            start_unix_nano,
+            end_unix_nano,
+            attributes,
+            status,
+            links,
+            resource: Arc::default(),
+        },
     )
-        .prop_map(
-            |(
-                (context, parent),
-                kind,
-                name,
-                (start_unix_nano, end_unix_nano),
-                attributes,
-                status,
-                links,
-            )| Span {
-                context,
-                parent,
-                kind,
-                name: name.into(),
-                start_unix_nano,
-                end_unix_nano,
-                attributes,
-                status,
-                links,
-                resource: Arc::default(),
-            },
-        )
 }
 
 /// [`Span`] has no equality: ids are not values elsewhere.
@@ -260,11 +191,7 @@ proptest! {
 fn all_services_are_in_one_request() {
     let list = [sample::server(), sample::client(), sample::server()];
     let request = decode(&list);
-    let mut sizes: Vec<_> = request
-        .resource_spans
-        .iter()
-        .map(|group| group.scope_spans[0].spans.len())
-        .collect();
+    let mut sizes: Vec<_> = request.resource_spans.iter().map(|group| group.scope_spans[0].spans.len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 2]);
 }
@@ -278,15 +205,7 @@ fn no_spans_are_an_empty_request() {
 #[test]
 #[ignore = "measures, asserts nothing about time"]
 fn cost_of_encoding() {
-    let list: Vec<_> = (0..4096)
-        .map(|i| {
-            if i % 2 == 0 {
-                sample::server()
-            } else {
-                sample::client()
-            }
-        })
-        .collect();
+    let list: Vec<_> = (0..4096).map(|i| if i % 2 == 0 { sample::server() } else { sample::client() }).collect();
     let mut bytes = Vec::new();
     let mut best = std::time::Duration::MAX;
     for _ in 0..200 {
@@ -295,13 +214,6 @@ fn cost_of_encoding() {
         encode_request(std::hint::black_box(&list), &mut bytes);
         best = best.min(began.elapsed());
     }
-    println!(
-        "{} ns and {} bytes a span",
-        best.as_nanos() / 4096,
-        bytes.len() / 4096
-    );
-    assert_eq!(
-        spans(ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap()).len(),
-        4096
-    );
+    println!("{} ns and {} bytes a span", best.as_nanos() / 4096, bytes.len() / 4096);
+    assert_eq!(spans(ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap()).len(), 4096);
 }

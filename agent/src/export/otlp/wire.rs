@@ -3,53 +3,78 @@
 //!
 //! <https://protobuf.dev/programming-guides/encoding/>. What is default (0, empty) is left out by the caller.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::WireType;
 
 /// An integer, a boolean or an enumeration.
 pub fn varint(out: &mut Vec<u8>, tag: u32, value: u64) {
-    encode_key(tag, WireType::Varint, out);
-    encode_varint(value, out);
+    key(out, tag, WireType::Varint);
+    number(out, value);
 }
 
 /// A `fixed32`.
 pub fn fixed32(out: &mut Vec<u8>, tag: u32, value: u32) {
-    encode_key(tag, WireType::ThirtyTwoBit, out);
+    key(out, tag, WireType::ThirtyTwoBit);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// A `fixed64`, or a `double` by its bits.
 pub fn fixed64(out: &mut Vec<u8>, tag: u32, value: u64) {
-    encode_key(tag, WireType::SixtyFourBit, out);
+    key(out, tag, WireType::SixtyFourBit);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// Bytes, or a string.
 pub fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(value.len() as u64, out);
+    key(out, tag, WireType::LengthDelimited);
+    number(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
 /// A nested message. `width` is how many bytes its length will probably take: a wrong guess costs moving the message.
 pub fn message(out: &mut Vec<u8>, tag: u32, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    encode_key(tag, WireType::LengthDelimited, out);
+    key(out, tag, WireType::LengthDelimited);
     let hole = out.len();
     out.resize(hole + width, 0);
     let start = out.len();
     write(out);
-    let len = (out.len() - start) as u64;
+    let len = out.len() - start;
 
-    let mut prefix = [0u8; 10];
-    let mut rest = prefix.as_mut_slice();
-    encode_varint(len, &mut rest);
-    let prefix = prefix.into_iter().take(encoded_len_varint(len));
-    if encoded_len_varint(len) == width {
-        for (slot, byte) in out.iter_mut().skip(hole).zip(prefix) {
-            *slot = byte;
-        }
-    } else {
-        out.splice(hole..start, prefix);
+    if width == 1
+        && let Ok(byte @ 0..0x80) = u8::try_from(len)
+        && let Some(slot) = out.get_mut(hole)
+    {
+        *slot = byte;
+        return;
     }
+    // The length goes to the end first, and from there to its place.
+    number(out, len as u64);
+    let needed = out.len() - start - len;
+    if needed == width {
+        out.copy_within(start + len.., hole);
+    } else if let Some(rest) = out.get_mut(hole..) {
+        // `width` zeros, the message, its length: the length first, the zeros at the end and away.
+        rest.rotate_right(needed);
+        if let Some(rest) = rest.get_mut(needed..) {
+            rest.rotate_left(width);
+        }
+        out.truncate(hole + needed + len);
+        return;
+    }
+    out.truncate(start + len);
+}
+
+/// What is in front of every field: its number, and how long it is.
+fn key(out: &mut Vec<u8>, tag: u32, wire_type: WireType) {
+    number(out, u64::from(tag << 3 | wire_type as u32));
+}
+
+/// A variable-length number: seven bits a byte, the lowest first. (prost's own, for any kind of buffer, takes longer.)
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 #[cfg(test)]

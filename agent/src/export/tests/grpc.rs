@@ -21,7 +21,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-use super::{Running, limits, raw, retry, span_count};
+use super::{Running, impatient, limits, raw, retry, span_count};
 use crate::export::{DropReason, FailureKind, otlp::config::RawConfig};
 
 type Act = dyn Fn(usize) -> Result<ExportTraceServiceResponse, Status> + Send + Sync;
@@ -60,6 +60,7 @@ impl Receiver {
         let address = incoming.local_addr().unwrap();
         let service = TraceServiceServer::new(self.clone())
             .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(largest);
         let serving = server.add_service(service).serve_with_incoming(incoming);
         (address, tokio::spawn(async move { serving.await.unwrap() }))
@@ -93,6 +94,7 @@ async fn delivers_with_metadata_and_gzip() {
     let (metadata, _) = &seen[0];
     assert_eq!(metadata.get("api-key").unwrap(), "secret");
     assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
+    assert!(metadata.get("grpc-accept-encoding").unwrap().to_str().unwrap().contains("gzip"));
     let agent = metadata.get("user-agent").unwrap().to_str().unwrap();
     assert!(agent.starts_with(concat!("geophone/", env!("CARGO_PKG_VERSION"))), "{agent}");
 }
@@ -131,6 +133,18 @@ async fn reads_partial_success() {
     running.send(2);
     let counted = running.settled().await;
     assert_eq!((counted.exported, counted.dropped_for(DropReason::Rejected)), (7, 5), "more than were sent");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_not_sent_again() {
+    let receiver = Receiver::new(|_| {
+        let partial = ExportTracePartialSuccess { rejected_spans: 0, error_message: "x".repeat(100_000) };
+        Ok(ExportTraceServiceResponse { partial_success: Some(partial) })
+    });
+    let running = Running::otlp(receiver.plain().await, limits(), retry());
+    running.send(10);
+    let counted = running.settled().await;
+    assert_eq!((counted.dropped_for(DropReason::Unconfirmed), counted.requests), (10, 1), "{counted:?}");
 }
 
 #[tokio::test]
@@ -177,7 +191,7 @@ async fn a_receiver_that_does_not_speak_http_2_is_survived() {
 async fn a_receiver_that_hangs_costs_time_and_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let running = Running::otlp(raw("grpc", format!("http://{address}")), limits(), retry());
+    let running = Running::otlp(impatient(raw("grpc", format!("http://{address}"))), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
     assert_eq!(counted.dropped_for(DropReason::RetriesExhausted), 10, "{counted:?}");

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Running, limits, raw, retry, span_count};
+use super::{Running, impatient, limits, raw, retry, span_count};
 use crate::export::{
     DropReason, FailureKind, Limits,
     otlp::config::{RawConfig, RawEndpoint},
@@ -258,7 +258,7 @@ async fn a_broken_connection_is_tried_again() {
 #[tokio::test]
 async fn a_receiver_that_hangs_costs_time_and_no_more() {
     let server = Server::start(|n, _| if n == 0 { Act::Hang } else { ok() }).await;
-    let running = Running::otlp(server.raw(), limits(), retry());
+    let running = Running::otlp(impatient(server.raw()), limits(), retry());
     running.send(10);
     let counted = running.settled().await;
     assert_eq!((counted.exported, counted.failed_with(FailureKind::TimedOut)), (10, 1));
@@ -281,8 +281,7 @@ async fn a_slow_reader_gets_it_all() {
         stream.write_all(&bytes).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
     });
-    let raw = RawConfig { timeout: Some("10s".into()), ..raw("http/protobuf", address) };
-    let running = Running::otlp(raw, limits(), retry());
+    let running = Running::otlp(raw("http/protobuf", address), limits(), retry());
     running.send(4_000);
     let counted = running.settled().await;
     assert_eq!((counted.exported, counted.requests), (4_000, 1));

@@ -23,9 +23,14 @@ fn raw(protocol: &str, endpoint: String) -> RawConfig {
     RawConfig {
         endpoint: Some(RawEndpoint::Base(endpoint)),
         protocol: Some(protocol.into()),
-        timeout: Some("300".into()),
+        timeout: Some("10s".into()),
         ..RawConfig::default()
     }
+}
+
+/// For receivers that do not answer.
+fn impatient(raw: RawConfig) -> RawConfig {
+    RawConfig { timeout: Some("300".into()), ..raw }
 }
 
 /// Quick in everything.
@@ -33,7 +38,7 @@ fn retry() -> RetryPolicy {
     RetryPolicy {
         first: Duration::from_millis(10),
         longest: Duration::from_millis(20),
-        total: Duration::from_millis(600),
+        total: Duration::from_millis(1_500),
     }
 }
 

@@ -18,8 +18,11 @@ struct Certificates {
 impl Certificates {
     fn new() -> Self {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let new =
-            Self { folder: tempfile::tempdir().unwrap(), certificate: own.cert.pem(), key: own.signing_key.serialize_pem() };
+        let new = Self {
+            folder: tempfile::tempdir().unwrap(),
+            certificate: own.cert.pem(),
+            key: own.signing_key.serialize_pem(),
+        };
         std::fs::write(new.path("certificate"), &new.certificate).unwrap();
         std::fs::write(new.path("key"), &new.key).unwrap();
         new
@@ -76,8 +79,7 @@ async fn does_not_trust_an_unknown_certificate() {
     let other = Certificates::new();
     for protocol in ["grpc", "http/protobuf"] {
         let (receiver, raw) = start(&own, None).await;
-        let raw =
-            RawConfig { certificate: Some(other.path("certificate")), protocol: Some(protocol.into()), ..raw };
+        let raw = RawConfig { certificate: Some(other.path("certificate")), protocol: Some(protocol.into()), ..raw };
         let running = Running::otlp(raw, limits(), retry());
         running.send(10);
         let counted = running.settled().await;

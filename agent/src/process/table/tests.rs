@@ -46,6 +46,19 @@ fn exec_makes_it_another_program() {
 }
 
 #[test]
+fn what_was_read_at_an_exec_stands_when_it_is_told_again() {
+    let root = tempfile::tempdir().unwrap();
+    fake(root.path(), 42, 1, 5, "/usr/bin/python3", "python3|shop.py");
+    let mut table = table(&root);
+    let exec = life(Life::Exec, 42, 0, "python3", 2);
+    table.apply(&exec);
+    assert_eq!(table.seen(42, 2).facts.program.as_deref(), Some("shop"));
+    fs::remove_dir_all(root.path().join("42")).unwrap();
+    table.apply(&exec);
+    assert_eq!(name(&mut table, 42, 3), "shop");
+}
+
+#[test]
 fn is_kept_for_a_while_after_its_end() {
     let root = tempfile::tempdir().unwrap();
     fake(root.path(), 42, 1, 5, "/bin/cart", "cart");

@@ -76,12 +76,7 @@ mod tests {
     #[test]
     fn trace_states_are_joined_and_hosts_are_not() {
         let mut fields = Fields::default();
-        for (name, value) in [
-            ("tracestate", &b"a=1"[..]),
-            ("Tracestate", b"b=2"),
-            ("Host", b"x"),
-            ("host", b"y"),
-        ] {
+        for (name, value) in [("tracestate", &b"a=1"[..]), ("Tracestate", b"b=2"), ("Host", b"x"), ("host", b"y")] {
             fields.add(name, value);
         }
         assert_eq!(fields.tracestate.as_deref(), Some(&b"a=1,b=2"[..]));

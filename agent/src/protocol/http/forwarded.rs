@@ -60,9 +60,7 @@ fn node(text: &str) -> Option<Authority<'_>> {
 }
 
 fn scheme(text: &str) -> Option<&'static str> {
-    ["http", "https"]
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(text))
+    ["http", "https"].into_iter().find(|known| known.eq_ignore_ascii_case(text))
 }
 
 #[cfg(test)]
@@ -72,17 +70,12 @@ mod tests {
     #[test]
     fn the_first_proxy_is_believed() {
         let fields = Fields {
-            forwarded: Some(
-                b"for=\"[2001:db8::1]:4711\";proto=HTTPS; host=shop.example, for=10.0.0.1",
-            ),
+            forwarded: Some(b"for=\"[2001:db8::1]:4711\";proto=HTTPS; host=shop.example, for=10.0.0.1"),
             forwarded_for: Some(b"10.9.9.9"),
             ..Fields::default()
         };
         let seen = Forwarded::new(&fields);
-        assert_eq!(
-            seen.client.map(|c| (c.host, c.port)),
-            Some(("2001:db8::1", Some(4711)))
-        );
+        assert_eq!(seen.client.map(|c| (c.host, c.port)), Some(("2001:db8::1", Some(4711))));
         assert_eq!(seen.host.map(|h| h.host), Some("shop.example"));
         assert_eq!(seen.scheme, Some("https"));
     }
@@ -97,14 +90,8 @@ mod tests {
             ..Fields::default()
         };
         let seen = Forwarded::new(&fields);
-        assert_eq!(
-            seen.client.map(|c| (c.host, c.port)),
-            Some(("203.0.113.9", None))
-        );
-        assert_eq!(
-            seen.host.map(|h| (h.host, h.port)),
-            Some(("a.example", Some(8443)))
-        );
+        assert_eq!(seen.client.map(|c| (c.host, c.port)), Some(("203.0.113.9", None)));
+        assert_eq!(seen.host.map(|h| (h.host, h.port)), Some(("a.example", Some(8443))));
         assert_eq!(seen.scheme, None);
     }
 }

@@ -47,9 +47,7 @@ impl Method {
 }
 
 /// The standard methods, the frequent ones first.
-const KNOWN: [&str; 9] = [
-    "GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE",
-];
+const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE"];
 
 /// The standard method of this name.
 #[must_use]

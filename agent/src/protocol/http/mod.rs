@@ -7,6 +7,8 @@ mod method;
 mod route;
 mod span;
 mod target;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use fields::Fields;

@@ -46,23 +46,14 @@ impl Routes {
     /// # Errors
     /// The first pattern that is none.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
-        Ok(Self {
-            patterns: patterns
-                .into_iter()
-                .map(Pattern::new)
-                .collect::<Result<_, _>>()?,
-        })
+        Ok(Self { patterns: patterns.into_iter().map(Pattern::new).collect::<Result<_, _>>()? })
     }
 
     /// The route of a path; `None` for what is no path (`*`).
     #[must_use]
     pub fn route(&self, path: &str) -> Option<CompactString> {
         let segments = path.strip_prefix('/')?;
-        if let Some(pattern) = self
-            .patterns
-            .iter()
-            .find(|pattern| pattern.matches(segments))
-        {
+        if let Some(pattern) = self.patterns.iter().find(|pattern| pattern.matches(segments)) {
             return Some(pattern.text.clone());
         }
         Some(guess(segments))
@@ -71,30 +62,18 @@ impl Routes {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, PatternError> {
-        let rest = text
-            .strip_prefix('/')
-            .ok_or_else(|| PatternError::Relative(text.into()))?;
+        let rest = text.strip_prefix('/').ok_or_else(|| PatternError::Relative(text.into()))?;
         let count = rest.split('/').count();
-        let segments = rest
-            .split('/')
-            .enumerate()
-            .map(|(i, segment)| match segment {
-                "*" if i + 1 == count => Ok(Segment::Rest),
-                "*" => Err(PatternError::Star(text.into())),
-                _ => match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-                    Some(name) if !name.is_empty() && !name.contains(['{', '}']) => {
-                        Ok(Segment::Any)
-                    }
-                    None if !segment.contains(['{', '}', '*']) => {
-                        Ok(Segment::Literal(segment.into()))
-                    }
-                    _ => Err(PatternError::Segment(text.into(), segment.into())),
-                },
-            });
-        Ok(Self {
-            text: text.into(),
-            segments: segments.collect::<Result<_, _>>()?,
-        })
+        let segments = rest.split('/').enumerate().map(|(i, segment)| match segment {
+            "*" if i + 1 == count => Ok(Segment::Rest),
+            "*" => Err(PatternError::Star(text.into())),
+            _ => match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+                Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(Segment::Any),
+                None if !segment.contains(['{', '}', '*']) => Ok(Segment::Literal(segment.into())),
+                _ => Err(PatternError::Segment(text.into(), segment.into())),
+            },
+        });
+        Ok(Self { text: text.into(), segments: segments.collect::<Result<_, _>>()? })
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -113,18 +92,18 @@ impl Pattern {
 
 /// Suffixes of files that are served as they are, each one a different path: they share a route per directory.
 const STATIC: [&str; 24] = [
-    "avif", "bmp", "css", "eot", "gif", "gz", "ico", "jpeg", "jpg", "js", "map", "mjs", "mp3",
-    "mp4", "otf", "pdf", "png", "svg", "ttf", "wasm", "webm", "webp", "woff", "woff2",
+    "avif", "bmp", "css", "eot", "gif", "gz", "ico", "jpeg", "jpg", "js", "map", "mjs", "mp3", "mp4", "otf", "pdf",
+    "png", "svg", "ttf", "wasm", "webm", "webp", "woff", "woff2",
 ];
 
 /// The route of a path without its leading `/`: each segment a name or a placeholder.
 fn guess(path: &str) -> CompactString {
-    let mut route = CompactString::const_new("");
+    let mut route = CompactString::with_capacity(path.len() + 1);
     let mut segments = path.split('/').enumerate().peekable();
     while let Some((i, segment)) = segments.next() {
-        route.push('/');
+        route.push_str("/");
         if i == MAX_SEGMENTS {
-            route.push('*');
+            route.push_str("*");
             break;
         }
         // Parameters of a segment (`;jsessionid=...`) are values.
@@ -132,13 +111,11 @@ fn guess(path: &str) -> CompactString {
         match segment.rsplit_once('.') {
             // At the root they are few, and well known: /favicon.ico.
             Some((_, suffix)) if i > 0 && segments.peek().is_none() && STATIC.contains(&suffix) => {
-                route.push_str("{file}")
+                route.push_str("{file}");
             }
-            Some((stem, suffix))
-                if is_suffix(suffix) && placeholder(segment).is_none_or(|p| p == "{id}") =>
-            {
+            Some((stem, suffix)) if is_suffix(suffix) && placeholder(segment).is_none_or(|p| p == "{id}") => {
                 route.push_str(placeholder(stem).unwrap_or(stem));
-                route.push('.');
+                route.push_str(".");
                 route.push_str(suffix);
             }
             _ => route.push_str(placeholder(segment).unwrap_or(segment)),
@@ -177,10 +154,7 @@ mod tests {
             ("/index.html", "/index.html"),
             ("/cart;jsessionid=0F3E", "/cart"),
             ("/hosts/10.0.0.1/ping", "/hosts/{ip}/ping"),
-            (
-                "/1/2/3/4/5/6/7/8/9/10/11/12/13/14",
-                "/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/*",
-            ),
+            ("/1/2/3/4/5/6/7/8/9/10/11/12/13/14", "/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/*"),
         ] {
             assert_eq!(route(path), expected);
         }
@@ -189,13 +163,7 @@ mod tests {
 
     #[test]
     fn patterns_come_first_and_in_order() {
-        let routes = Routes::new([
-            "/users/me",
-            "/users/{name}",
-            "/users/{name}/orders/{order}",
-            "/files/*",
-        ])
-        .unwrap();
+        let routes = Routes::new(["/users/me", "/users/{name}", "/users/{name}/orders/{order}", "/files/*"]).unwrap();
         for (path, expected) in [
             ("/users/me", "/users/me"),
             ("/users/joe", "/users/{name}"),
@@ -211,16 +179,10 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_refused() {
-        assert!(matches!(
-            Routes::new(["users"]),
-            Err(PatternError::Relative(_))
-        ));
+        assert!(matches!(Routes::new(["users"]), Err(PatternError::Relative(_))));
         assert!(matches!(Routes::new(["/*/a"]), Err(PatternError::Star(_))));
         for bad in ["/{}", "/a{b}", "/{a}{b}", "/a*", "/{a"] {
-            assert!(
-                matches!(Routes::new([bad]), Err(PatternError::Segment(..))),
-                "{bad}"
-            );
+            assert!(matches!(Routes::new([bad]), Err(PatternError::Segment(..))), "{bad}");
         }
     }
 
@@ -230,35 +192,18 @@ mod tests {
         // A small generator is enough: what counts is that many values make few routes.
         let mut state = 1_u64;
         for _ in 0..20_000 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let n = state >> 20;
             for path in [
                 format!("/api/v2/users/{n}/orders/{}", n % 977),
                 format!("/products/{n:016x}/reviews"),
-                format!(
-                    "/blobs/{n:08x}-{:04x}-4{:03x}-8{:03x}-{n:012x}",
-                    n & 0xffff,
-                    n & 0xfff,
-                    n & 0x7ff
-                )
-                .split_at_checked(7 + 36)
-                .map_or_else(String::new, |(path, _)| path.to_owned()),
-                format!(
-                    "/calendar/20{:02}-{:02}-{:02}",
-                    n % 100,
-                    n % 12 + 1,
-                    n % 28 + 1
-                ),
+                format!("/blobs/{n:08x}-{:04x}-4{:03x}-8{:03x}-{n:012x}", n & 0xffff, n & 0xfff, n & 0x7ff)
+                    .split_at_checked(7 + 36)
+                    .map_or_else(String::new, |(path, _)| path.to_owned()),
+                format!("/calendar/20{:02}-{:02}-{:02}", n % 100, n % 12 + 1, n % 28 + 1),
                 format!("/static/js/chunk.{n:x}.js"),
                 format!("/u/user{n}@example.org/avatar.png"),
-                format!(
-                    "/hosts/10.{}.{}.{}/status",
-                    n & 255,
-                    n >> 8 & 255,
-                    n >> 16 & 255
-                ),
+                format!("/hosts/10.{}.{}.{}/status", n & 255, n >> 8 & 255, n >> 16 & 255),
             ] {
                 routes.insert(route(&path));
             }

@@ -75,31 +75,16 @@ impl NoResponse {
 /// Whether a request is the agent's own export to an OTLP receiver. The agent's user agent begins with `geophone/`.
 #[must_use]
 pub fn is_own_export(request: &Request<'_>) -> bool {
-    request
-        .fields
-        .user_agent
-        .is_some_and(|agent| agent.starts_with(b"geophone/"))
-        && {
-            let path = Target::new(request.target, false).path;
-            let otlp = [
-                "/v1/traces",
-                "/v1/metrics",
-                "/v1/logs",
-                "/v1development/profiles",
-            ];
-            otlp.iter().any(|end| path.ends_with(end))
-                || path.starts_with("/opentelemetry.proto.collector.")
-        }
+    request.fields.user_agent.is_some_and(|agent| agent.starts_with(b"geophone/")) && {
+        let path = Target::new(request.target, false).path;
+        let otlp = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"];
+        otlp.iter().any(|end| path.ends_with(end)) || path.starts_with("/opentelemetry.proto.collector.")
+    }
 }
 
 /// The beginning of a span: all that the request says. Its times after the start are those of the request's first byte.
 #[must_use]
-pub fn span(
-    shared: &Shared,
-    connection: &Connection,
-    side: Side,
-    request: &Request<'_>,
-) -> Exchange {
+pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Request<'_>) -> Exchange {
     let method = Method::new(request.method);
     let target = Target::new(request.target, method == Method::Connect);
     let mut attributes = Attributes(Vec::with_capacity(USUAL));
@@ -118,7 +103,7 @@ pub fn span(
     }
     let mut name = CompactString::const_new(method.in_name());
     if let Some(template) = template {
-        name.push(' ');
+        name.push_str(" ");
         name.push_str(&template);
     }
     Exchange {
@@ -137,10 +122,7 @@ pub fn span(
         attributes,
         traceparent: request.fields.traceparent.map(text),
         tracestate: request.fields.tracestate.as_deref().map(text),
-        holes: Holes {
-            request_head: !request.complete,
-            ..Holes::default()
-        },
+        holes: Holes { request_head: !request.complete, ..Holes::default() },
     }
 }
 
@@ -165,10 +147,7 @@ fn server(
     if let Some(route) = &route {
         attributes.push("http.route", route.clone());
     }
-    let host = forwarded
-        .host
-        .or(target.authority)
-        .or_else(|| host(request));
+    let host = forwarded.host.or(target.authority).or_else(|| host(request));
     server_address(connection, Side::Server, host, scheme, attributes);
     match forwarded.client {
         Some(client) => {
@@ -204,10 +183,7 @@ fn client(
         attributes.push("url.full", full(scheme, authority, connection, target));
     }
     server_address(connection, Side::Client, authority, scheme, attributes);
-    let template = shared
-        .client_templates
-        .then(|| shared.routes.route(target.path))
-        .flatten();
+    let template = shared.client_templates.then(|| shared.routes.route(target.path)).flatten();
     if let Some(template) = &template {
         attributes.push("url.template", template.clone());
     }
@@ -230,11 +206,7 @@ fn server_address(
     match host.filter(|host| !host.host.is_empty()) {
         Some(host) => {
             attributes.push("server.address", host.host);
-            attributes.push(
-                "server.port",
-                host.port
-                    .unwrap_or(if scheme == "https" { 443 } else { 80 }),
-            );
+            attributes.push("server.port", host.port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
         }
         None => {
             if let Some(end) = endpoints::server(connection, side) {
@@ -248,12 +220,7 @@ fn server_address(
 }
 
 /// The value of `url.full`, credentials and secrets replaced.
-fn full(
-    scheme: &str,
-    authority: Option<Authority<'_>>,
-    connection: &Connection,
-    target: &Target<'_>,
-) -> CompactString {
+fn full(scheme: &str, authority: Option<Authority<'_>>, connection: &Connection, target: &Target<'_>) -> CompactString {
     let query = target.query.map(redact);
     let mut url = CompactString::with_capacity(
         scheme.len()
@@ -298,25 +265,16 @@ fn full(
 pub fn respond(exchange: &mut Exchange, response: Response) {
     exchange.first_byte = Some(response.first_byte);
     exchange.response_thread = Some(response.thread);
-    exchange
-        .attributes
-        .push("http.response.status_code", response.status);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a difference of 2^53 ns is a hundred days"
-    )]
+    exchange.attributes.push("http.response.status_code", response.status);
+    #[expect(clippy::cast_precision_loss, reason = "a difference of 2^53 ns is a hundred days")]
     let seconds = response.first_byte.saturating_sub(exchange.start) as f64 / 1e9;
-    exchange
-        .attributes
-        .push("geophone.http.time_to_first_byte", seconds);
+    exchange.attributes.push("geophone.http.time_to_first_byte", seconds);
     let failed = match exchange.side {
         Side::Server => response.status >= 500,
         Side::Client => response.status >= 400,
     };
     if failed {
-        exchange
-            .attributes
-            .push("error.type", response.status.to_compact_string());
+        exchange.attributes.push("error.type", response.status.to_compact_string());
         exchange.status = Status::Error(CompactString::const_new(""));
     }
 }

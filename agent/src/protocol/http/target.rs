@@ -20,10 +20,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn new(target: &'a str, connect: bool) -> Self {
         if connect {
-            return Self {
-                authority: Some(Authority::new(target)),
-                ..Self::default()
-            };
+            return Self { authority: Some(Authority::new(target)), ..Self::default() };
         }
         let (scheme, authority, rest) = match target.split_once("://") {
             Some((scheme, rest)) if !target.starts_with('/') && is_scheme(scheme) => {
@@ -34,20 +31,9 @@ impl<'a> Target<'a> {
             _ => (None, None, target),
         };
         let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
-        let (path, query) = rest
-            .split_once('?')
-            .map_or((rest, None), |(path, query)| (path, Some(query)));
-        let path = if path.is_empty() && scheme.is_some() {
-            "/"
-        } else {
-            path
-        };
-        Self {
-            scheme,
-            authority,
-            path,
-            query,
-        }
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let path = if path.is_empty() && scheme.is_some() { "/" } else { path };
+        Self { scheme, authority, path, query }
     }
 }
 
@@ -66,9 +52,7 @@ impl<'a> Authority<'a> {
     /// Takes `[user[:password]@]host[:port]` apart.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        let (credentials, text) = text
-            .rsplit_once('@')
-            .map_or((false, text), |(_, host)| (true, host));
+        let (credentials, text) = text.rsplit_once('@').map_or((false, text), |(_, host)| (true, host));
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, rest)) => (host, rest.strip_prefix(':')),
             None => match text.rsplit_once(':') {
@@ -77,19 +61,13 @@ impl<'a> Authority<'a> {
                 _ => (text, None),
             },
         };
-        Self {
-            host,
-            port: port.and_then(|port| port.parse().ok()),
-            credentials,
-        }
+        Self { host, port: port.and_then(|port| port.parse().ok()), credentials }
     }
 }
 
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 /// Query keys whose values are secrets, by the semantic conventions for `url.query`.
@@ -98,10 +76,7 @@ const SECRET: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signatu
 /// A query with the values of secret keys replaced.
 #[must_use]
 pub fn redact(query: &str) -> Cow<'_, str> {
-    let secret = |pair: &str| {
-        pair.split_once('=')
-            .is_some_and(|(key, _)| SECRET.contains(&key))
-    };
+    let secret = |pair: &str| pair.split_once('=').is_some_and(|(key, _)| SECRET.contains(&key));
     if !query.split('&').any(secret) {
         return Cow::Borrowed(query);
     }
@@ -126,33 +101,19 @@ mod tests {
     use super::*;
 
     fn authority(host: &str, port: Option<u16>) -> Option<Authority<'_>> {
-        Some(Authority {
-            host,
-            port,
-            credentials: false,
-        })
+        Some(Authority { host, port, credentials: false })
     }
 
     #[test]
     fn all_four_forms() {
         let origin = Target::new("/a/b?x=1&y=http://z/", false);
-        assert_eq!(
-            origin,
-            Target {
-                path: "/a/b",
-                query: Some("x=1&y=http://z/"),
-                ..Target::default()
-            }
-        );
+        assert_eq!(origin, Target { path: "/a/b", query: Some("x=1&y=http://z/"), ..Target::default() });
         let absolute = Target::new("http://example.org:8080/p?q#f", false);
         assert_eq!(absolute.scheme, Some("http"));
         assert_eq!(absolute.authority, authority("example.org", Some(8080)));
         assert_eq!((absolute.path, absolute.query), ("/p", Some("q")));
         assert_eq!(Target::new("https://h?q", false).path, "/");
-        assert_eq!(
-            Target::new("h:443", true).authority,
-            authority("h", Some(443))
-        );
+        assert_eq!(Target::new("h:443", true).authority, authority("h", Some(443)));
         assert_eq!(Target::new("*", false).path, "*");
     }
 
@@ -163,24 +124,14 @@ mod tests {
         assert_eq!(Some(Authority::new("::1")), authority("::1", None));
         assert_eq!(Some(Authority::new("h:99999")), authority("h", None));
         let with = Authority::new("user:p@ss@h:1");
-        assert_eq!(
-            with,
-            Authority {
-                host: "h",
-                port: Some(1),
-                credentials: true
-            }
-        );
+        assert_eq!(with, Authority { host: "h", port: Some(1), credentials: true });
     }
 
     #[test]
     fn secrets_are_redacted() {
         assert_eq!(redact("a=1&sig=abc&b=2"), "a=1&sig=REDACTED&b=2");
         assert_eq!(redact("Signature=x"), "Signature=REDACTED");
-        assert_eq!(
-            redact("X-Goog-Signature=x&AWSAccessKeyId=y"),
-            "X-Goog-Signature=REDACTED&AWSAccessKeyId=REDACTED"
-        );
+        assert_eq!(redact("X-Goog-Signature=x&AWSAccessKeyId=y"), "X-Goog-Signature=REDACTED&AWSAccessKeyId=REDACTED");
         assert_eq!(redact("sign=x&signature=y&sig"), "sign=x&signature=y&sig");
     }
 }

@@ -10,16 +10,8 @@ pub(super) fn placeholder(segment: &str) -> Option<&'static str> {
     if bytes.len() < 16 && bytes.iter().all(u8::is_ascii_lowercase) {
         return None;
     }
-    if !segment.is_ascii()
-        || bytes
-            .iter()
-            .any(|b| matches!(b, b'%' | b' ' | b'"' | b'<' | b'>' | b'=' | b'&'))
-    {
-        return Some(if is_email(&segment.replace("%40", "@")) {
-            "{email}"
-        } else {
-            "{id}"
-        });
+    if !segment.is_ascii() || bytes.iter().any(|b| matches!(b, b'%' | b' ' | b'"' | b'<' | b'>' | b'=' | b'&')) {
+        return Some(if is_email(&segment.replace("%40", "@")) { "{email}" } else { "{id}" });
     }
     if is_email(segment) {
         return Some("{email}");
@@ -31,28 +23,19 @@ pub(super) fn placeholder(segment: &str) -> Option<&'static str> {
     if is_date(bytes) {
         return Some("{date}");
     }
-    if segment.parse::<Ipv4Addr>().is_ok()
-        || (segment.contains(':') && segment.parse::<Ipv6Addr>().is_ok())
-    {
+    if segment.parse::<Ipv4Addr>().is_ok() || (segment.contains(':') && segment.parse::<Ipv6Addr>().is_ok()) {
         return Some("{ip}");
     }
     // Numbers, coordinates, ranges, times.
-    if bytes
-        .iter()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b':' | b'-' | b'+' | b'_'))
-    {
+    if bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b':' | b'-' | b'+' | b'_')) {
         return Some("{id}");
     }
-    (is_uuid(bytes) || is_hash(bytes) || is_numbered(bytes, digits) || is_token(bytes, digits))
-        .then_some("{id}")
+    (is_uuid(bytes) || is_hash(bytes) || is_numbered(bytes, digits) || is_token(bytes, digits)).then_some("{id}")
 }
 
 /// Without a digit: still a value if it is long and no word, or many words.
 fn wordless(bytes: &[u8]) -> Option<&'static str> {
-    let separators = bytes
-        .iter()
-        .filter(|b| matches!(b, b'-' | b'_' | b'+'))
-        .count();
+    let separators = bytes.iter().filter(|b| matches!(b, b'-' | b'_' | b'+')).count();
     if separators >= 4 && bytes.len() > 24 {
         return Some("{slug}");
     }
@@ -61,79 +44,52 @@ fn wordless(bytes: &[u8]) -> Option<&'static str> {
 }
 
 fn is_email(segment: &str) -> bool {
-    segment
-        .split_once('@')
-        .is_some_and(|(user, host)| !user.is_empty() && host.contains('.'))
+    segment.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'))
 }
 
 /// `2026-11-21`, `20261121`, `2026-11-21T15:16:17Z`, `2026-11`.
 fn is_date(bytes: &[u8]) -> bool {
-    let number = |bytes: &[u8]| {
-        bytes.iter().try_fold(0_u32, |n, b| {
-            b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0'))
-        })
-    };
+    let number =
+        |bytes: &[u8]| bytes.iter().try_fold(0_u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')));
     let month_and_day = |month: &[u8], day: &[u8]| {
-        number(month).is_some_and(|m| (1..=12).contains(&m))
-            && number(day).is_some_and(|d| (1..=31).contains(&d))
+        number(month).is_some_and(|m| (1..=12).contains(&m)) && number(day).is_some_and(|d| (1..=31).contains(&d))
     };
     let year = |bytes: &[u8]| number(bytes).is_some_and(|y| (1900..2200).contains(&y));
     match *bytes {
         [a, b, c, d, b'-', e, f] => year(&[a, b, c, d]) && month_and_day(&[e, f], b"01"),
         [a, b, c, d, e, f, g, h] => year(&[a, b, c, d]) && month_and_day(&[e, f], &[g, h]),
-        [a, b, c, d, b'-', e, f, b'-', g, h] => {
-            year(&[a, b, c, d]) && month_and_day(&[e, f], &[g, h])
-        }
-        [a, b, c, d, b'-', e, f, b'-', g, h, b'T', ..] => {
-            year(&[a, b, c, d]) && month_and_day(&[e, f], &[g, h])
-        }
+        [a, b, c, d, b'-', e, f, b'-', g, h] => year(&[a, b, c, d]) && month_and_day(&[e, f], &[g, h]),
+        [a, b, c, d, b'-', e, f, b'-', g, h, b'T', ..] => year(&[a, b, c, d]) && month_and_day(&[e, f], &[g, h]),
         _ => false,
     }
 }
 
 /// 8-4-4-4-12 hexadecimal digits, in braces or not.
 fn is_uuid(bytes: &[u8]) -> bool {
-    let bytes = bytes
-        .strip_prefix(b"{")
-        .and_then(|b| b.strip_suffix(b"}"))
-        .unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(b"{").and_then(|b| b.strip_suffix(b"}")).unwrap_or(bytes);
     bytes.len() == 36
-        && bytes.iter().enumerate().all(|(i, b)| {
-            if matches!(i, 8 | 13 | 18 | 23) {
-                *b == b'-'
-            } else {
-                b.is_ascii_hexdigit()
-            }
-        })
+        && bytes.iter().enumerate().all(
+            |(i, b)| {
+                if matches!(i, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() }
+            },
+        )
 }
 
 /// Hexadecimal digits, perhaps after `0x` or `sha256:`: at least 7, as git abbreviates, with a letter and a digit.
 fn is_hash(bytes: &[u8]) -> bool {
     let hex = bytes
         .strip_prefix(b"0x")
-        .or_else(|| {
-            bytes
-                .iter()
-                .rposition(|b| *b == b':')
-                .and_then(|i| bytes.get(i + 1..))
-        })
+        .or_else(|| bytes.iter().rposition(|b| *b == b':').and_then(|i| bytes.get(i + 1..)))
         .unwrap_or(bytes);
     hex.len() >= 7 && hex.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// A name and a number: `order-4711`, `user_12`, `item20394`; not `v2`, `oauth2`, `log4j`, `step-2`.
 fn is_numbered(bytes: &[u8], digits: usize) -> bool {
-    let name = bytes.len()
-        - bytes
-            .iter()
-            .rev()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+    let name = bytes.len() - bytes.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let trailing = bytes.len() - name;
-    let separated = name
-        .checked_sub(1)
-        .and_then(|i| bytes.get(i))
-        .is_some_and(|b| matches!(b, b'-' | b'_' | b':' | b'.'));
+    let separated =
+        name.checked_sub(1).and_then(|i| bytes.get(i)).is_some_and(|b| matches!(b, b'-' | b'_' | b':' | b'.'));
     trailing == digits && (trailing >= 4 || (separated && trailing >= 2))
 }
 
@@ -155,14 +111,9 @@ fn changes(bytes: &[u8]) -> usize {
         _ => 3,
     };
     // A capital at the beginning of a word, and a separator, are no change.
-    let change = |(a, b): (&u8, &u8)| {
-        !matches!((class(*a), class(*b)), (1, 2) | (3, _) | (_, 3)) && class(*a) != class(*b)
-    };
-    bytes
-        .iter()
-        .zip(bytes.iter().skip(1))
-        .filter(|pair| change(*pair))
-        .count()
+    let change =
+        |(a, b): (&u8, &u8)| !matches!((class(*a), class(*b)), (1, 2) | (3, _) | (_, 3)) && class(*a) != class(*b);
+    bytes.iter().zip(bytes.iter().skip(1)).filter(|pair| change(*pair)).count()
 }
 
 #[cfg(test)]

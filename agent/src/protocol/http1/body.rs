@@ -60,28 +60,15 @@ const LAST_CHUNK: u64 = 5;
 
 impl Body {
     pub(super) fn length(length: u64) -> Self {
-        Self {
-            state: if length == 0 {
-                State::Done
-            } else {
-                State::Length(length)
-            },
-            size: 0,
-        }
+        Self { state: if length == 0 { State::Done } else { State::Length(length) }, size: 0 }
     }
 
     pub(super) fn chunked() -> Self {
-        Self {
-            state: State::Size(0, 0),
-            size: 0,
-        }
+        Self { state: State::Size(0, 0), size: 0 }
     }
 
     pub(super) fn until_close() -> Self {
-        Self {
-            state: State::Close,
-            size: 0,
-        }
+        Self { state: State::Close, size: 0 }
     }
 
     /// Bytes of content so far.
@@ -118,13 +105,13 @@ impl Body {
             match self.state {
                 State::Done => break,
                 State::Length(left) => {
-                    at += self.content(left, rest.len(), State::Done, State::Length)
+                    at += self.content(left, rest.len(), State::Done, State::Length);
                 }
                 State::Data(left) => {
-                    at += self.content(left, rest.len(), State::DataCr, State::Data)
+                    at += self.content(left, rest.len(), State::DataCr, State::Data);
                 }
                 State::Close => {
-                    at += self.content(u64::MAX, rest.len(), State::Close, |_| State::Close)
+                    at += self.content(u64::MAX, rest.len(), State::Close, |_| State::Close);
                 }
                 _ => {
                     self.control(*rest.first().ok_or(Malformed)?)?;
@@ -136,13 +123,7 @@ impl Body {
     }
 
     /// Takes content, of which `left` is left; returns how much.
-    fn content(
-        &mut self,
-        left: u64,
-        available: usize,
-        done: State,
-        more: fn(u64) -> State,
-    ) -> usize {
+    fn content(&mut self, left: u64, available: usize, done: State, more: fn(u64) -> State) -> usize {
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(available);
         let left = left - taken as u64;
         self.size = self.size.saturating_add(taken as u64);
@@ -162,12 +143,10 @@ impl Body {
                 State::Size(value << 4 | u64::from(digit), digits.saturating_add(1))
             }
             (State::Size(_, 0), _) => return Err(Malformed),
-            (State::Size(value, _) | State::SizeLf(value) | State::Extension(value), b'\n') => {
-                match value {
-                    0 => State::Trailer,
-                    _ => State::Data(value),
-                }
-            }
+            (State::Size(value, _) | State::SizeLf(value) | State::Extension(value), b'\n') => match value {
+                0 => State::Trailer,
+                _ => State::Data(value),
+            },
             (State::Size(value, _), b'\r') => State::SizeLf(value),
             (State::Size(value, _), b';' | b' ' | b'\t') => State::Extension(value),
             (State::Extension(value), _) => State::Extension(value),
@@ -187,20 +166,12 @@ impl Body {
         let (state, size, skipped) = match self.state {
             State::Done => (State::Done, 0, Skipped::Done(hole)),
             State::Close => (State::Close, hole, Skipped::Inside),
-            State::Length(left) if hole < left => {
-                (State::Length(left - hole), hole, Skipped::Inside)
-            }
+            State::Length(left) if hole < left => (State::Length(left - hole), hole, Skipped::Inside),
             State::Length(left) => (State::Done, left, Skipped::Done(hole - left)),
             State::Data(left) if hole < left => (State::Data(left - hole), hole, Skipped::Inside),
             State::Data(left) => Self::after_data(left, hole - left),
             State::DataCr => Self::after_data(0, hole),
-            State::Size(_, 0) => (
-                self.state,
-                0,
-                Skipped::Lost {
-                    likely_end: hole == LAST_CHUNK,
-                },
-            ),
+            State::Size(_, 0) => (self.state, 0, Skipped::Lost { likely_end: hole == LAST_CHUNK }),
             _ => (self.state, 0, Skipped::Lost { likely_end: false }),
         };
         self.state = state;
@@ -214,13 +185,7 @@ impl Body {
             0 => (State::DataCr, data, Skipped::Inside),
             1 => (State::DataLf, data, Skipped::Inside),
             CRLF => (State::Size(0, 0), data, Skipped::Inside),
-            _ => (
-                State::DataCr,
-                data,
-                Skipped::Lost {
-                    likely_end: after == CRLF + LAST_CHUNK,
-                },
-            ),
+            _ => (State::DataCr, data, Skipped::Lost { likely_end: after == CRLF + LAST_CHUNK }),
         }
     }
 }
@@ -252,21 +217,8 @@ mod tests {
 
     #[test]
     fn bad_chunks() {
-        for bad in [
-            &b"\r\n"[..],
-            b"x\r\n",
-            b"-1\r\n",
-            b"5\rx",
-            b"1\r\nab",
-            b"ffffffffffffffff\r\n",
-            b"1\r\na\rb",
-        ] {
-            assert_eq!(
-                Body::chunked().bytes(bad),
-                Err(Malformed),
-                "{}",
-                bad.escape_ascii()
-            );
+        for bad in [&b"\r\n"[..], b"x\r\n", b"-1\r\n", b"5\rx", b"1\r\nab", b"ffffffffffffffff\r\n", b"1\r\na\rb"] {
+            assert_eq!(Body::chunked().bytes(bad), Err(Malformed), "{}", bad.escape_ascii());
         }
     }
 

@@ -26,8 +26,11 @@ pub(super) fn is_response(bytes: &[u8]) -> bool {
 /// Whether the bytes are the beginning of a request for certain, seen in the middle of a stream: a whole request line.
 pub(super) fn certain_request(bytes: &[u8]) -> Verdict {
     let bytes = without_blank_lines(bytes);
-    if method_end(bytes) == Err(Verdict::No) {
-        return Verdict::No;
+    match method_end(bytes) {
+        Err(Verdict::No) => return Verdict::No,
+        // Another one could be the tail of one: `OST`.
+        Ok(end) if bytes.get(..end).and_then(known).is_none() => return Verdict::No,
+        _ => {}
     }
     match first_line(bytes) {
         Some(line) => yes(is_request_line(line)),
@@ -43,10 +46,7 @@ pub(super) fn certain_response(bytes: &[u8]) -> Verdict {
 
 /// RFC 9112, section 2.2: empty lines before a request are ignored.
 pub(super) fn without_blank_lines(bytes: &[u8]) -> &[u8] {
-    let blank = bytes
-        .iter()
-        .take_while(|b| matches!(b, b'\r' | b'\n'))
-        .count();
+    let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     bytes.get(blank..).unwrap_or_default()
 }
 
@@ -59,7 +59,7 @@ fn request(bytes: &[u8]) -> Verdict {
         return yes(is_request_line(line));
     }
     let (method, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
-    let known = std::str::from_utf8(method).ok().and_then(known_method);
+    let known = known(method);
     // A known method and the beginning of a target will do; other methods have to show the version.
     let target = rest.iter().find(|b| **b != b' ');
     match (known, target) {
@@ -69,6 +69,10 @@ fn request(bytes: &[u8]) -> Verdict {
         _ if bytes.len() > MAX_LINE => Verdict::No,
         _ => Verdict::More,
     }
+}
+
+fn known(method: &[u8]) -> Option<&'static str> {
+    std::str::from_utf8(method).ok().and_then(known_method)
 }
 
 /// Where the method's token ends; an error if it does not, or is none.
@@ -85,10 +89,7 @@ fn method_end(bytes: &[u8]) -> Result<usize, Verdict> {
 }
 
 fn first_line(bytes: &[u8]) -> Option<&[u8]> {
-    let line = bytes
-        .split(|b| *b == b'\n')
-        .next()
-        .filter(|line| line.len() < bytes.len())?;
+    let line = bytes.split(|b| *b == b'\n').next().filter(|line| line.len() < bytes.len())?;
     Some(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
@@ -166,24 +167,13 @@ mod tests {
 
     #[test]
     fn every_prefix_is_undecided_until_it_is_decided() {
-        for message in [
-            &b"GET /a HTTP/1.1\r\n"[..],
-            b"PROPFIND /a HTTP/1.1\r\n",
-            b"HTTP/1.1 200 OK\r\n",
-            b"\r\nHEAD / ",
-        ] {
+        for message in
+            [&b"GET /a HTTP/1.1\r\n"[..], b"PROPFIND /a HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"\r\nHEAD / "]
+        {
             let verdicts: Vec<_> = (0..=message.len()).map(|n| detect(&message[..n])).collect();
             let yes = verdicts.iter().position(|v| *v == Verdict::Yes).unwrap();
-            assert!(
-                verdicts[..yes].iter().all(|v| *v == Verdict::More),
-                "{}",
-                message.escape_ascii()
-            );
-            assert!(
-                verdicts[yes..].iter().all(|v| *v == Verdict::Yes),
-                "{}",
-                message.escape_ascii()
-            );
+            assert!(verdicts[..yes].iter().all(|v| *v == Verdict::More), "{}", message.escape_ascii());
+            assert!(verdicts[yes..].iter().all(|v| *v == Verdict::Yes), "{}", message.escape_ascii());
         }
     }
 
@@ -192,6 +182,7 @@ mod tests {
         assert_eq!(certain_request(b"GET /a HTTP/1.1"), Verdict::More);
         assert_eq!(certain_request(b"GET /a HTTP/1.1\r\n"), Verdict::Yes);
         assert_eq!(certain_request(b"GET it while it lasts\r\n"), Verdict::No);
+        assert_eq!(certain_request(b"OST /a HTTP/1.1\r\n"), Verdict::No);
         assert_eq!(certain_request(b"\xff"), Verdict::No);
     }
 }

@@ -33,8 +33,7 @@ impl Framing {
             14 if name.eq_ignore_ascii_case("content-length") => {
                 for item in value.split(|b| *b == b',') {
                     let length = decimal(item.trim_ascii());
-                    self.ambiguous |=
-                        length.is_none() || (self.length.is_some() && self.length != length);
+                    self.ambiguous |= length.is_none() || (self.length.is_some() && self.length != length);
                     self.length = length;
                 }
             }
@@ -56,8 +55,7 @@ impl Framing {
 
     /// What `Content-Length` says, if that counts.
     pub(super) fn declared(&self) -> Option<u64> {
-        self.length
-            .filter(|_| self.coding == Coding::None && !self.ambiguous)
+        self.length.filter(|_| self.coding == Coding::None && !self.ambiguous)
     }
 
     /// The body of a request; `None` if it has none. `version` is the minor one.
@@ -81,12 +79,7 @@ impl Framing {
     ///
     /// # Errors
     /// When clients may differ about it.
-    pub(super) fn response(
-        &self,
-        version: u8,
-        status: u16,
-        method: Method,
-    ) -> Result<Option<Body>, Ambiguous> {
+    pub(super) fn response(&self, version: u8, status: u16, method: Method) -> Result<Option<Body>, Ambiguous> {
         if method == Method::Head || matches!(status, 100..=199 | 204 | 304) {
             return Ok(None);
         }
@@ -95,9 +88,7 @@ impl Framing {
         }
         match (self.coding, self.length) {
             (Coding::Chunked, _) if version > 0 => Ok(Some(Body::chunked())),
-            (Coding::Chunked | Coding::Other, _) | (Coding::None, None) => {
-                Ok(Some(Body::until_close()))
-            }
+            (Coding::Chunked | Coding::Other, _) | (Coding::None, None) => Ok(Some(Body::until_close())),
             (Coding::None, Some(0)) => Ok(None),
             (Coding::None, Some(length)) => Ok(Some(Body::length(length))),
         }
@@ -109,12 +100,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(text)
-        .ok()?
-        .parse::<i64>()
-        .ok()?
-        .try_into()
-        .ok()
+    std::str::from_utf8(text).ok()?.parse::<i64>().ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -133,43 +119,21 @@ mod tests {
     fn requests() {
         let request = |fields: &[(&str, &str)]| framing(fields).request(1);
         assert_eq!(request(&[]), Ok(None));
+        assert_eq!(request(&[("content-length", "5")]), Ok(Some(Body::length(5))));
+        assert_eq!(request(&[("Content-Length", "5"), ("content-length", "5")]), Ok(Some(Body::length(5))));
+        assert_eq!(request(&[("content-length", "5, 5")]), Ok(Some(Body::length(5))));
         assert_eq!(
-            request(&[("content-length", "5")]),
-            Ok(Some(Body::length(5)))
-        );
-        assert_eq!(
-            request(&[("Content-Length", "5"), ("content-length", "5")]),
-            Ok(Some(Body::length(5)))
-        );
-        assert_eq!(
-            request(&[("content-length", "5, 5")]),
-            Ok(Some(Body::length(5)))
-        );
-        assert_eq!(
-            request(&[
-                ("transfer-encoding", "gzip, Chunked"),
-                ("content-length", "5")
-            ]),
+            request(&[("transfer-encoding", "gzip, Chunked"), ("content-length", "5")]),
             Ok(Some(Body::chunked()))
         );
         for bad in ["5, 6", "-1", "+1", "", "0x5", "99999999999999999999", "5 5"] {
             assert_eq!(request(&[("content-length", bad)]), Err(Ambiguous), "{bad}");
         }
-        assert_eq!(
-            request(&[("content-length", "5"), ("content-length", "6")]),
-            Err(Ambiguous)
-        );
+        assert_eq!(request(&[("content-length", "5"), ("content-length", "6")]), Err(Ambiguous));
         for bad in ["gzip", "chunked, gzip", "chunked, chunked"] {
-            assert_eq!(
-                request(&[("transfer-encoding", bad)]),
-                Err(Ambiguous),
-                "{bad}"
-            );
+            assert_eq!(request(&[("transfer-encoding", bad)]), Err(Ambiguous), "{bad}");
         }
-        assert_eq!(
-            framing(&[("transfer-encoding", "chunked")]).request(0),
-            Err(Ambiguous)
-        );
+        assert_eq!(framing(&[("transfer-encoding", "chunked")]).request(0), Err(Ambiguous));
     }
 
     #[test]
@@ -180,17 +144,8 @@ mod tests {
         for (status, method) in [(200, Method::Head), (204, get), (304, get), (101, get)] {
             assert_eq!(length.response(1, status, method), Ok(None));
         }
-        assert_eq!(
-            framing(&[]).response(1, 200, get),
-            Ok(Some(Body::until_close()))
-        );
-        assert_eq!(
-            framing(&[("transfer-encoding", "gzip")]).response(1, 200, get),
-            Ok(Some(Body::until_close()))
-        );
-        assert_eq!(
-            framing(&[("transfer-encoding", "chunked")]).response(1, 200, get),
-            Ok(Some(Body::chunked()))
-        );
+        assert_eq!(framing(&[]).response(1, 200, get), Ok(Some(Body::until_close())));
+        assert_eq!(framing(&[("transfer-encoding", "gzip")]).response(1, 200, get), Ok(Some(Body::until_close())));
+        assert_eq!(framing(&[("transfer-encoding", "chunked")]).response(1, 200, get), Ok(Some(Body::chunked())));
     }
 }

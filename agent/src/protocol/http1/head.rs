@@ -1,6 +1,8 @@
 //! Heads: start line and header fields, by `httparse`, in place.
 
-use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
 
 use super::framing::Framing;
 use crate::protocol::http::Fields;
@@ -82,9 +84,7 @@ pub(super) fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
         if byte.is_ascii() && (!byte.is_ascii_control() || byte == b'\r') {
             copy.push(byte);
         } else {
-            let digit = |n: u8| {
-                char::from_digit(n.into(), 16).map_or(b'?', |c| c.to_ascii_uppercase() as u8)
-            };
+            let digit = |n: u8| char::from_digit(n.into(), 16).map_or(b'?', |c| c.to_ascii_uppercase() as u8);
             copy.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
@@ -92,16 +92,20 @@ pub(super) fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(copy)
 }
 
-/// One attempt at a head.
-type Attempt<'a, T> = fn(&'a [u8], &mut [Header<'a>], bool) -> httparse::Result<T>;
+/// Room for header fields.
+type Room<'h, 'a> = &'h mut [MaybeUninit<Header<'a>>];
+
+/// One attempt at a head; the last argument: whether invalid lines are ignored.
+type Attempt<'a, T> = fn(&'a [u8], Room<'_, 'a>, bool) -> httparse::Result<T>;
 
 fn parse<'a, T>(bytes: &'a [u8], attempt: Attempt<'a, (usize, T)>) -> Parsed<T> {
-    let result = match attempt(bytes, &mut [EMPTY_HEADER; USUAL_FIELDS], false) {
-        Err(httparse::Error::TooManyHeaders) => {
-            attempt(bytes, &mut vec![EMPTY_HEADER; MOST_FIELDS], false)
-        }
+    let result = match attempt(bytes, &mut [const { MaybeUninit::uninit() }; USUAL_FIELDS], false) {
+        Err(httparse::Error::TooManyHeaders) => attempt(bytes, &mut Box::new_uninit_slice(MOST_FIELDS), false),
+        result => result,
+    };
+    let result = match result {
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
-            attempt(bytes, &mut vec![EMPTY_HEADER; MOST_FIELDS], true)
+            attempt(bytes, &mut Box::new_uninit_slice(MOST_FIELDS), true)
         }
         result => result,
     };
@@ -112,25 +116,17 @@ fn parse<'a, T>(bytes: &'a [u8], attempt: Attempt<'a, (usize, T)>) -> Parsed<T> 
     }
 }
 
-fn request_with<'a>(
-    bytes: &'a [u8],
-    headers: &mut [Header<'a>],
-    lenient: bool,
-) -> httparse::Result<(usize, RequestHead<'a>)> {
+fn request_with<'a>(bytes: &'a [u8], room: Room<'_, 'a>, lenient: bool) -> httparse::Result<(usize, RequestHead<'a>)> {
     let mut config = ParserConfig::default();
-    config
-        .allow_multiple_spaces_in_request_line_delimiters(true)
-        .ignore_invalid_headers_in_requests(lenient);
-    let mut request = httparse::Request::new(headers);
-    let Status::Complete(length) = config.parse_request(&mut request, bytes)? else {
+    config.allow_multiple_spaces_in_request_line_delimiters(true).ignore_invalid_headers_in_requests(lenient);
+    let mut request = httparse::Request::new(&mut []);
+    let Status::Complete(length) = config.parse_request_with_uninit_headers(&mut request, bytes, room)? else {
         return Ok(Status::Partial);
     };
     if lenient {
         nothing_ignored(bytes.get(..length), request.headers)?;
     }
-    let (Some(method), Some(target), Some(version)) =
-        (request.method, request.path, request.version)
-    else {
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(httparse::Error::Token);
     };
     let mut fields = Fields::default();
@@ -139,31 +135,18 @@ fn request_with<'a>(
         fields.add(header.name, header.value);
         framing.add(header.name, header.value);
     }
-    Ok(Status::Complete((
-        length,
-        RequestHead {
-            method,
-            target,
-            version,
-            fields,
-            framing,
-        },
-    )))
+    Ok(Status::Complete((length, RequestHead { method, target, version, fields, framing })))
 }
 
-fn response_with<'a>(
-    bytes: &'a [u8],
-    headers: &mut [Header<'a>],
-    lenient: bool,
-) -> httparse::Result<(usize, ResponseHead)> {
+fn response_with<'a>(bytes: &'a [u8], room: Room<'_, 'a>, lenient: bool) -> httparse::Result<(usize, ResponseHead)> {
     let mut config = ParserConfig::default();
     config
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .ignore_invalid_headers_in_responses(lenient);
-    let mut response = httparse::Response::new(headers);
-    let Status::Complete(length) = config.parse_response(&mut response, bytes)? else {
+    let mut response = httparse::Response::new(&mut []);
+    let Status::Complete(length) = config.parse_response_with_uninit_headers(&mut response, bytes, room)? else {
         return Ok(Status::Partial);
     };
     if lenient {
@@ -176,14 +159,7 @@ fn response_with<'a>(
     for header in response.headers.iter() {
         framing.add(header.name, header.value);
     }
-    Ok(Status::Complete((
-        length,
-        ResponseHead {
-            status,
-            version,
-            framing,
-        },
-    )))
+    Ok(Status::Complete((length, ResponseHead { status, version, framing })))
 }
 
 /// Header lines that are ignored as invalid must not be about the message's length: others might not ignore them.
@@ -191,22 +167,11 @@ fn nothing_ignored(head: Option<&[u8]>, headers: &[Header<'_>]) -> Result<(), ht
     for name in ["content-length", "transfer-encoding"] {
         let about = |line: &&[u8]| {
             let line = line.trim_ascii_start();
-            line.get(..name.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-                && !line
-                    .get(name.len())
-                    .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-')
+            line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+                && !line.get(name.len()).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-')
         };
-        let lines = head
-            .unwrap_or_default()
-            .split(|b| *b == b'\n')
-            .skip(1)
-            .filter(about)
-            .count();
-        let seen = headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case(name))
-            .count();
+        let lines = head.unwrap_or_default().split(|b| *b == b'\n').skip(1).filter(about).count();
+        let seen = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count();
         if lines != seen {
             return Err(httparse::Error::HeaderName);
         }
@@ -220,9 +185,7 @@ mod tests {
 
     fn head(bytes: &[u8]) -> Option<(usize, String, String)> {
         match request(bytes) {
-            Parsed::Complete(length, head) => {
-                Some((length, head.method.into(), head.target.into()))
-            }
+            Parsed::Complete(length, head) => Some((length, head.method.into(), head.target.into())),
             _ => None,
         }
     }
@@ -235,19 +198,12 @@ mod tests {
             b"GET /a HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\r\n",
             b"GET /a HTTP/1.0\r\nBad Name: x\r\nContent-Length: 3\r\n\r\n",
         ] {
-            assert_eq!(
-                head(bytes),
-                Some((bytes.len(), "GET".into(), "/a".into())),
-                "{}",
-                bytes.escape_ascii()
-            );
+            assert_eq!(head(bytes), Some((bytes.len(), "GET".into(), "/a".into())), "{}", bytes.escape_ascii());
         }
         let many = format!("GET /a HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(1000));
         assert!(head(many.as_bytes()).is_some());
         let response = b"HTTP/1.1  200  OK\r\nContent-Length : 5\r\nX: a\r\n b\r\n\r\n";
-        let Parsed::Complete(_, head) = super::response(response) else {
-            panic!()
-        };
+        let Parsed::Complete(_, head) = super::response(response) else { panic!() };
         assert_eq!((head.status, head.framing.declared()), (200, Some(5)));
     }
 
@@ -258,11 +214,7 @@ mod tests {
             b"POST /a HTTP/1.1\r\nBad Name: x\r\nTransfer-Encoding : chunked\r\n\r\n",
             b"POST /a HTTP/1.1\r\nX: y\r\n Content-Length: 5\r\n\r\n",
         ] {
-            assert!(
-                matches!(request(bytes), Parsed::Invalid),
-                "{}",
-                bytes.escape_ascii()
-            );
+            assert!(matches!(request(bytes), Parsed::Invalid), "{}", bytes.escape_ascii());
         }
     }
 

@@ -5,6 +5,8 @@ mod decoder;
 mod detect;
 mod framing;
 mod head;
+mod loss;
+mod messages;
 mod pairing;
 #[cfg(test)]
 mod properties;

@@ -2,8 +2,8 @@
 //!
 //! After a loss the number of requests or responses that went with the missing bytes is not known, and order says nothing any
 //! more. What was asked before remains certain. Then one request at a time is paired on trial, with the response that begins
-//! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and with it that order
-//! can be trusted again. That holds for every client that does not keep several requests in flight; where that was
+//! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and a few in a row
+//! confirm that order can be trusted again (not one alone: a response may be seen before its request). That holds for every client that does not keep several requests in flight; where that was
 //! seen, nothing is tried until the connection has been quiet.
 
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ use crate::{
 
 /// Requests that wait for their responses, at most.
 const MAX_OUTSTANDING: usize = 1024;
+/// Pairs on trial that confirm each other.
+const CONFIRMED: usize = 2;
 /// How long a pair is kept back for a contradiction.
 const SETTLE: Nanos = 500_000_000;
 /// How long a connection that has had several requests in flight must be quiet before nothing can be in flight any more.
@@ -61,11 +63,16 @@ pub(super) struct Pairing {
     /// Being answered.
     open: Option<Box<Asked>>,
     /// Answered on trial.
-    held: Option<Box<Asked>>,
+    #[expect(clippy::vec_box, reason = "requests move from field to field: as pointers")]
+    held: Vec<Box<Asked>>,
     /// Order can be trusted: the next request is the next in the queue.
     certain: bool,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
     missed: bool,
+    /// Requests that were given out without their response and whose response may still come.
+    unanswered: u32,
+    /// When a response lost its length, in updates: others may have come after it, unseen.
+    hidden: u64,
     requests: u32,
     overlaps: u32,
     last: Nanos,
@@ -76,9 +83,11 @@ impl Default for Pairing {
         Self {
             queue: VecDeque::new(),
             open: None,
-            held: None,
+            held: Vec::new(),
             certain: true,
             missed: false,
+            unanswered: 0,
+            hidden: 0,
             requests: 0,
             overlaps: 0,
             last: 0,
@@ -105,8 +114,7 @@ impl Pairing {
     /// The request of this number, unless it is finished.
     pub(super) fn request_mut(&mut self, serial: u64) -> Option<&mut Asked> {
         let last = self.queue.back_mut().filter(|asked| asked.serial == serial);
-        last.or(self.open.as_mut().filter(|asked| asked.serial == serial))
-            .map(|asked| &mut **asked)
+        last.or(self.open.as_mut().filter(|asked| asked.serial == serial)).map(|asked| &mut **asked)
     }
 
     /// Something happened at this time.
@@ -122,15 +130,21 @@ impl Pairing {
             self.requests /= 2;
             self.overlaps /= 2;
         }
-        if let Some(held) = self.held.take() {
-            emit(held, sink);
+        if self.held.len() >= CONFIRMED && self.queue.is_empty() && self.open.is_none() {
+            for held in std::mem::take(&mut self.held) {
+                emit(held, sink);
+            }
             if settled && !self.overlapping() {
                 self.certain = true;
+                self.unanswered = 0;
                 self.missed = false;
             }
         }
+        if asked.seq < self.hidden {
+            // It began before: its answer may have gone with what is missing.
+            self.lost_requests(true, sink.counts);
+        }
         if self.certain {
-            self.overlaps += u32::from(!self.queue.is_empty() || self.open.is_some());
             asked.sure = true;
             if self.queue.len() >= MAX_OUTSTANDING {
                 count(&sink.counts.overflows);
@@ -141,39 +155,39 @@ impl Pairing {
         }
         if asked.exchange.start.saturating_sub(self.last) >= QUIET {
             self.overlaps = 0;
+            self.unanswered = 0;
         }
         let sure = self.open.iter().chain(&self.queue).any(|asked| asked.sure);
-        if sure || self.overlapping() {
-            flush(asked, NoResponse::Unseen, sink);
-            return;
+        if !sure && (!self.queue.is_empty() || self.open.is_some()) {
+            // Whatever was on trial has failed: the client did not wait for its answer.
+            self.failed(sink);
+            self.unanswered += u32::from(!self.queue.is_empty());
+            for earlier in self.queue.drain(..).chain(self.open.take()) {
+                flush(earlier, NoResponse::Unseen, sink);
+            }
+            self.unanswered += 1;
+            return flush(asked, NoResponse::Unseen, sink);
         }
-        // Whatever was on trial has failed: the client did not wait for its answer.
-        for earlier in self.queue.drain(..).chain(self.open.take()) {
-            self.overlaps += 1;
-            flush(earlier, NoResponse::Unseen, sink);
+        if sure || self.unanswered > 0 || self.overlapping() {
+            self.unanswered = self.unanswered.saturating_add(1);
+            return flush(asked, NoResponse::Unseen, sink);
         }
         self.queue.push_back(asked);
     }
 
     /// A final response's head is complete. Returns the method of the request that it answers, if that is known.
-    pub(super) fn answered(
-        &mut self,
-        response: Response,
-        message: Origin,
-        sink: &mut Sink<'_>,
-    ) -> Option<Method> {
-        if let Some(held) = self.held.take() {
-            // One response too many: it was somebody else's.
-            flush(held, NoResponse::Unseen, sink);
+    pub(super) fn answered(&mut self, response: Response, message: Origin, sink: &mut Sink<'_>) -> Option<Method> {
+        if !self.certain && self.queue.is_empty() {
+            // One response too many: an earlier one was somebody else's.
+            self.failed(sink);
         }
-        let next = self
-            .queue
-            .front()
-            .is_some_and(|asked| asked.sure || asked.seq < message.seq);
+        let next = self.queue.front().is_some_and(|asked| asked.sure || asked.seq < message.seq);
         let Some(mut asked) = self.queue.pop_front_if(|_| next) else {
+            self.unanswered = self.unanswered.saturating_sub(1);
             count(&sink.counts.orphans);
             return None;
         };
+        self.overlaps += u32::from(asked.sure && !self.queue.is_empty());
         asked.response = Some(response);
         let method = asked.method;
         self.open = Some(asked);
@@ -189,7 +203,7 @@ impl Pairing {
         if asked.sure {
             emit(asked, sink);
         } else {
-            self.held = Some(asked);
+            self.held.push(asked);
         }
     }
 
@@ -199,9 +213,16 @@ impl Pairing {
             return;
         };
         asked.exchange.end = end;
+        if !asked.sure {
+            return flush(asked, NoResponse::Unseen, sink);
+        }
         asked.exchange.holes.length = true;
-        asked.exchange.holes.pairing = !asked.sure && self.missed;
         emit_with(asked, Some(why), sink);
+    }
+
+    /// The response that is being received has lost its length: whatever was asked until now may have been answered, too.
+    pub(super) fn lost_length(&mut self, seq: u64) {
+        self.hidden = seq;
     }
 
     /// Requests may have been missed: what comes next has no certain place in the order. `missed`: not only perhaps.
@@ -216,8 +237,17 @@ impl Pairing {
     /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
     pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
         self.lost_requests(true, sink.counts);
-        for asked in self.queue.drain(..).chain(self.held.take()) {
+        self.unanswered = 0;
+        self.failed(sink);
+        for asked in self.queue.drain(..) {
             flush(asked, NoResponse::Unseen, sink);
+        }
+    }
+
+    /// What was paired on trial is not certain at all.
+    fn failed(&mut self, sink: &mut Sink<'_>) {
+        for held in std::mem::take(&mut self.held) {
+            flush(held, NoResponse::Unseen, sink);
         }
     }
 
@@ -225,10 +255,7 @@ impl Pairing {
     pub(super) fn joined_responses(&mut self, missed: bool, sink: &mut Sink<'_>) {
         self.lost_requests(missed, sink.counts);
         while self.queue.len() > 1 {
-            self.queue
-                .pop_front()
-                .into_iter()
-                .for_each(|asked| flush(asked, NoResponse::Unseen, sink));
+            self.queue.pop_front().into_iter().for_each(|asked| flush(asked, NoResponse::Unseen, sink));
         }
         self.queue.iter_mut().for_each(|asked| asked.sure = false);
     }
@@ -240,18 +267,14 @@ impl Pairing {
 
     /// Gives out what has been kept back for long enough.
     pub(super) fn settle(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE)
-        {
+        if self.held.last().is_some_and(|held| now.saturating_sub(held.exchange.end) > SETTLE) {
             self.release(sink);
         }
     }
 
     /// Gives out what has been kept back.
     pub(super) fn release(&mut self, sink: &mut Sink<'_>) {
-        if let Some(mut held) = self.held.take() {
+        for mut held in std::mem::take(&mut self.held) {
             held.exchange.holes.pairing = self.missed;
             emit(held, sink);
         }
@@ -291,13 +314,7 @@ fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
 }
 
 fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
-    let Asked {
-        mut exchange,
-        size,
-        response,
-        response_size,
-        ..
-    } = *asked;
+    let Asked { mut exchange, size, response, response_size, .. } = *asked;
     if let Some(mut response) = response {
         // It may have been seen before its request was, never sent before.
         response.first_byte = response.first_byte.max(exchange.start);

@@ -86,9 +86,6 @@ impl Waiting {
     pub(super) fn enough(&self, now: Nanos) -> bool {
         self.bytes > MAX_BYTES
             || self.pieces.len() > MAX_PIECES
-            || self
-                .pieces
-                .front()
-                .is_some_and(|(origin, _)| now.saturating_sub(origin.time) > PATIENCE)
+            || self.pieces.front().is_some_and(|(origin, _)| now.saturating_sub(origin.time) > PATIENCE)
     }
 }

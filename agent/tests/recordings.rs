@@ -1,0 +1,154 @@
+//! Recordings of real servers and clients, replayed: the spans are those that lie beside them, and whatever record is lost, no span
+//! says anything else without saying that it is incomplete. `tests/recordings/README.md` says how they are made;
+//! `cargo xtask recordings` rewrites what is expected, for review.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use geophone::{
+    bpf::decode,
+    conn,
+    event::Event,
+    export::json,
+    pipeline::Pipeline,
+    process,
+    protocol::Shared,
+    recording::{MAGIC, Reader},
+    run::replay,
+    trace::{ClockSample, Tracer},
+};
+use serde_json::{Value, json};
+
+fn recordings() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rec"))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// The spans of a recording, by their beginning, and what was counted on the way.
+fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
+    let processes = process::Table::new(process::Settings { proc: None, ..process::Settings::default() });
+    let tracer = Tracer::new(ClockSample { before: 0, wall: 0, after: 0 }).unwrap();
+    let mut pipeline = Pipeline::new(conn::Limits::default(), Arc::new(Shared::default()), tracer, processes);
+    let mut lines = Vec::new();
+    let mut reader = Reader::new(recording).unwrap();
+    let replayed = replay(&mut reader, &mut pipeline, |spans| {
+        for span in spans.drain(..) {
+            json::write(&span, &mut lines).unwrap();
+        }
+    })
+    .unwrap();
+    let mut spans: Vec<Value> =
+        lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| plain(line)).collect();
+    spans.sort_by_key(|span| (span["startTimeUnixNano"].to_string(), span["kind"].to_string()));
+
+    let conn = pipeline.connections();
+    let mut counted: BTreeMap<&str, u64> = pipeline.shared().counts.iter().collect();
+    counted.extend([
+        ("undecodable", replayed.undecodable),
+        ("cut", replayed.cut.into()),
+        ("lost_gaps", conn.lost_gaps),
+        ("opened_unseen", conn.opened_unseen),
+        ("overlaps", conn.overlaps),
+        ("after_end", conn.after_end),
+        ("malformed", conn.malformed),
+        ("implausible", conn.implausible),
+        ("invalid_traceparent", pipeline.tracer().stats().invalid_traceparent),
+    ]);
+    counted.retain(|_, count| *count > 0);
+    (spans, json!({ "counted": counted }))
+}
+
+/// A span without what differs from one replay or version to the next: ids that were made up, and who recorded it.
+fn plain(line: &[u8]) -> Value {
+    let mut span: Value = serde_json::from_slice(line).unwrap();
+    let map = span.as_object_mut().unwrap();
+    map.remove("spanId");
+    if map["parentSpanId"] == "" {
+        map.remove("traceId");
+    }
+    map["resource"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("telemetry."));
+    span
+}
+
+#[test]
+fn give_the_spans_expected_of_them() {
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut wrong = Vec::new();
+    for path in recordings() {
+        let (spans, counted) = spans(&std::fs::read(&path).unwrap());
+        let given: String = spans.iter().chain([&counted]).map(|line| format!("{line}\n")).collect();
+        let beside = path.with_extension("spans.json");
+        if update {
+            std::fs::write(beside, given).unwrap();
+            continue;
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if given != expected {
+            let missing = expected.lines().filter(|line| !given.lines().any(|other| other == *line));
+            let surplus = given.lines().filter(|line| !expected.lines().any(|other| other == *line));
+            let lines: Vec<_> = missing.map(|l| format!("- {l}")).chain(surplus.map(|l| format!("+ {l}"))).collect();
+            wrong.push(format!("{}:\n{}", path.display(), lines.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n\n"));
+}
+
+/// What a span says of its request: everything but times, and process.
+fn said(span: &Value) -> String {
+    json!([span["kind"], span["name"], span["status"], span["attributes"], span["parentSpanId"]]).to_string()
+}
+
+#[test]
+fn without_any_one_call_say_the_same_or_that_something_is_missing() {
+    for path in recordings() {
+        let whole = std::fs::read(&path).unwrap();
+        let (all, _) = spans(&whole);
+        let mut all: Vec<String> = all.iter().map(said).collect();
+        all.sort();
+        for call in calls(&whole) {
+            let without = [&whole[..call.start], &whole[call.end..]].concat();
+            let (left, _) = spans(&without);
+            for span in left.iter().filter(|span| span["attributes"].get("geophone.incomplete").is_none()) {
+                let said = said(span);
+                assert!(
+                    all.binary_search(&said).is_ok(),
+                    "{} without {:?}: {said}",
+                    path.display(),
+                    decode::event(&whole[call.start + FRAME..call.end]).unwrap(),
+                );
+            }
+        }
+    }
+}
+
+/// Bytes before a frame's payload: its length, and its kind.
+const FRAME: usize = 5;
+
+/// Where in a recording the frames are that hold a call which moved bytes.
+fn calls(recording: &[u8]) -> Vec<Range<usize>> {
+    const RECORD: u8 = 2;
+    let mut calls = Vec::new();
+    let mut at = MAGIC.len();
+    while at < recording.len() {
+        let len = u32::from_le_bytes(recording[at..at + 4].try_into().unwrap()) as usize;
+        let frame = at..at + FRAME + len;
+        let is_call = || matches!(decode::event(&recording[at + FRAME..frame.end]), Ok(Event::Data(_)));
+        if recording[at + 4] == RECORD && is_call() {
+            calls.push(frame.clone());
+        }
+        at = frame.end;
+    }
+    assert!(!calls.is_empty());
+    calls
+}

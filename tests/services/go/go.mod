@@ -1,0 +1,3 @@
+module geophone.test/server
+
+go 1.21

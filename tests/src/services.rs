@@ -1,0 +1,291 @@
+//! The servers under test, each started on a free port.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::check::Side;
+use crate::child::Guard;
+use crate::netns::Namespace;
+use crate::wait::PATIENCE;
+use crate::{paths, ports, wait};
+
+/// Sizes of the files that nginx serves under `/static/SIZE` (sendfile) and `/plain/SIZE`.
+pub const FILES: [u64; 4] = [0, 612, 100_000, 100_000_000];
+
+/// A running server.
+#[derive(Debug)]
+pub struct Service {
+    guard: Guard,
+    /// Where it listens; port 0 when it is a Unix socket.
+    pub address: SocketAddr,
+    /// The Unix socket on which it listens.
+    pub path: PathBuf,
+    /// The `service.name` that the agent should find.
+    pub name: &'static str,
+    _folder: Option<TempDir>,
+}
+
+/// A command, and what to call it.
+struct Recipe {
+    command: Command,
+    name: &'static str,
+    folder: Option<TempDir>,
+}
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Service {
+    /// Python's `http.server`, with a thread for each connection.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn python(host: IpAddr, more: &[&str]) -> Result<Self> {
+        let script = paths::service("python/server.py");
+        Self::on_port(host, |address| {
+            let mut command = Command::new(python()?);
+            command.arg(&script).args(host_and_port(address)).args(more);
+            Ok(Recipe { command, name: "server", folder: None })
+        })
+    }
+
+    /// gunicorn with pre-forked workers, each with so many threads.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn gunicorn(workers: u32, threads: u32) -> Result<Self> {
+        Self::on_port(LOCAL, |address| Ok(gunicorn(&address.to_string(), workers, threads)?.into()))
+    }
+
+    /// The same on a Unix socket.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn gunicorn_unix() -> Result<Self> {
+        Self::on_path(|path| Ok(gunicorn(&format!("unix:{}", path.display()), 1, 4)?.into()))
+    }
+
+    /// Node's `http`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn node() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::program("node")?);
+            command.arg(paths::service("node/server.js")).args(host_and_port(address));
+            command.env("OTEL_SERVICE_NAME", "shop-node");
+            Ok(Recipe { command, name: "shop-node", folder: None })
+        })
+    }
+
+    /// Go's `net/http`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go(host: IpAddr) -> Result<Self> {
+        Self::on_port(host, |address| {
+            let mut command = Command::new(paths::installed("go-server")?);
+            command.arg("tcp").arg(address.to_string());
+            Ok(Recipe { command, name: "go-server", folder: None })
+        })
+    }
+
+    /// The same on a Unix socket.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_unix() -> Result<Self> {
+        Self::on_path(|path| {
+            let mut command = Command::new(paths::installed("go-server")?);
+            command.arg("unix").arg(path);
+            Ok(Recipe { command, name: "go-server", folder: None })
+        })
+    }
+
+    /// The same in a network namespace.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_in(namespace: &Namespace) -> Result<Self> {
+        Self::on_port(namespace.inside.parse()?, |address| {
+            let mut command = namespace.command(&paths::installed("go-server")?);
+            command.arg("tcp").arg(address.to_string());
+            Ok(Recipe { command, name: "go-server", folder: None })
+        })
+    }
+
+    /// The JDK's own server.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn java() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::program("java")?);
+            command
+                .arg("-Xmx256m")
+                .arg("-cp")
+                .arg(paths::installed("java")?)
+                .arg("Server")
+                .args(host_and_port(address));
+            Ok(Recipe { command, name: "Server", folder: None })
+        })
+    }
+
+    /// Rust's hyper.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn hyper(host: IpAddr) -> Result<Self> {
+        Self::on_port(host, |address| {
+            let mut command = Command::new(paths::helper("hyper-server")?);
+            command.args(host_and_port(address));
+            Ok(Recipe { command, name: "hyper-server", folder: None })
+        })
+    }
+
+    /// nginx with one worker: files, and a proxy before `upstream`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx(upstream: Option<SocketAddr>) -> Result<Self> {
+        Self::on_port(LOCAL, |address| nginx(&address.to_string(), upstream))
+    }
+
+    /// The same on a Unix socket.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_unix() -> Result<Self> {
+        Self::on_path(|path| nginx(&format!("unix:{}", path.display()), None))
+    }
+
+    /// A Python program of `services/python` that takes HOST, PORT and a mode.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn script(file: &str, name: &'static str, mode: &str) -> Result<Self> {
+        let script = paths::service("python").join(file);
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(python()?);
+            command.arg(&script).args(host_and_port(address)).arg(mode);
+            Ok(Recipe { command, name, folder: None })
+        })
+    }
+
+    fn on_port(host: IpAddr, recipe: impl FnOnce(SocketAddr) -> Result<Recipe>) -> Result<Self> {
+        let address = SocketAddr::new(host, ports::free()?);
+        let recipe = recipe(address)?;
+        Self::run(recipe, address, PathBuf::new(), || TcpStream::connect(address).is_ok())
+    }
+
+    fn on_path(recipe: impl FnOnce(&Path) -> Result<Recipe>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("socket");
+        let mut recipe = recipe(&path)?;
+        let nowhere = SocketAddr::new(LOCAL, 0);
+        // The folder of the socket must outlive the server; what the recipe made itself is inside a folder of its own.
+        let inner = recipe.folder.replace(folder);
+        let mut service = Self::run(recipe, nowhere, path.clone(), || UnixStream::connect(&path).is_ok())?;
+        if let Some(inner) = inner {
+            service.keep(inner);
+        }
+        Ok(service)
+    }
+
+    /// Folders of Unix servers are removed with the one that holds the socket.
+    fn keep(&mut self, inner: TempDir) {
+        let _left_for_the_system = inner.keep();
+    }
+
+    fn run(recipe: Recipe, address: SocketAddr, path: PathBuf, ready: impl Fn() -> bool) -> Result<Self> {
+        let Recipe { mut command, name, folder } = recipe;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut guard = Guard::start(&mut command)?;
+        let mut ended = false;
+        wait::until(PATIENCE, &format!("{name} to listen"), || {
+            ended = matches!(guard.inner().try_wait(), Ok(Some(_)));
+            (ended || ready()).then_some(())
+        })?;
+        anyhow::ensure!(!ended, "{name} ended at once: {command:?}");
+        Ok(Self { guard, address, path, name, _folder: folder })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.guard.pid()
+    }
+
+    /// Its process and all that it forked.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.guard.family()
+    }
+
+    /// What its spans should say of it.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        let tcp = self.address.port() > 0;
+        Side {
+            pids: self.pids(),
+            service: self.name.to_owned(),
+            peer: if tcp { self.address.ip().to_string() } else { String::new() },
+            port: self.address.port(),
+        }
+    }
+}
+
+fn host_and_port(address: SocketAddr) -> [String; 2] {
+    [address.ip().to_string(), address.port().to_string()]
+}
+
+/// The interpreter of the virtual environment, so that its packages are found.
+fn python() -> Result<PathBuf> {
+    paths::installed("venv/bin/python")
+}
+
+struct Gunicorn(Command);
+
+impl From<Gunicorn> for Recipe {
+    fn from(gunicorn: Gunicorn) -> Self {
+        Self { command: gunicorn.0, name: "wsgi", folder: None }
+    }
+}
+
+fn gunicorn(bind: &str, workers: u32, threads: u32) -> Result<Gunicorn> {
+    let mut command = Command::new(paths::installed("venv/bin/gunicorn")?);
+    command.args(["--bind", bind, "--workers", &workers.to_string(), "--threads", &threads.to_string()]);
+    command.args(["--keep-alive", "60", "--no-sendfile", "--chdir"]).arg(paths::service("python")).arg("wsgi:app");
+    Ok(Gunicorn(command))
+}
+
+fn nginx(listen: &str, upstream: Option<SocketAddr>) -> Result<Recipe> {
+    let folder = tempfile::tempdir()?;
+    let files = folder.path().join("files");
+    fs::create_dir(&files)?;
+    for size in FILES {
+        fs::File::create(files.join(size.to_string()))?.set_len(size)?;
+    }
+    // Nobody listens on the discard port.
+    let upstream = upstream.unwrap_or_else(|| SocketAddr::new(LOCAL, 9)).to_string();
+    let template = fs::read_to_string(paths::service("nginx/nginx.conf"))?;
+    let dir = folder.path().to_str().context("the temporary folder's name is not UTF-8")?.to_owned();
+    let text = template.replace("{LISTEN}", listen).replace("{UPSTREAM}", &upstream).replace("{DIR}", &dir);
+    let conf = folder.path().join("nginx.conf");
+    fs::write(&conf, text)?;
+    let mut command = Command::new(paths::program("nginx")?);
+    command.arg("-p").arg(&dir).arg("-c").arg(&conf).arg("-e").arg(folder.path().join("error.log"));
+    Ok(Recipe { command, name: "nginx", folder: Some(folder) })
+}
+
+/// A time that tests of long answers may take.
+#[must_use]
+pub fn long() -> Duration {
+    Duration::from_secs(if env::var_os("CI").is_some() { 240 } else { 120 })
+}

@@ -1,0 +1,20 @@
+//! The agent on the real kernel, with real servers, clients and receivers. Each test starts its own agent, restricted to the
+//! test's own ports or processes, and compares its spans with what the client sent, request by request.
+//!
+//! `cargo xtask setup` installs what is needed; the tests must run as root. Every test of capture exists twice: for the
+//! socket tracepoints and for the system-call tracepoints.
+
+mod bodies;
+mod calls;
+mod clients;
+mod connections;
+mod descriptors;
+mod faults;
+mod languages;
+mod messages;
+mod namespaces;
+mod output;
+mod receivers;
+mod selection;
+mod support;
+mod unix;

@@ -1,0 +1,164 @@
+//! `cargo xtask setup`: installs and builds what the end-to-end tests run, under `target/e2e/`. What is there is not done
+//! again. Programs that are part of the machine come from its package manager.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Programs that the tests run, or files of the system, each with the Debian package that has it.
+const PACKAGES: [(&str, &str); 11] = [
+    ("nginx", "nginx-light"),
+    ("wrk", "wrk"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("bpftool", "bpftool"),
+    ("setpriv", "util-linux"),
+    ("python3", "python3-venv"),
+    ("node", "nodejs"),
+    ("javac", "default-jdk-headless"),
+    ("cc", "gcc"),
+    ("/usr/include/liburing.h", "liburing-dev"),
+];
+
+/// Packages of the Python environment.
+const PYTHON: [&str; 1] = ["gunicorn==23.0.0"];
+
+/// Installs and builds everything. Jaeger and the Collector take minutes the first time; with `GEOPHONE_E2E_CACHE` naming a
+/// folder they are taken from there, and put there.
+///
+/// # Errors
+/// When a program cannot be installed or built.
+pub fn run() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
+    let setup = Setup { tests: root.join("tests"), to: root.join("target/e2e") };
+    fs::create_dir_all(&setup.to)?;
+    packages()?;
+    setup.python()?;
+    setup.compile()?;
+    setup.go("go-server", "services/go", ".")?;
+    setup.receiver("collector", ".")?;
+    setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
+    eprintln!("{} is ready", setup.to.display());
+    Ok(())
+}
+
+struct Setup {
+    tests: PathBuf,
+    to: PathBuf,
+}
+
+impl Setup {
+    fn python(&self) -> Result<()> {
+        let folder = self.to.join("venv");
+        let stamp = folder.join("installed");
+        let wanted = PYTHON.join("\n");
+        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
+        }
+        call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        call(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PYTHON))?;
+        fs::write(stamp, wanted)?;
+        Ok(())
+    }
+
+    /// The programs that take less than a second.
+    fn compile(&self) -> Result<()> {
+        let services = self.tests.join("services");
+        let (calls, server) = (self.to.join("calls"), self.to.join("java/Server.class"));
+        if older(&calls, &services.join("c/calls.c")) {
+            let source = services.join("c/calls.c");
+            call(Command::new("cc").args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&calls).arg(source).arg("-luring"))?;
+        }
+        if older(&server, &services.join("java/Server.java")) {
+            let classes = self.to.join("java");
+            call(Command::new("javac").arg("-d").arg(classes).arg(services.join("java/Server.java")))?;
+        }
+        Ok(())
+    }
+
+    /// Builds a package of a Go module; Go itself knows what has to be done again.
+    fn go(&self, name: &str, module: &str, package: &str) -> Result<()> {
+        let mut command = Command::new("go");
+        command
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .arg(self.to.join(name))
+            .arg(package);
+        // The sums are in go.sum, which is part of the sources.
+        call(command.current_dir(self.tests.join(module)).env("GONOSUMDB", "*")).context("Go 1.25 or later is needed")
+    }
+
+    /// Builds a receiver, unless this folder or the cache has it, built from the same sums.
+    fn receiver(&self, name: &str, package: &str) -> Result<()> {
+        let module = format!("receivers/{name}");
+        let sums = fs::read(self.tests.join(&module).join("go.sum"))?;
+        let sums_name = format!("{name}.sum");
+        let same = |folder: &Path| {
+            folder.join(name).is_file() && fs::read(folder.join(&sums_name)).is_ok_and(|old| old == sums)
+        };
+        if same(&self.to) {
+            return Ok(());
+        }
+        let cache = env::var_os("GEOPHONE_E2E_CACHE").map(PathBuf::from);
+        if let Some(cache) = cache.as_deref().filter(|cache| same(cache)) {
+            copy(name, cache, &self.to)?;
+        } else {
+            eprintln!("building {name}: this takes minutes, once");
+            self.go(name, &module, package)?;
+            if let Some(cache) = cache {
+                fs::create_dir_all(&cache)?;
+                copy(name, &self.to, &cache)?;
+                fs::write(cache.join(&sums_name), &sums)?;
+            }
+        }
+        fs::write(self.to.join(sums_name), sums)?;
+        Ok(())
+    }
+}
+
+/// Copies under another name first, so that a copy that was broken off is not taken for a whole one.
+fn copy(name: &str, from: &Path, to: &Path) -> Result<()> {
+    let part = to.join(format!("{name}.part"));
+    fs::copy(from.join(name), &part)?;
+    fs::rename(part, to.join(name))?;
+    Ok(())
+}
+
+/// Whether a result is missing, or older than its source.
+fn older(result: &Path, source: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    time(result).is_none_or(|result| time(source).is_none_or(|source| result < source))
+}
+
+fn packages() -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(file, _)| {
+            let mut folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+            !folders.any(|folder| folder.join(file).is_file())
+        })
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("installing {}", missing.join(" "));
+    call(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+    // A server that is installed for the tests is not to be started as a service: `RUNLEVEL` is what invoke-rc.d looks at.
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--quiet=2", "--no-install-recommends"]).args(&missing);
+    call(install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+        .context("only Debian's package manager is known here; install these programs in another way")
+}
+
+fn call(command: &mut Command) -> Result<()> {
+    let name =
+        Path::new(command.get_program()).file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    ensure!(status.success(), "{name} failed ({status}): {command:?}");
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! All that CI runs, step by step, with an account at the end. A step that fails does not keep the others from running.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+
+use crate::ebpf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these steps
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Step>,
+    /// Not these steps
+    #[arg(long, value_enum, value_delimiter = ',')]
+    skip: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// cargo fmt --check
+    Format,
+    /// clippy without warnings
+    Lint,
+    /// The committed kernel object is what its sources give (where the toolchain for it is installed)
+    Object,
+    /// Unit and property tests, recordings
+    Unit,
+    /// Each fuzz target for some seconds
+    Fuzz,
+    /// Real servers, clients and receivers (root)
+    E2e,
+    /// The oldest and the newest kernel, and aarch64, in virtual machines
+    Vm,
+}
+
+/// Kernels that every change is tried on.
+const KERNELS: &[&str] = &["5.10", "7.2", "6.1-arm64"];
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let root = ebpf::root()?;
+    let mut account = Vec::new();
+    for step in Step::value_variants() {
+        if args.skip.contains(step) || !args.only.is_empty() && !args.only.contains(step) {
+            continue;
+        }
+        println!("==> {step:?}");
+        let start = Instant::now();
+        let result = step.run(&root);
+        if let Err(error) = &result {
+            println!("==> {step:?} failed: {error:#}");
+        }
+        account.push((step, start.elapsed(), result.is_ok()));
+    }
+    println!("\n{:<8} {:>7}", "step", "time");
+    for (step, time, passed) in &account {
+        let time = Duration::from_secs(time.as_secs());
+        println!("{:<8} {:>5} s  {}", format!("{step:?}"), time.as_secs(), if *passed { "passed" } else { "FAILED" });
+    }
+    ensure!(account.iter().all(|(_, _, passed)| *passed), "not everything passed");
+    Ok(())
+}
+
+impl Step {
+    fn run(self, root: &Path) -> anyhow::Result<()> {
+        let cargo = |args: &[&str]| call(root, "cargo", args);
+        match self {
+            Self::Format => cargo(&["fmt", "--all", "--check"]),
+            Self::Lint => cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+            Self::Object => {
+                if ebpf::can_build() {
+                    return cargo(&["xtask", "ebpf", "--check"]);
+                }
+                // Whoever has no kernel toolchain has not changed the object either; CI always has it.
+                ensure!(std::env::var_os("CI").is_none(), "the toolchain for the kernel programs is not installed");
+                println!("not compared: docs/development.md says what building the kernel programs needs");
+                Ok(())
+            }
+            Self::Unit => cargo(&["test", "--workspace", "--exclude", "geophone-tests", "--locked"]),
+            Self::Fuzz => cargo(&["xtask", "fuzz", "--seconds", "10"]),
+            Self::E2e => {
+                cargo(&["xtask", "setup"])?;
+                cargo(&["build", "--release", "--locked", "-p", "geophone"])?;
+                cargo(&["test", "--locked", "-p", "geophone-tests"])
+            }
+            Self::Vm => {
+                let mut args = vec!["xtask", "vm"];
+                args.extend(KERNELS);
+                cargo(&args)
+            }
+        }
+    }
+}
+
+fn call(root: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(program).args(args).current_dir(root).status()?;
+    if !status.success() {
+        bail!("{program} {}: {status}", args.join(" "));
+    }
+    Ok(())
+}
