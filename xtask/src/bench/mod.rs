@@ -28,6 +28,9 @@ pub struct Args {
     /// Takes this agent instead of building one
     #[arg(long, global = true, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Keeps what else the machine does off its processors meanwhile
+    #[arg(long, global = true)]
+    alone: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +50,8 @@ enum What {
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
+    Spin,
+    #[command(hide = true)]
     Client(client::Args),
 }
 
@@ -54,18 +59,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         Some(What::Worker) => return calls::worker::run(),
         Some(What::Client(args)) => return client::run(args),
+        Some(What::Spin) => return process::spin(),
         _ => ensure!(rustix::process::geteuid().is_root(), "the agent needs root: run this as root"),
     }
-    println!("{}\n", machine::describe());
-    if let Some(What::Userspace(args)) = &args.what {
-        return userspace::run(args);
+    // All is built before others are held up.
+    if matches!(args.what, None | Some(What::All | What::Userspace(_))) {
+        userspace::build()?;
     }
-    let agent = match &args.agent {
-        Some(path) => path.clone(),
-        None => agent::build()?,
+    let agent = match (&args.agent, &args.what) {
+        (Some(path), _) => path.clone(),
+        (None, Some(What::Userspace(_))) => PathBuf::new(),
+        (None, _) => agent::build()?,
     };
+    println!("{}\n", machine::describe(args.alone));
     let _precedence = process::Precedence::take();
+    let _idle = if args.alone { process::keep_others_off()? } else { Vec::new() };
     match &args.what {
+        Some(What::Userspace(args)) => userspace::run(args),
         Some(What::Calls(args)) => calls::run(args, &agent),
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
