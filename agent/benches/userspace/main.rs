@@ -26,9 +26,9 @@ struct Args {
     /// A recording of yours instead
     #[arg(long)]
     recording: Option<PathBuf>,
-    /// Runs only the whole way, for a profiler
-    #[arg(long)]
-    profile: bool,
+    /// Runs only as far as this stage, for a profiler
+    #[arg(long, value_enum)]
+    profile: Option<Stage>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -60,10 +60,10 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    if args.profile {
+    if let Some(stage) = args.profile {
         for (_, recording) in &recordings {
             for _ in 0..args.rounds {
-                black_box(recording.run(Stage::Encode)?);
+                black_box(recording.run(stage)?);
             }
         }
         return Ok(());

@@ -21,7 +21,7 @@ const BATCH: usize = 4096;
 const TICK: u64 = 100_000_000;
 
 /// How far events go.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stage {
     /// Records become events.
     Decode,
