@@ -66,8 +66,7 @@ impl Client {
     }
 }
 
-const REQUEST: &[u8] =
-    b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: geophone-bench/1\r\nAccept: */*\r\n\r\n";
+const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: localhost\r\nUser-Agent: geophone-bench/1\r\nAccept: */*\r\n\r\n";
 /// Longest time asleep: the rate is kept in steps of it.
 const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
 

@@ -59,11 +59,9 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     table::row(&cells);
 
     let server = WebServer::start()?;
-    for (name, selection) in
-        [("nginx traced", &["--exe", "nginx"][..]), ("everything traced: nginx and its client", &[])]
-    {
+    for (name, selection) in [("nginx traced", &["--exe", "nginx"][..]), ("nginx and its client traced", &[])] {
         let before = server.work()?;
-        let agent = Agent::start(binary, &[selection, &otlp].concat())?;
+        let agent = Agent::start(binary, &[selection, &["--port", &server.port()], &otlp].concat())?;
         let client = Client::start(&client::Args {
             address: server.address(),
             connections: args.connections as usize,

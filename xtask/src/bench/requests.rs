@@ -73,7 +73,11 @@ impl Figures {
     fn round(&mut self, server: &WebServer, binary: &Path, args: &Args) -> anyhow::Result<()> {
         // The request for the figures before comes before the agent, the one for those after is seen by it.
         let before = server.work()?;
-        let agent = if self.flags.is_empty() { None } else { Some(Agent::start(binary, &self.flags)?) };
+        let agent = if self.flags.is_empty() {
+            None
+        } else {
+            Some(Agent::start(binary, &[&self.flags, &["--port", &server.port()][..]].concat())?)
+        };
         let started = agent.as_ref().map(Agent::cpu).transpose()?.unwrap_or_default();
         let reached = wrk(server, args.connections, args.seconds)?;
         let after = server.work()?;

@@ -9,9 +9,14 @@ pub fn median(values: &[f64]) -> f64 {
     f64::midpoint(at(low), at(high))
 }
 
-/// `(lowest to highest)`, for showing how much the rounds differ.
+/// The lowest one: of work that is always the same, what was disturbed least.
+pub fn lowest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// `lowest to highest`, for showing how much the rounds differ.
 pub fn spread(values: &[f64], digits: usize) -> String {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let low = lowest(values);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!("{low:.digits$} to {high:.digits$}")
 }

@@ -1,4 +1,4 @@
-//! nginx with one worker on a processor of its own, which serves a small file.
+//! nginx with one worker on a processor of its own, which serves a small file, and as `/small` the same bytes without one.
 
 use std::{
     fs,
@@ -67,6 +67,11 @@ impl WebServer {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// By which an agent tells it from other servers of this machine.
+    pub fn port(&self) -> String {
+        self.port.to_string()
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}/index.html", self.address())
     }
@@ -92,6 +97,7 @@ impl WebServer {
 
 fn configuration(folder: &str, port: u16) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let body = "x".repeat(SIZE);
     let temporary = temporary.map(|kind| format!("{kind}_temp_path {folder}/{kind};")).join(" ");
     format!(
         "user root;
@@ -112,6 +118,7 @@ fn configuration(folder: &str, port: u16) -> String {
                  listen 127.0.0.1:{port} backlog=16384;
                  root {folder};
                  location = /status {{ stub_status; }}
+                 location = /small {{ return 200 \"{body}\"; }}
              }}
          }}"
     )
