@@ -49,8 +49,7 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         }
     })
     .unwrap();
-    let mut spans: Vec<Value> =
-        lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(plain).collect();
+    let mut spans: Vec<Value> = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(plain).collect();
     spans.sort_by_key(|span| (span["startTimeUnixNano"].to_string(), span["kind"].to_string()));
 
     let conn = pipeline.connections();
