@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 /// Says when and on what machine this runs.
-pub fn describe(alone: bool) -> String {
+pub fn describe() -> String {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu_info = text("/proc/cpuinfo");
     let model = cpu_info
@@ -13,9 +13,8 @@ pub fn describe(alone: bool) -> String {
     let virtual_machine = if cpu_info.contains(" hypervisor") { ", a virtual machine" } else { "" };
     let load = text("/proc/loadavg");
     let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-    let others = if alone { " What else ran was kept off the processors by loops that do nothing." } else { "" };
     format!(
-        "Measured on {}, Linux {}, {} × {model}{virtual_machine}; load averages at the beginning: {load}.{others}",
+        "Measured on {}, Linux {}, {} × {model}{virtual_machine}; load averages at the beginning: {load}.",
         output("date", &["-u", "+%F %H:%M UTC"]),
         text("/proc/sys/kernel/osrelease").trim(),
         processors(),

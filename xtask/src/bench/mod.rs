@@ -28,9 +28,6 @@ pub struct Args {
     /// Takes this agent instead of building one
     #[arg(long, global = true, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Keeps what else the machine does off its processors meanwhile
-    #[arg(long, global = true)]
-    alone: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,8 +47,6 @@ enum What {
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
-    Spin,
-    #[command(hide = true)]
     Client(client::Args),
 }
 
@@ -59,7 +54,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         Some(What::Worker) => return calls::worker::run(),
         Some(What::Client(args)) => return client::run(args),
-        Some(What::Spin) => return process::spin(),
         _ => ensure!(rustix::process::geteuid().is_root(), "the agent needs root: run this as root"),
     }
     // All is built before others are held up.
@@ -71,9 +65,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (None, Some(What::Userspace(_))) => PathBuf::new(),
         (None, _) => agent::build()?,
     };
-    println!("{}\n", machine::describe(args.alone));
+    println!("{}\n", machine::describe());
     let _precedence = process::Precedence::take();
-    let _idle = if args.alone { process::keep_others_off()? } else { Vec::new() };
     match &args.what {
         Some(What::Userspace(args)) => userspace::run(args),
         Some(What::Calls(args)) => calls::run(args, &agent),

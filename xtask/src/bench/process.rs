@@ -37,30 +37,6 @@ impl Drop for Precedence {
     }
 }
 
-/// Takes what is left of the processors with loops that do nothing, at the lowest priority in this session. Two processors are
-/// often one core of the host's, and then whatever runs on one slows the other down by almost half.
-pub fn keep_others_off() -> anyhow::Result<Vec<Owned>> {
-    let start = |core: usize| {
-        let mut command = Command::new("taskset");
-        command.args(["-c", &core.to_string(), "nice", "-n", "19"]).arg(std::env::current_exe()?);
-        Ok(Owned(command.args(["bench", "spin"]).stdin(Stdio::piped()).spawn()?))
-    };
-    (0..super::machine::processors()).map(start).collect()
-}
-
-/// The process that does nothing, until whoever started it is gone.
-pub fn spin() -> anyhow::Result<()> {
-    rustix::io::ioctl_fionbio(std::io::stdin(), true)?;
-    loop {
-        for _ in 0..100_000 {
-            std::hint::spin_loop();
-        }
-        if matches!(rustix::io::read(std::io::stdin(), &mut [0; 1]), Ok(0)) {
-            return Ok(());
-        }
-    }
-}
-
 /// A command that will run on one processor.
 pub fn command(core: usize, program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("taskset");

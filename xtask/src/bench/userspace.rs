@@ -1,8 +1,8 @@
 //! `bench userspace`: the agent's stages alone, in a program of the agent's own (`agent/benches/userspace`).
 
-use std::process::Command;
-
 use anyhow::{Context as _, ensure};
+
+use super::{machine, process};
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn cargo(options: &[&str], args: &[String]) -> anyhow::Result<()> {
-    let status = Command::new("cargo")
+    let status = process::command(machine::agent(), "cargo")
         .current_dir(crate::ebpf::root()?)
         .args(["bench", "--quiet", "--locked", "--package", "geophone", "--bench", "userspace"])
         .args(options)
