@@ -11,10 +11,9 @@ use crate::{
     connection, emit,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, CONNECTIONS, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE,
-        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
+        SOURCE_VECTOR, Scratch, config,
     },
-    process::Current,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -83,8 +82,12 @@ extern "C" fn report_call() -> u64 {
     let (call, data) = unsafe { (&(*scratch).call, &mut (*scratch).data) };
     let sk = call.sk;
     let (direction, len) = (call.direction as u8, call.len);
-    let Some((entry, offset)) = locate(sk, call.who, direction, len).or_else(|| locate(sk, call.who, direction, len))
-    else {
+    let Some(entry) = connection::find(sk, call.who) else {
+        return 0;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let entry: &mut Connection = unsafe { &mut *entry };
+    let Some(offset) = connection::advance(sk, entry, call.who, direction, u64::from(len)) else {
         return 0;
     };
     let (from, limit) = policy(sk, entry.born, direction);
@@ -132,23 +135,6 @@ extern "C" fn report_call() -> u64 {
     let captured = at_most::<MOST>(captured);
     emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
     0
-}
-
-/// The entry of a socket, and where in the stream the call's bytes are. Where the entry turns out to be another connection's, it is removed,
-/// and the next try makes a new one.
-#[inline(always)]
-fn locate<'a>(sk: u64, who: Current, direction: u8, len: u32) -> Option<(&'a mut Connection, u64)> {
-    let entry = connection::find(sk, who)?;
-    // SAFETY: the map keeps the value alive while the program runs.
-    let entry: &mut Connection = unsafe { &mut *entry };
-    match connection::advance(sk, entry, direction, u64::from(len)) {
-        Some(offset) => Some((entry, offset)),
-        None => {
-            // It was there a moment ago.
-            let _ = CONNECTIONS.remove(sk);
-            None
-        }
-    }
 }
 
 /// What the agent wants of a direction: from which position, and how many bytes of a call.

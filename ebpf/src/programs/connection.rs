@@ -49,7 +49,7 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
         return None;
     }
     if connection.flags & CONNECTION_ANNOUNCED == 0 {
-        announce(sk, (u64::from(who.tgid) << 32) | u64::from(who.tid));
+        announce(sk, who.id());
         if connection.flags & CONNECTION_IGNORED != 0 {
             return None;
         }
@@ -107,7 +107,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn announce(sk: u64, id: u64) -> u64 {
-    let who = Current { tgid: (id >> 32) as u32, tid: id as u32 };
+    let who = Current::of(id);
     let (Some(entry), Some(scratch)) = (CONNECTIONS.get_ptr_mut(sk), emit::scratch()) else {
         return 0;
     };
@@ -292,13 +292,13 @@ fn is_another(sk: u64, connection: &Connection, moved: u32) -> bool {
         || u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default()) != connection.identity
 }
 
-/// Takes note that `len` bytes were moved, and returns the stream position of the first of them; `None` when the entry is another
-/// connection's.
+/// Takes note that `len` bytes were moved, and returns the stream position of the first of them; `None` when the connection turns out
+/// not to be traced.
 ///
 /// TCP's own sequence numbers say where they are, so that a call that was not seen leaves a hole of the right size instead of
 /// shifting everything behind it.
 #[inline(always)]
-pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) -> Option<u64> {
+pub fn advance(sk: u64, connection: &mut Connection, who: Current, direction: u8, len: u64) -> Option<u64> {
     let d = usize::from(direction & 1);
     if connection.flags & CONNECTION_PLACED == 0 {
         place(sk, connection, direction, len);
@@ -316,7 +316,19 @@ pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) ->
         if u64::from(moved) == len {
             connection.sequence[d] = sequence;
         } else if is_another(sk, connection, moved) {
-            return None;
+            // SAFETY: the helper has no preconditions.
+            connection.born = unsafe { bpf_ktime_get_ns() };
+            connection.flags = 0;
+            connection.role = 0;
+            announce(sk, who.id());
+            if connection.flags & CONNECTION_IGNORED != 0 {
+                return None;
+            }
+            place(sk, connection, direction, len);
+            let position = connection.position[d];
+            connection.position[d] += len;
+            connection.sequence[d] = connection.sequence[d].wrapping_add(len as u32);
+            return Some(position);
         } else if read::<u64>(sk, config!(offsets.icsk_ulp)).unwrap_or_default() != 0 {
             // Kernel TLS began: from here on the sequence numbers count records, not what the process moves.
             connection.flags |= CONNECTION_COUNTED;
