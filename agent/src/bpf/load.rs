@@ -1,12 +1,16 @@
 //! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
 //! is dropped, nothing is left in the kernel.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{ProgramError, RawTracePoint},
+    programs::{Program, ProgramError, RawTracePoint},
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
@@ -295,12 +299,28 @@ impl Kernel {
     /// # Errors
     /// When they cannot be read.
     pub fn counters(&self) -> Result<Counters, LoadError> {
-        let mut counters = Counters::default();
-        for (index, sum) in counters.0.iter_mut().enumerate().take(stats::COUNT) {
+        let mut counters = Counters { missed: self.missed()?, ..Counters::default() };
+        for (index, sum) in counters.counts.iter_mut().enumerate().take(stats::COUNT) {
             let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
             *sum = values.iter().sum();
         }
         Ok(counters)
+    }
+
+    /// How often the kernel did not run a program because the same one was running on that processor already: interrupted, or, where
+    /// tracepoints can be preempted, waiting for its turn. The kernel says so since 5.12, in the description of the program's descriptor.
+    fn missed(&self) -> Result<u64, LoadError> {
+        let mut missed = 0;
+        for (name, _) in self.programs() {
+            let Some(Program::RawTracePoint(program)) = self.ebpf.program(name) else {
+                return Err(LoadError::Missing(name));
+            };
+            let fd = program.fd().map_err(|error| LoadError::Program { name, error })?.as_fd().as_raw_fd();
+            let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+            let line = described.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+            missed += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or_default();
+        }
+        Ok(missed)
     }
 }
 

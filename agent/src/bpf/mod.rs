@@ -14,17 +14,21 @@ use geophone_ebpf::stats;
 
 /// The kernel side's counters, summed over processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; stats::COUNT]);
+pub struct Counters {
+    counts: [u64; stats::COUNT],
+    /// Times that the kernel did not run a program, because the same one was running on that processor.
+    missed: u64,
+}
 
 impl Counters {
     /// One of them.
     #[must_use]
     pub fn get(&self, counter: stats::Counter) -> u64 {
-        self.0.get(counter as usize).copied().unwrap_or_default()
+        self.counts.get(counter as usize).copied().unwrap_or_default()
     }
 
     /// All of them, with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        stats::NAMES.iter().copied().zip(self.0)
+        stats::NAMES.iter().copied().zip(self.counts).chain([("missed", self.missed)])
     }
 }

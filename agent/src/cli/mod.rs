@@ -87,6 +87,9 @@ pub enum CliError {
         /// Why.
         error: std::io::Error,
     },
+    /// A process that was chosen is not there.
+    #[error("--pid {0}: there is no such process")]
+    NoProcess(u32),
     /// A command cannot be started.
     #[error("cannot start {command}: {error}")]
     Start {

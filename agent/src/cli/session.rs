@@ -61,6 +61,10 @@ impl Session {
         {
             return Err(first.into());
         }
+        let is_there = |pid: &&u32| Path::new("/proc").join(pid.to_string()).exists();
+        if let Some(missing) = select.pid.iter().find(|pid| !is_there(pid)) {
+            return Err(CliError::NoProcess(*missing));
+        }
         raise_limits();
         let shared = capture.shared()?;
         let runtime = Builder::new_multi_thread()
