@@ -14,7 +14,7 @@ use geophone_tests::{paths, ports, wait};
 
 use crate::support::{both, nothing_lost, pids};
 
-both!(tcp, unix, tcp_with_long_bodies, io_uring_is_counted);
+both!(tcp, unix, tcp_with_long_bodies);
 
 /// How messages are sent, and how they are received.
 const VARIANTS: [(&str, &str); 10] = [
@@ -121,8 +121,10 @@ fn observe(capture: Capture, pairs: &mut [Pair]) -> Result<(Report, Vec<Vec<Exch
 }
 
 fn all_variants(capture: Capture, size: u64, folder: Option<&Path>) -> Result<()> {
+    // No socket tracepoint fires for a splice out of a socket: docs/kernels.md says what that means.
+    let seen = VARIANTS.iter().filter(|(_, receive)| capture == Capture::Syscalls || *receive != "splice");
     let mut pairs: Vec<Pair> =
-        VARIANTS.iter().map(|&variant| Pair::start(variant, variant, size, folder)).collect::<Result<_>>()?;
+        seen.map(|&variant| Pair::start(variant, variant, size, folder)).collect::<Result<_>>()?;
     let (report, sent) = observe(capture, &mut pairs)?;
     let mut spans: HashMap<String, Vec<_>> = HashMap::new();
     for span in report.spans.iter().cloned() {
@@ -160,12 +162,13 @@ fn tcp_with_long_bodies(capture: Capture) -> Result<()> {
     all_variants(capture, 300_000, None)
 }
 
-/// What io_uring moves is not read, but nobody is to think that nothing was there.
-fn io_uring_is_counted(capture: Capture) -> Result<()> {
+/// What io_uring moves is not read, but nobody is to think that nothing was there. Only the socket tracepoints see it.
+#[test]
+fn io_uring_is_counted() -> Result<()> {
     let _shared = wait::shared();
     let mut pairs = [Pair::start(("uring", "uring"), ("write", "read"), 500, None)?];
     let (server, client) = (pairs[0].server.pid(), pairs[0].client.pid());
-    let agent = Agent::start(capture, &pids([server, client]))?;
+    let agent = Agent::start(Capture::Sockets, &pids([server, client]))?;
     let sent = pairs[0].run()?;
     agent.wait_spans(sent.len());
     let report = agent.finish()?;
