@@ -1,12 +1,16 @@
 //! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
 //! is dropped, nothing is left in the kernel.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{ProgramError, RawTracePoint},
+    programs::{Program, ProgramError, RawTracePoint},
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
@@ -20,6 +24,7 @@ use super::{
     btf::{Btf, BtfError},
     offsets,
     policy::Policies,
+    preempt,
     rings::Rings,
 };
 use crate::{
@@ -160,6 +165,7 @@ impl Kernel {
             debug: options.debug.into(),
             policy_mask: POLICIES - 1,
         };
+        let object = preempt::Object::new(OBJECT, preempt::functions(&btf));
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", bytes_of(&config), true)
@@ -167,7 +173,7 @@ impl Kernel {
             .map_max_entries("RINGS", processors)
             .map_max_entries("SCRATCH", processors)
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
-            .load(OBJECT)?;
+            .load(object.bytes())?;
 
         let mut outer: ArrayOfMaps<MapData, MapData> = take(&mut ebpf, "RINGS")?;
         let rings = Rings::create(processors as usize, ring_bytes, |index, ring| outer.set(index, ring, 0))?;
@@ -300,7 +306,23 @@ impl Kernel {
             let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
             *sum = values.iter().sum();
         }
+        if let Some(missed) = counters.0.get_mut(stats::Counter::Missed as usize) {
+            *missed = self.missed();
+        }
         Ok(counters)
+    }
+
+    /// How often the kernel left out a program that was still under way on the same processor.
+    fn missed(&self) -> u64 {
+        let programs = self.programs().into_iter().filter_map(|(name, _)| match self.ebpf.program(name)? {
+            Program::RawTracePoint(program) => program.fd().ok(),
+            _ => None,
+        });
+        let counts = programs.filter_map(|fd| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+            info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
+        });
+        counts.sum()
     }
 }
 

@@ -6,6 +6,7 @@ pub mod decode;
 mod load;
 mod offsets;
 mod policy;
+mod preempt;
 mod rings;
 
 pub use load::{FrontEnd, Kernel, LoadError, Options};
