@@ -1,6 +1,7 @@
 //! Recordings of real servers and clients, replayed: the spans are those that lie beside them, and whatever record is lost, no span
 //! says anything else without saying that it is incomplete. `tests/recordings/README.md` says how they are made;
 //! `cargo xtask recordings` rewrites what is expected, for review.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
 
 use std::{
     collections::BTreeMap,
@@ -48,8 +49,7 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         }
     })
     .unwrap();
-    let mut spans: Vec<Value> =
-        lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| plain(line)).collect();
+    let mut spans: Vec<Value> = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(plain).collect();
     spans.sort_by_key(|span| (span["startTimeUnixNano"].to_string(), span["kind"].to_string()));
 
     let conn = pipeline.connections();
@@ -107,9 +107,7 @@ fn give_the_spans_expected_of_them() {
 /// Whether a span says nothing but what another one says too, times aside, and sizes where these may differ.
 fn says_no_more(span: &Value, than: &Value, sizes: bool) -> bool {
     let same = ["kind", "name", "status", "parentSpanId"].iter().all(|key| span[key] == than[key]);
-    let free = |key: &str| {
-        key == "geophone.http.time_to_first_byte" || !sizes && key == "http.response.body.size"
-    };
+    let free = |key: &str| key == "geophone.http.time_to_first_byte" || !sizes && key == "http.response.body.size";
     let attributes = span["attributes"].as_object().unwrap();
     same && attributes.iter().all(|(key, value)| free(key) || than["attributes"].get(key) == Some(value))
 }

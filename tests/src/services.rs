@@ -1,11 +1,10 @@
 //! The servers under test, each started on a free port.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -29,14 +28,14 @@ pub struct Service {
     pub path: PathBuf,
     /// The `service.name` that the agent should find.
     pub name: &'static str,
-    _folder: Option<TempDir>,
+    _folders: Vec<TempDir>,
 }
 
 /// A command, and what to call it.
 struct Recipe {
     command: Command,
     name: &'static str,
-    folder: Option<TempDir>,
+    folders: Vec<TempDir>,
 }
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -51,7 +50,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(python()?);
             command.arg(&script).args(host_and_port(address)).args(more);
-            Ok(Recipe { command, name: "server", folder: None })
+            Ok(Recipe { command, name: "server", folders: Vec::new() })
         })
     }
 
@@ -80,7 +79,7 @@ impl Service {
             let mut command = Command::new(paths::program("node")?);
             command.arg(paths::service("node/server.js")).args(host_and_port(address));
             command.env("OTEL_SERVICE_NAME", "shop-node");
-            Ok(Recipe { command, name: "shop-node", folder: None })
+            Ok(Recipe { command, name: "shop-node", folders: Vec::new() })
         })
     }
 
@@ -92,7 +91,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(paths::installed("go-server")?);
             command.arg("tcp").arg(address.to_string());
-            Ok(Recipe { command, name: "go-server", folder: None })
+            Ok(Recipe { command, name: "go-server", folders: Vec::new() })
         })
     }
 
@@ -104,7 +103,7 @@ impl Service {
         Self::on_path(|path| {
             let mut command = Command::new(paths::installed("go-server")?);
             command.arg("unix").arg(path);
-            Ok(Recipe { command, name: "go-server", folder: None })
+            Ok(Recipe { command, name: "go-server", folders: Vec::new() })
         })
     }
 
@@ -116,7 +115,7 @@ impl Service {
         Self::on_port(namespace.inside.parse()?, |address| {
             let mut command = namespace.command(&paths::installed("go-server")?);
             command.arg("tcp").arg(address.to_string());
-            Ok(Recipe { command, name: "go-server", folder: None })
+            Ok(Recipe { command, name: "go-server", folders: Vec::new() })
         })
     }
 
@@ -133,7 +132,7 @@ impl Service {
                 .arg(paths::installed("java")?)
                 .arg("Server")
                 .args(host_and_port(address));
-            Ok(Recipe { command, name: "Server", folder: None })
+            Ok(Recipe { command, name: "Server", folders: Vec::new() })
         })
     }
 
@@ -145,7 +144,7 @@ impl Service {
         Self::on_port(host, |address| {
             let mut command = Command::new(paths::helper("hyper-server")?);
             command.args(host_and_port(address));
-            Ok(Recipe { command, name: "hyper-server", folder: None })
+            Ok(Recipe { command, name: "hyper-server", folders: Vec::new() })
         })
     }
 
@@ -174,7 +173,7 @@ impl Service {
         Self::on_port(LOCAL, |address| {
             let mut command = Command::new(python()?);
             command.arg(&script).args(host_and_port(address)).arg(mode);
-            Ok(Recipe { command, name, folder: None })
+            Ok(Recipe { command, name, folders: Vec::new() })
         })
     }
 
@@ -188,23 +187,13 @@ impl Service {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("socket");
         let mut recipe = recipe(&path)?;
+        recipe.folders.push(folder);
         let nowhere = SocketAddr::new(LOCAL, 0);
-        // The folder of the socket must outlive the server; what the recipe made itself is inside a folder of its own.
-        let inner = recipe.folder.replace(folder);
-        let mut service = Self::run(recipe, nowhere, path.clone(), || UnixStream::connect(&path).is_ok())?;
-        if let Some(inner) = inner {
-            service.keep(inner);
-        }
-        Ok(service)
-    }
-
-    /// Folders of Unix servers are removed with the one that holds the socket.
-    fn keep(&mut self, inner: TempDir) {
-        let _left_for_the_system = inner.keep();
+        Self::run(recipe, nowhere, path.clone(), || UnixStream::connect(&path).is_ok())
     }
 
     fn run(recipe: Recipe, address: SocketAddr, path: PathBuf, ready: impl Fn() -> bool) -> Result<Self> {
-        let Recipe { mut command, name, folder } = recipe;
+        let Recipe { mut command, name, folders } = recipe;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guard = Guard::start(&mut command)?;
         let mut ended = false;
@@ -213,7 +202,7 @@ impl Service {
             (ended || ready()).then_some(())
         })?;
         anyhow::ensure!(!ended, "{name} ended at once: {command:?}");
-        Ok(Self { guard, address, path, name, _folder: folder })
+        Ok(Self { guard, address, path, name, _folders: folders })
     }
 
     /// Its process.
@@ -254,7 +243,7 @@ struct Gunicorn(Command);
 
 impl From<Gunicorn> for Recipe {
     fn from(gunicorn: Gunicorn) -> Self {
-        Self { command: gunicorn.0, name: "wsgi", folder: None }
+        Self { command: gunicorn.0, name: "wsgi", folders: Vec::new() }
     }
 }
 
@@ -281,11 +270,5 @@ fn nginx(listen: &str, upstream: Option<SocketAddr>) -> Result<Recipe> {
     fs::write(&conf, text)?;
     let mut command = Command::new(paths::program("nginx")?);
     command.arg("-p").arg(&dir).arg("-c").arg(&conf).arg("-e").arg(folder.path().join("error.log"));
-    Ok(Recipe { command, name: "nginx", folder: Some(folder) })
-}
-
-/// A time that tests of long answers may take.
-#[must_use]
-pub fn long() -> Duration {
-    Duration::from_secs(if env::var_os("CI").is_some() { 240 } else { 120 })
+    Ok(Recipe { command, name: "nginx", folders: vec![folder] })
 }

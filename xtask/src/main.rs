@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod bench;
 mod ebpf;
 mod fuzz;
 mod recordings;
@@ -18,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what the agent costs
+    Bench(bench::Args),
     /// Build the kernel programs and put the object under ebpf/prebuilt/
     Ebpf(ebpf::Args),
     /// Feed the parsers with made-up bytes, in search of a panic
@@ -34,6 +37,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Recordings => recordings::run(),

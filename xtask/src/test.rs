@@ -31,8 +31,6 @@ enum Step {
     Object,
     /// Unit and property tests, recordings
     Unit,
-    /// Each fuzz target for some seconds
-    Fuzz,
     /// Real servers, clients and receivers (root)
     E2e,
     /// The oldest and the newest kernel, and aarch64, in virtual machines
@@ -82,7 +80,6 @@ impl Step {
                 Ok(())
             }
             Self::Unit => cargo(&["test", "--workspace", "--exclude", "geophone-tests", "--locked"]),
-            Self::Fuzz => cargo(&["xtask", "fuzz", "--seconds", "10"]),
             Self::E2e => {
                 cargo(&["xtask", "setup"])?;
                 cargo(&["build", "--release", "--locked", "-p", "geophone"])?;

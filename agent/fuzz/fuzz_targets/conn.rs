@@ -7,8 +7,7 @@ use geophone_fuzz::{Promises, Step, steps};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let limits =
-        Limits { connections: 3, held: 1_500, held_total: 2_500, idle: 12_000_000_000, ..Limits::default() };
+    let limits = Limits { connections: 3, held: 1_500, held_total: 2_500, idle: 12_000_000_000, ..Limits::default() };
     let mut table = Table::<Promises>::new(limits);
     let mut sink = |_: &Connection, promises: &mut Promises, update: &Update<'_>| promises.check(update);
     let mut steps = steps(data);

@@ -30,7 +30,8 @@ fn proc() -> &'static Path {
     ROOT.get_or_init(|| {
         let memory = Path::new("/dev/shm");
         let temporary = std::env::temp_dir();
-        let root = if memory.is_dir() { memory } else { &temporary }.join(format!("geophone-fuzz-{}", std::process::id()));
+        let root =
+            if memory.is_dir() { memory } else { &temporary }.join(format!("geophone-fuzz-{}", std::process::id()));
         fs::create_dir_all(root.join("7")).expect("a folder for the files of a process");
         root
     })
@@ -47,8 +48,7 @@ fn check(facts: &Facts) {
 }
 
 fuzz_target!(|said: Said<'_>| {
-    let line =
-        CommandLine { executable: said.executable, arguments: &said.arguments, directory: said.directory };
+    let line = CommandLine { executable: said.executable, arguments: &said.arguments, directory: said.directory };
     let program = program(&line);
     if let Program::Named(name) = &program {
         assert!(!name.is_empty() && name.len() <= 128, "a program has a name, of bounded length");

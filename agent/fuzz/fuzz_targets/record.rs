@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         Err(_) => {
-            decode::time(data);
+            let _ = decode::time(data);
         }
     }
 });

@@ -51,9 +51,13 @@ fn each_defect_is_found() {
         |bits: &[u32]| Machine { capabilities: Some(bits.iter().map(|bit| 1 << bit).sum()), ..good.clone() };
     let [ptrace, dac, dac_read, admin, perfmon, bpf] = [19, 1, 2, 21, 38, 39];
     let cases: &[(Machine, &[(&str, Verdict)])] = &[
-        (Machine { release: Some("5.10.0".into()), ..good.clone() }, &[]),
-        (Machine { release: Some("5.9.16".into()), ..good.clone() }, &[("kernel", Fatal)]),
-        (Machine { release: Some("4.18.0-553.el8".into()), ..good.clone() }, &[("kernel", Fatal)]),
+        (Machine { release: Some("6.5.0".into()), ..good.clone() }, &[]),
+        (Machine { release: Some("6.4.16".into()), ..good.clone() }, &[("capture", Degraded)]),
+        (Machine { release: Some("5.9.16".into()), ..good.clone() }, &[("kernel", Fatal), ("capture", Degraded)]),
+        (
+            Machine { release: Some("4.18.0-553.el8".into()), ..good.clone() },
+            &[("kernel", Fatal), ("capture", Degraded)],
+        ),
         (Machine { btf: Btf::Missing, ..good.clone() }, &[("BTF", Fatal)]),
         (Machine { btf: Btf::Unreadable("x".into()), ..good.clone() }, &[("BTF", Fatal)]),
         (btf(&["sys_enter", "sys_exit", "inet_sock_set_state"]), &[("capture", Degraded)]),
@@ -71,7 +75,7 @@ fn each_defect_is_found() {
         (Machine { jit: Some(0), ..good.clone() }, &[("BPF JIT", Degraded)]),
         (
             Machine { release: Some("5.10.0".into()), ..capabilities(&[bpf, perfmon, ptrace, dac]) },
-            &[("locked memory", Fatal)],
+            &[("capture", Degraded), ("locked memory", Fatal)],
         ),
         (
             Machine {
@@ -79,7 +83,7 @@ fn each_defect_is_found() {
                 memlock: Some(u64::MAX),
                 ..capabilities(&[bpf, perfmon, ptrace, dac])
             },
-            &[],
+            &[("capture", Degraded)],
         ),
         (Machine { seccomp: Some(2), cgroup2: None, ..good.clone() }, &[]),
     ];

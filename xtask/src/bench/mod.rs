@@ -1,0 +1,84 @@
+//! `cargo xtask bench`: what the agent costs, as Markdown. Each figure is a ratio within one run, or stands beside the figure
+//! without the agent; what is compared takes turns, so that a noisy machine hurts all sides alike. Needs root; uses the loopback
+//! interface only.
+
+mod agent;
+mod calls;
+mod client;
+mod machine;
+mod memory;
+mod process;
+mod rate;
+mod requests;
+mod sink;
+mod table;
+mod userspace;
+mod webserver;
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Subcommand;
+
+/// Measures what the agent costs, and prints it as Markdown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Takes this agent instead of building one
+    #[arg(long, global = true, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Everything, one after the other: some ten minutes
+    All,
+    /// What a system call costs: nothing loaded, another process traced, this one traced
+    Calls(calls::Args),
+    /// What a saturated nginx pays, and whether every request becomes a span
+    Nginx(requests::Args),
+    /// The highest rate at which an agent with one processor loses nothing
+    Rate(rate::Args),
+    /// Userspace alone: from events to encoded OTLP
+    Userspace(userspace::Args),
+    /// The agent's memory: idle, and with many connections
+    Memory(memory::Args),
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    Client(client::Args),
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.what {
+        Some(What::Worker) => return calls::worker::run(),
+        Some(What::Client(args)) => return client::run(args),
+        _ => ensure!(rustix::process::geteuid().is_root(), "the agent needs root: run this as root"),
+    }
+    // All is built before others are held up.
+    if matches!(args.what, None | Some(What::All | What::Userspace(_))) {
+        userspace::build()?;
+    }
+    let agent = match (&args.agent, &args.what) {
+        (Some(path), _) => path.clone(),
+        (None, Some(What::Userspace(_))) => PathBuf::new(),
+        (None, _) => agent::build()?,
+    };
+    println!("{}\n", machine::describe());
+    let _precedence = process::Precedence::take();
+    match &args.what {
+        Some(What::Userspace(args)) => userspace::run(args),
+        Some(What::Calls(args)) => calls::run(args, &agent),
+        Some(What::Nginx(args)) => requests::run(args, &agent),
+        Some(What::Rate(args)) => rate::run(args, &agent),
+        Some(What::Memory(args)) => memory::run(args, &agent),
+        _ => {
+            userspace::run(&userspace::Args::default())?;
+            calls::run(&calls::Args::default(), &agent)?;
+            requests::run(&requests::Args::default(), &agent)?;
+            rate::run(&rate::Args::default(), &agent)?;
+            memory::run(&memory::Args::default(), &agent)
+        }
+    }
+}
