@@ -9,6 +9,8 @@ use super::{
 
 /// What OpenTelemetry asks for where nothing is known.
 pub(super) const UNKNOWN: &str = "unknown_service";
+/// Longest name, in bytes.
+const LONGEST: usize = 255;
 
 /// `service.name` of a process, the first of these that there is:
 ///
@@ -33,7 +35,9 @@ pub fn service_name(facts: &Facts) -> String {
     // Cut off from a title (`gunicorn: maste`), it still begins with the program.
     let comm = || Some(clean(facts.comm.split(':').next().unwrap_or_default(), 15));
     let sources: [&dyn Fn() -> Option<String>; 6] = [&explicit, &attribute, &service, &container, &program, &comm];
-    sources.iter().find_map(|source| source().filter(|name| !name.is_empty())).unwrap_or_else(|| UNKNOWN.to_owned())
+    // Whatever it comes from: the escapes in a unit's name can hide line feeds.
+    let fit = |name: String| Some(clean(&name, LONGEST)).filter(|name| !name.is_empty());
+    sources.iter().find_map(|source| source().and_then(fit)).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
 #[cfg(test)]
@@ -68,6 +72,14 @@ mod tests {
         assert_eq!(service_name(&facts), "gunicorn");
         facts.comm.clear();
         assert_eq!(service_name(&facts), "unknown_service");
+    }
+
+    #[test]
+    fn is_one_line_of_bounded_length_whatever_it_comes_from() {
+        let name = |path: String| service_name(&Facts { cgroups: vec![path], ..Facts::default() });
+        assert_eq!(name("/system.slice/a\\x0ab.service".to_owned()), "a b");
+        assert_eq!(name("/system.slice/\\x0a.service".to_owned()), "unknown_service");
+        assert_eq!(name(format!("/lxc/{}", "x".repeat(4000))).len(), 255);
     }
 
     #[test]

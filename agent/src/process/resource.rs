@@ -47,7 +47,7 @@ pub fn resource(facts: &Facts, host: &Host) -> Resource {
             list.set("container.id", id);
         }
         if let Some(name) = container.name {
-            list.set("container.name", name);
+            list.set("container.name", clean(&name, 255));
         }
         if let Some(runtime) = container.runtime {
             list.set("container.runtime.name", runtime);
