@@ -7,6 +7,13 @@ pub const CAPTURE_MAX: u32 = 16 * 1024;
 /// System-call numbers at or above this are not looked up.
 pub const CALLS: usize = 512;
 
+/// The number in a call instruction that stands for `bpf_preempt_disable`. A function of the kernel is called by the number that its
+/// type has in that kernel, so the agent writes it into the instruction before loading.
+pub const PREEMPT_DISABLE: u32 = 0x6765_6f01;
+
+/// As [`PREEMPT_DISABLE`], for `bpf_preempt_enable`.
+pub const PREEMPT_ENABLE: u32 = 0x6765_6f02;
+
 /// How a system call names its socket and its buffer: the values of the `CALLS` map, by system-call number.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

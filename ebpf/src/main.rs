@@ -22,6 +22,8 @@ mod life;
 mod log;
 #[path = "programs/maps.rs"]
 mod maps;
+#[path = "programs/preempt.rs"]
+mod preempt;
 #[path = "programs/process.rs"]
 mod process;
 #[path = "programs/sockets.rs"]
@@ -34,49 +36,49 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
 #[raw_tracepoint]
 pub fn sock_send(ctx: RawTracePointContext) -> i32 {
-    sockets::moved(&ctx, geophone_ebpf::record::SEND);
+    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::SEND));
     0
 }
 
 /// Front end *sockets*: `sock_recv_length(struct sock *sk, int ret, int flags)`.
 #[raw_tracepoint]
 pub fn sock_receive(ctx: RawTracePointContext) -> i32 {
-    sockets::moved(&ctx, geophone_ebpf::record::RECEIVE);
+    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::RECEIVE));
     0
 }
 
 /// Front end *syscalls*: `sys_exit(struct pt_regs *regs, long ret)`.
 #[raw_tracepoint]
 pub fn syscall_exit(ctx: RawTracePointContext) -> i32 {
-    syscalls::returned(&ctx);
+    preempt::without(|| syscalls::returned(&ctx));
     0
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 #[raw_tracepoint]
 pub fn socket_state(ctx: RawTracePointContext) -> i32 {
-    life::changed(&ctx);
+    preempt::without(|| life::changed(&ctx));
     0
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[raw_tracepoint]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    process::forked(&ctx);
+    preempt::without(|| process::forked(&ctx));
     0
 }
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[raw_tracepoint]
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    process::executed();
+    preempt::without(|| process::executed());
     0
 }
 
 /// `sched_process_exit(struct task_struct *p, ...)`.
 #[raw_tracepoint]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    process::exited();
+    preempt::without(|| process::exited());
     0
 }
 

@@ -25,6 +25,9 @@ counters! {
     KernelFault = "kernel_fault",
     /// One program interrupted another on the same processor: the call is lost.
     Nested = "nested",
+    /// The kernel did not run a program because it was still under way on the same processor, in a task that was preempted: what it
+    /// would have seen is lost. Counted by the kernel (since 5.12), filled in by the agent.
+    Missed = "missed",
     /// Moved by io_uring: known by its length only.
     IoUring = "io_uring",
     /// Moved by a system call that has no readable buffer (sendfile, splice, aio, 32-bit programs): known by its length only.

@@ -117,6 +117,15 @@ impl Btf {
         (0..self.types.len()).any(|i| self.by_index(i).is_some_and(|ty| self.name(ty.name) == Some(name.as_bytes())))
     }
 
+    /// The number of a function's type.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        const FUNC: u32 = 12;
+        let is = |ty: Type| ty.kind == FUNC && self.name(ty.name) == Some(name.as_bytes());
+        let index = (0..self.types.len()).find(|i| self.by_index(*i).is_some_and(is))?;
+        u32::try_from(index + 1).ok()
+    }
+
     fn find_path(&self, path: &str) -> Option<u32> {
         let mut parts = path.split('.');
         let root = parts.next()?;
@@ -235,6 +244,8 @@ mod tests {
         assert_eq!(btf.offset("sock_common.skc_num").unwrap(), btf.offset("sock_common.skc_dport").unwrap() + 2);
         assert!(btf.has("task_struct"));
         assert!(!btf.has("no_such_struct"));
+        assert!(btf.function("schedule").is_some_and(|number| number > 0));
+        assert_eq!(btf.function("task_struct"), None);
         assert!(matches!(btf.offset("sock.nonsense"), Err(BtfError::NoField(_))));
         assert!(matches!(btf.offset("sock.sk_err.deeper"), Err(BtfError::NoField(_))));
     }

@@ -24,6 +24,7 @@ use super::{
     btf::{Btf, BtfError},
     offsets,
     policy::Policies,
+    preempt,
     rings::Rings,
 };
 use crate::{
@@ -164,6 +165,7 @@ impl Kernel {
             debug: options.debug.into(),
             policy_mask: POLICIES - 1,
         };
+        let object = preempt::Object::new(OBJECT, preempt::functions(&btf));
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", bytes_of(&config), true)
@@ -171,7 +173,7 @@ impl Kernel {
             .map_max_entries("RINGS", processors)
             .map_max_entries("SCRATCH", processors)
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
-            .load(OBJECT)?;
+            .load(object.bytes())?;
 
         let mut outer: ArrayOfMaps<MapData, MapData> = take(&mut ebpf, "RINGS")?;
         let rings = Rings::create(processors as usize, ring_bytes, |index, ring| outer.set(index, ring, 0))?;
@@ -299,28 +301,28 @@ impl Kernel {
     /// # Errors
     /// When they cannot be read.
     pub fn counters(&self) -> Result<Counters, LoadError> {
-        let mut counters = Counters { missed: self.missed()?, ..Counters::default() };
-        for (index, sum) in counters.counts.iter_mut().enumerate().take(stats::COUNT) {
+        let mut counters = Counters::default();
+        for (index, sum) in counters.0.iter_mut().enumerate().take(stats::COUNT) {
             let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
             *sum = values.iter().sum();
+        }
+        if let Some(missed) = counters.0.get_mut(stats::Counter::Missed as usize) {
+            *missed = self.missed();
         }
         Ok(counters)
     }
 
-    /// How often the kernel did not run a program because the same one was running on that processor already: interrupted, or, where
-    /// tracepoints can be preempted, waiting for its turn. The kernel says so since 5.12, in the description of the program's descriptor.
-    fn missed(&self) -> Result<u64, LoadError> {
-        let mut missed = 0;
-        for (name, _) in self.programs() {
-            let Some(Program::RawTracePoint(program)) = self.ebpf.program(name) else {
-                return Err(LoadError::Missing(name));
-            };
-            let fd = program.fd().map_err(|error| LoadError::Program { name, error })?.as_fd().as_raw_fd();
-            let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
-            let line = described.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-            missed += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(missed)
+    /// How often the kernel left out a program that was still under way on the same processor.
+    fn missed(&self) -> u64 {
+        let programs = self.programs().into_iter().filter_map(|(name, _)| match self.ebpf.program(name)? {
+            Program::RawTracePoint(program) => program.fd().ok(),
+            _ => None,
+        });
+        let counts = programs.filter_map(|fd| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+            info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
+        });
+        counts.sum()
     }
 }
 

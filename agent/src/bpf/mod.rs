@@ -6,6 +6,7 @@ pub mod decode;
 mod load;
 mod offsets;
 mod policy;
+mod preempt;
 mod rings;
 
 pub use load::{FrontEnd, Kernel, LoadError, Options};
@@ -14,21 +15,17 @@ use geophone_ebpf::stats;
 
 /// The kernel side's counters, summed over processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    counts: [u64; stats::COUNT],
-    /// Times that the kernel did not run a program, because the same one was running on that processor.
-    missed: u64,
-}
+pub struct Counters([u64; stats::COUNT]);
 
 impl Counters {
     /// One of them.
     #[must_use]
     pub fn get(&self, counter: stats::Counter) -> u64 {
-        self.counts.get(counter as usize).copied().unwrap_or_default()
+        self.0.get(counter as usize).copied().unwrap_or_default()
     }
 
     /// All of them, with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        stats::NAMES.iter().copied().zip(self.counts).chain([("missed", self.missed)])
+        stats::NAMES.iter().copied().zip(self.0)
     }
 }
