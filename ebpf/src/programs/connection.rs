@@ -49,10 +49,7 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
         return None;
     }
     if connection.flags & CONNECTION_ANNOUNCED == 0 {
-        announce(sk, who.id());
-        if connection.flags & CONNECTION_IGNORED != 0 {
-            return None;
-        }
+        present(sk, connection, who)?;
     }
     Some(entry)
 }
@@ -100,6 +97,20 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         return None;
     }
     CONNECTIONS.get_ptr_mut(sk)
+}
+
+/// Tells the agent of a socket and of its process; `None` when it is not to be traced.
+#[inline(always)]
+fn present(sk: u64, connection: &Connection, who: Current) -> Option<()> {
+    announce(sk, who.id());
+    // SAFETY: a field of a value that the map keeps alive; volatile, because `announce` has changed it behind the reference.
+    let flags = unsafe { core::ptr::read_volatile(&raw const connection.flags) };
+    if flags & CONNECTION_IGNORED != 0 {
+        return None;
+    }
+    // Not inside of `announce`: Linux 5.10 bounds the stack of all calls that are inside of each other.
+    who.introduce();
+    Some(())
 }
 
 /// Tells the agent of a socket: once, with its addresses. Decides by port and by peer whether it is traced. Global, and so verified by
@@ -158,7 +169,6 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
             open.first_receive_seq = receive.first;
         }
     }
-    who.introduce();
     if emit::write((&raw const *open).cast(), len, false) {
         connection.flags |= CONNECTION_ANNOUNCED;
         log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
@@ -320,10 +330,7 @@ pub fn advance(sk: u64, connection: &mut Connection, who: Current, direction: u8
             connection.born = unsafe { bpf_ktime_get_ns() };
             connection.flags = 0;
             connection.role = 0;
-            announce(sk, who.id());
-            if connection.flags & CONNECTION_IGNORED != 0 {
-                return None;
-            }
+            present(sk, connection, who)?;
             place(sk, connection, direction, len);
             let position = connection.position[d];
             connection.position[d] += len;
