@@ -102,7 +102,9 @@ impl Agent {
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start(capture: Capture, arguments: &[String]) -> Result<Self> {
-        let mut flags = vec!["--output".to_owned(), "json".into()];
+        // Whoever reads the lines is not optimised, and the machine is busy: what is tested here is not how much fits into the
+        // buffers.
+        let mut flags: Vec<String> = ["--output", "json", "--export-queue", "200000"].map(Into::into).into();
         flags.extend_from_slice(arguments);
         Self::start_with(capture, &flags, &[])
     }
@@ -114,7 +116,10 @@ impl Agent {
     pub fn start_with(capture: Capture, arguments: &[String], variables: &[(&str, &str)]) -> Result<Self> {
         require_root()?;
         let mut command = Command::new(paths::agent()?);
-        command.args(["run", "--capture", capture.flag()]).args(arguments).envs(variables.iter().copied());
+        command
+            .args(["run", "--capture", capture.flag(), "--ring-size", "16384"])
+            .args(arguments)
+            .envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = Guard::start(&mut command)?;
         let shared = Arc::new(Shared::default());

@@ -33,12 +33,13 @@ enum Step {
     Unit,
     /// Real servers, clients and receivers (root)
     E2e,
-    /// The oldest and the newest kernel, and aarch64, in virtual machines
+    /// Other kernels and the other architecture, in virtual machines
     Vm,
 }
 
-/// Kernels that every change is tried on.
-const KERNELS: &[&str] = &["5.10", "7.2", "6.1-arm64"];
+/// Kernels that every change is tried on: the oldest, the newest that runs every program it is asked to (see docs/kernels.md for Linux 7),
+/// and the other architecture.
+const KERNELS: &[&str] = &["5.10", "6.12", "6.1-arm64"];
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = ebpf::root()?;

@@ -105,10 +105,12 @@ fn present(sk: u64, connection: &Connection, who: Current) -> Option<()> {
     announce(sk, who.id());
     // SAFETY: a field of a value that the map keeps alive; volatile, because `announce` has changed it behind the reference.
     let flags = unsafe { core::ptr::read_volatile(&raw const connection.flags) };
+    // What follows is not inside of `announce`: Linux 5.10 bounds the stack of all calls that are inside of each other.
     if flags & CONNECTION_IGNORED != 0 {
+        log::say(log::IGNORED, sk, 0);
         return None;
     }
-    // Not inside of `announce`: Linux 5.10 bounds the stack of all calls that are inside of each other.
+    log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
     who.introduce();
     Some(())
 }
@@ -159,7 +161,6 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
             connection.flags |= CONNECTION_IGNORED;
-            log::say(log::IGNORED, sk, 0);
             return 0;
         }
         if connection.flags & CONNECTION_COUNTED == 0 {
@@ -171,7 +172,6 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
     }
     if emit::write((&raw const *open).cast(), len, false) {
         connection.flags |= CONNECTION_ANNOUNCED;
-        log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
     }
     0
 }
