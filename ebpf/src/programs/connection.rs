@@ -49,7 +49,10 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
         return None;
     }
     if connection.flags & CONNECTION_ANNOUNCED == 0 {
-        present(sk, connection, who)?;
+        announce(sk, (u64::from(who.tgid) << 32) | u64::from(who.tid));
+        if connection.flags & CONNECTION_IGNORED != 0 {
+            return None;
+        }
     }
     Some(entry)
 }
@@ -99,28 +102,12 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
     CONNECTIONS.get_ptr_mut(sk)
 }
 
-/// Tells the agent of a socket and of its process; `None` when it is not to be traced.
-#[inline(always)]
-fn present(sk: u64, connection: &Connection, who: Current) -> Option<()> {
-    announce(sk, who.id());
-    // SAFETY: a field of a value that the map keeps alive; volatile, because `announce` has changed it behind the reference.
-    let flags = unsafe { core::ptr::read_volatile(&raw const connection.flags) };
-    // What follows is not inside of `announce`: Linux 5.10 bounds the stack of all calls that are inside of each other.
-    if flags & CONNECTION_IGNORED != 0 {
-        log::say(log::IGNORED, sk, 0);
-        return None;
-    }
-    log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
-    who.introduce();
-    Some(())
-}
-
 /// Tells the agent of a socket: once, with its addresses. Decides by port and by peer whether it is traced. Global, and so verified by
 /// itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn announce(sk: u64, id: u64) -> u64 {
-    let who = Current::of(id);
+    let who = Current { tgid: (id >> 32) as u32, tid: id as u32 };
     let (Some(entry), Some(scratch)) = (CONNECTIONS.get_ptr_mut(sk), emit::scratch()) else {
         return 0;
     };
@@ -161,6 +148,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
             connection.flags |= CONNECTION_IGNORED;
+            log::say(log::IGNORED, sk, 0);
             return 0;
         }
         if connection.flags & CONNECTION_COUNTED == 0 {
@@ -170,8 +158,10 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
             open.first_receive_seq = receive.first;
         }
     }
+    who.introduce();
     if emit::write((&raw const *open).cast(), len, false) {
         connection.flags |= CONNECTION_ANNOUNCED;
+        log::say(log::ANNOUNCED, sk, u64::from(who.tgid));
     }
     0
 }
@@ -248,41 +238,20 @@ struct Sequences {
 #[inline(always)]
 fn sequences(sk: u64, direction: u8) -> Sequences {
     let or_zero = |offset| read::<u32>(sk, offset).unwrap_or_default();
-    // The process's own end first: it may only fall behind the other one.
     if direction == SEND {
+        let unacked = or_zero(config!(offsets.tcp_snd_una));
+        let acked = read::<u64>(sk, config!(offsets.tcp_bytes_acked)).unwrap_or_default();
         let last = or_zero(config!(offsets.tcp_write_seq));
-        let (unacked, acked) = both(sk, config!(offsets.tcp_snd_una), config!(offsets.tcp_bytes_acked));
-        let position = acked.wrapping_add(last.wrapping_sub(unacked) as i32 as i64 as u64);
+        let position = acked + u64::from(last.wrapping_sub(unacked));
         Sequences { first: unacked.wrapping_sub(acked as u32), last, position }
     } else {
+        let next = or_zero(config!(offsets.tcp_rcv_nxt));
+        let received = read::<u64>(sk, config!(offsets.tcp_bytes_received)).unwrap_or_default();
         let copied = or_zero(config!(offsets.tcp_copied_seq));
-        let (next, received) = both(sk, config!(offsets.tcp_rcv_nxt), config!(offsets.tcp_bytes_received));
         let last = copied.wrapping_sub(u32::from(copied == next && receive_shut(sk)));
         let position = received.wrapping_sub(u64::from(next.wrapping_sub(last)));
         Sequences { first: next.wrapping_sub(received as u32), last, position }
     }
-}
-
-/// A sequence number and the count that belongs to it. Another processor may move both on meanwhile: the number is read again until it
-/// is the same before and after the count.
-#[inline(always)]
-fn both(sk: u64, number_at: u32, count_at: u32) -> (u32, u64) {
-    const TRIES: u32 = 4;
-    let number = || read::<u32>(sk, number_at).unwrap_or_default();
-    let count = || read::<u64>(sk, count_at).unwrap_or_default();
-    let mut before = number();
-    let mut counted = count();
-    let mut i = 0;
-    while i < TRIES {
-        let after = number();
-        if after == before {
-            break;
-        }
-        before = after;
-        counted = count();
-        i += 1;
-    }
-    (before, counted)
 }
 
 /// Whether the peer's FIN has come.
@@ -292,23 +261,12 @@ pub fn receive_shut(sk: u64) -> bool {
     read::<u8>(sk, config!(offsets.sock_shutdown)).unwrap_or_default() & RCV_SHUTDOWN != 0
 }
 
-/// Whether this is another connection than the one that the entry was made for: its ports are others, or its sequence numbers are
-/// further back than threads that use one socket can be apart. The end of the earlier one was not seen: a tracepoint's program does
-/// not run inside itself.
-#[inline(always)]
-fn is_another(sk: u64, connection: &Connection, moved: u32) -> bool {
-    const FAR_BACK: i32 = -(1 << 24);
-    (moved as i32) < FAR_BACK
-        || u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default()) != connection.identity
-}
-
-/// Takes note that `len` bytes were moved, and returns the stream position of the first of them; `None` when the connection turns out
-/// not to be traced.
+/// Takes note that `len` bytes were moved, and returns the stream position of the first of them.
 ///
 /// TCP's own sequence numbers say where they are, so that a call that was not seen leaves a hole of the right size instead of
 /// shifting everything behind it.
 #[inline(always)]
-pub fn advance(sk: u64, connection: &mut Connection, who: Current, direction: u8, len: u64) -> Option<u64> {
+pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) -> u64 {
     let d = usize::from(direction & 1);
     if connection.flags & CONNECTION_PLACED == 0 {
         place(sk, connection, direction, len);
@@ -325,31 +283,20 @@ pub fn advance(sk: u64, connection: &mut Connection, who: Current, direction: u8
         }
         if u64::from(moved) == len {
             connection.sequence[d] = sequence;
-        } else if is_another(sk, connection, moved) {
-            // SAFETY: the helper has no preconditions.
-            connection.born = unsafe { bpf_ktime_get_ns() };
-            connection.flags = 0;
-            connection.role = 0;
-            present(sk, connection, who)?;
-            place(sk, connection, direction, len);
-            let position = connection.position[d];
-            connection.position[d] += len;
-            connection.sequence[d] = connection.sequence[d].wrapping_add(len as u32);
-            return Some(position);
         } else if read::<u64>(sk, config!(offsets.icsk_ulp)).unwrap_or_default() != 0 {
             // Kernel TLS began: from here on the sequence numbers count records, not what the process moves.
             connection.flags |= CONNECTION_COUNTED;
         } else if (moved as i32) < 0 {
             // Another thread was faster; its bytes come after these.
-            return Some(position.saturating_sub(u64::from(moved.wrapping_neg())).saturating_sub(len));
+            return position.wrapping_sub(u64::from(moved.wrapping_neg())).wrapping_sub(len);
         } else {
             connection.sequence[d] = sequence;
             connection.position[d] = position + u64::from(moved);
-            return Some(connection.position[d].saturating_sub(len));
+            return connection.position[d].wrapping_sub(len);
         }
     }
     connection.position[d] = position + len;
-    Some(position)
+    position
 }
 
 /// Finds both directions' positions from the kernel's own counts, the first time that bytes are moved.

@@ -25,22 +25,11 @@ pub struct Current {
 }
 
 impl Current {
-    /// From the number that `bpf_get_current_pid_tgid` returns.
-    #[inline(always)]
-    pub fn of(id: u64) -> Self {
-        Self { tgid: (id >> 32) as u32, tid: id as u32 }
-    }
-
-    /// That number.
-    #[inline(always)]
-    pub fn id(self) -> u64 {
-        (u64::from(self.tgid) << 32) | u64::from(self.tid)
-    }
-
     /// `None` for the agent itself, for kernel threads without a process, and for what was not selected.
     #[inline(always)]
     pub fn traced() -> Option<Self> {
-        let current = Self::of(bpf_get_current_pid_tgid());
+        let id = bpf_get_current_pid_tgid();
+        let current = Self { tgid: (id >> 32) as u32, tid: id as u32 };
         if current.tgid == 0 || current.tgid == config!(agent_tgid) {
             return None;
         }
