@@ -29,7 +29,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long after the last event it counts as idle.
 const IDLE_AFTER: Nanos = 1_000_000_000;
 const TICK: Nanos = 100_000_000;
-const CLOCK: Nanos = 5_000_000_000;
+/// The wall clock may be steered by milliseconds a second, in virtual machines above all.
+const CLOCK: Nanos = 200_000_000;
 
 /// What a capture is started with.
 pub struct Settings {
