@@ -62,16 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     if replayed.cut {
         log::warn!("{path} ends in the middle of a record: whoever wrote it did not finish");
     }
-    let account = Account {
-        kernel: None,
-        undecodable: replayed.undecodable,
-        connections: *pipeline.connections(),
-        protocols: pipeline.shared().counts.iter().collect(),
-        spans: pipeline.tracer().stats(),
-        processes: pipeline.processes().counts(),
-        outputs: stats,
-        recorded: None,
-    };
+    let account = Account { undecodable: replayed.undecodable, ..Account::of(&mut pipeline, stats) };
     let _ = write_summary(&account, &mut anstream::stderr().lock());
     Ok(ExitCode::SUCCESS)
 }

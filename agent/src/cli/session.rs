@@ -139,16 +139,7 @@ impl Session {
         let stats = outputs.stats();
         self.runtime.block_on(outputs.shutdown(FLUSH));
         self.runtime.shutdown_background();
-        let account = Account {
-            kernel: counters.ok(),
-            undecodable,
-            connections: *pipeline.connections(),
-            protocols: pipeline.shared().counts.iter().collect(),
-            spans: pipeline.tracer().stats(),
-            processes: pipeline.processes().counts(),
-            outputs: stats,
-            recorded,
-        };
+        let account = Account { kernel: counters.ok(), undecodable, recorded, ..Account::of(&mut pipeline, stats) };
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
         Ok(ExitCode::SUCCESS)

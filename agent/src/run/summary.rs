@@ -11,6 +11,7 @@ use crate::{
     bpf::Counters,
     conn,
     export::{DropReason, Stats},
+    pipeline::Pipeline,
     process,
     trace::TracerStats,
 };
@@ -34,6 +35,21 @@ pub struct Account {
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
     /// Records in a recording, and those that it missed.
     pub recorded: Option<(u64, u64)>,
+}
+
+impl Account {
+    /// What the stages and outputs have counted; what only a capture or a recording knows is left to whoever asks.
+    #[must_use]
+    pub fn of(pipeline: &mut Pipeline, outputs: Vec<(&'static str, Arc<Stats>)>) -> Self {
+        Self {
+            connections: *pipeline.connections(),
+            protocols: pipeline.shared().counts.iter().collect(),
+            spans: pipeline.tracer().stats(),
+            processes: pipeline.processes().counts(),
+            outputs,
+            ..Self::default()
+        }
+    }
 }
 
 /// Writes the account.
