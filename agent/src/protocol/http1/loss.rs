@@ -105,6 +105,9 @@ impl Http1 {
     pub(super) fn lose(&mut self, role: Role, likely_end: bool, cx: &mut Context<'_>) {
         let in_body = matches!(self.stream(role).state, State::Body(_));
         self.stream(role).lose();
+        if role == Role::Response {
+            self.pairing.hide(self.seq);
+        }
         match role {
             Role::Request => {
                 if in_body && let Some(asked) = self.pairing.request_mut(self.serial) {
@@ -113,7 +116,6 @@ impl Http1 {
                 self.pairing.lost_requests(true, cx.sink.counts);
             }
             Role::Response if self.pairing.is_open() => {
-                self.pairing.lost_length(self.seq);
                 self.lost = Some(if likely_end { Lost::LikelyEnd } else { Lost::Unknown });
                 if self.pairing.is_awaited() {
                     // Other responses may have come with what is missing.

@@ -71,7 +71,7 @@ pub(super) struct Pairing {
     missed: bool,
     /// Requests that were given out without their response and whose response may still come.
     unanswered: u32,
-    /// When a response lost its length, in updates: others may have come after it, unseen.
+    /// When responses, or the length of one, were last missed, in updates: others may have come with it, unseen.
     hidden: u64,
     requests: u32,
     overlaps: u32,
@@ -141,8 +141,10 @@ impl Pairing {
             }
         }
         if asked.seq < self.hidden {
-            // It began before: its answer may have gone with what is missing.
+            // It began before, though its end was seen only now: its answer may have gone with what is missing.
             self.lost_requests(true, sink.counts);
+            self.unanswered = self.unanswered.saturating_add(1);
+            return flush(asked, NoResponse::Unseen, sink);
         }
         if self.certain {
             asked.sure = true;
@@ -220,8 +222,8 @@ impl Pairing {
         emit_with(asked, Some(why), sink);
     }
 
-    /// The response that is being received has lost its length: whatever was asked until now may have been answered, too.
-    pub(super) fn lost_length(&mut self, seq: u64) {
+    /// Something of the responses is missing: whatever was asked until now may have been answered with it.
+    pub(super) fn hide(&mut self, seq: u64) {
         self.hidden = seq;
     }
 

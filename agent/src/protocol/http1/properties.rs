@@ -353,3 +353,24 @@ proptest! {
         }
     }
 }
+
+/// The end of the request's head is lost, which is noticed only after its answer is lost, too.
+#[test]
+fn a_lost_answer_and_the_next_request() {
+    let pair = |padding, head, request, response| Pair { head, padding, request, interim: 0, response };
+    let empty = |head| vec![pair(0, head, Body::None, Body::None)];
+    let first = vec![
+        pair(0, false, Body::Chunks(vec![]), Body::None),
+        pair(358, false, Body::Length(1028), Body::None),
+        pair(36, false, Body::Chunks(vec![]), Body::Chunks(vec![429])),
+    ];
+    let plan = Plan {
+        batches: vec![first, empty(false), empty(true), empty(false)],
+        cuts: vec![606, 952, 105, 1, 1024, 1],
+        server: false,
+    };
+    let script = plan.script();
+    let mut wire = Wire::new();
+    play(&mut wire, &script, plan.server, usize::MAX, &|i| [2, 3, 6].contains(&i));
+    check(&script, &wire.out).unwrap();
+}
