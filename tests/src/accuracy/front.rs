@@ -145,7 +145,8 @@ pub fn php_fpm(services: &[Behind], folder: &Path) -> Result<Command> {
             "[{name}]\nuser = root\nlisten = 127.0.0.1:{inner}\nlisten.backlog = 1024\npm = static\n\
              pm.max_children = 16\n"
         )?;
-        for (variable, value) in environment {
+        // An empty value is no value to PHP-FPM.
+        for (variable, value) in environment.iter().filter(|(_, value)| !value.is_empty()) {
             writeln!(text, "env[{variable}] = \"{value}\"")?;
         }
     }

@@ -75,6 +75,8 @@ pub enum Program {
     Go,
     /// Go's net/http; all calls by goroutines that are fed over a channel.
     GoChannels,
+    /// The first of these without its symbols.
+    GoStripped,
     /// The JDK's server with a pool of threads, calls by `java.net.http.HttpClient` out of another pool.
     JavaPool,
     /// The same, calls by `HttpURLConnection`.
@@ -116,7 +118,7 @@ impl Program {
             | Self::Gunicorn
             | Self::Sdk => Kit::Python,
             Self::NodeHttp | Self::NodeFetch => Kit::Node,
-            Self::Go | Self::GoChannels => Kit::Go,
+            Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
             Self::JavaPool | Self::JavaUrl | Self::JavaAsync => Kit::Java,
             Self::JavaVirtual => Kit::Java21,
             Self::Puma => Kit::Ruby,
@@ -142,6 +144,7 @@ impl Program {
             Self::NodeHttp => node("http.js"),
             Self::NodeFetch => node("fetch.js"),
             Self::Go => Ok(Command::new(installed("go-service")?)),
+            Self::GoStripped => Ok(Command::new(installed("go-service-stripped")?)),
             Self::GoChannels => {
                 let mut command = Command::new(installed("go-service")?);
                 command.arg("-workers=64");

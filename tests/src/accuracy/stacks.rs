@@ -40,6 +40,7 @@ pub const STACKS: &[Stack] = &[
     same("node-fetch", "Node http server, undici fetch", Program::NodeFetch),
     same("go", "Go net/http, a goroutine per parallel call", Program::Go),
     same("go-channels", "Go net/http, calls by 64 goroutines over a channel", Program::GoChannels),
+    same("go-stripped", "the same as `go`, without symbols", Program::GoStripped),
     same("java-pool", "JDK server in a pool, HttpClient in an ExecutorService", Program::JavaPool),
     same("java-url", "JDK server in a pool, HttpURLConnection in an ExecutorService", Program::JavaUrl),
     same("java-async", "JDK server in a pool, HttpClient.sendAsync", Program::JavaAsync),
@@ -70,6 +71,7 @@ pub const STACKS: &[Stack] = &[
         programs: [Program::Sdk, Program::Go, Program::NodeHttp, Program::PythonThreads],
         front: None,
     },
+    same("sdk", "Flask with OpenTelemetry's SDK everywhere", Program::Sdk),
 ];
 
 impl Stack {

@@ -71,27 +71,27 @@ const ALL: Score = Score {
     links: BTreeMap::new(),
 };
 
-fn expect(found: Score, expected: Score, links: &[(&str, u64, u64)]) {
+fn expect(found: &Score, expected: &Score, links: &[(&str, u64, u64)]) {
     let links = links.iter().map(|(name, right, wrong)| ((*name).to_owned(), Link { right: *right, wrong: *wrong }));
-    assert_eq!(found, Score { links: links.collect(), ..expected });
+    assert_eq!(found, &Score { links: links.collect(), ..expected.clone() });
 }
 
 #[test]
 fn what_is_right_is_right() {
-    expect(judge(|_| {}), ALL, &[("thread", 16, 0)]);
+    expect(&judge(|_| {}), &ALL, &[("thread", 16, 0)]);
 }
 
 #[test]
 fn a_wrong_parent() {
     // D's request under C's: a span of the same request, but not the true one.
     let score = judge(|spans| spans[4].parent_span_id = "1-6".into());
-    expect(score, Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
+    expect(&score, &Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
     // A span of another request.
     let score = judge(|spans| spans[5].parent_span_id = "2-0".into());
-    expect(score, Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
+    expect(&score, &Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
     // One that nobody knows, though the true one is there.
     let score = judge(|spans| spans[5].parent_span_id = "9-9".into());
-    expect(score, Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
+    expect(&score, &Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
     // Two calls exchanged between two requests.
     let score = judge(|spans| {
         for (index, other) in [(5, 14), (14, 5)] {
@@ -105,13 +105,13 @@ fn a_wrong_parent() {
 #[test]
 fn a_root_with_a_parent() {
     let score = judge(|spans| spans[0].parent_span_id = "2-0".into());
-    expect(score, Score { whole: 1, wrong: 1, ..ALL }, &[("(none)", 0, 1), ("thread", 16, 0)]);
+    expect(&score, &Score { whole: 1, wrong: 1, ..ALL }, &[("(none)", 0, 1), ("thread", 16, 0)]);
 }
 
 #[test]
 fn a_missing_parent() {
     let score = judge(|spans| spans[3].parent_span_id.clear());
-    expect(score, Score { whole: 1, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
+    expect(&score, &Score { whole: 1, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
 }
 
 #[test]
@@ -121,33 +121,33 @@ fn a_split_trace() {
         spans[3].trace_id = "other".into();
         spans[4].trace_id = "other".into();
     });
-    expect(score, Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
+    expect(&score, &Score { whole: 1, right: 15, wrong: 1, ..ALL }, &[("thread", 15, 1)]);
     // A part without a parent in a trace of its own.
     let score = judge(|spans| {
         spans[3].trace_id = "other".into();
         spans[3].parent_span_id.clear();
         spans[4].trace_id = "other".into();
     });
-    expect(score, Score { whole: 1, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
+    expect(&score, &Score { whole: 1, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
 }
 
 #[test]
 fn a_missing_span() {
     // A leaf: nothing hangs under it.
     let score = judge(|spans| drop(spans.remove(4)));
-    expect(score, Score { whole: 1, seen: 17, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
+    expect(&score, &Score { whole: 1, seen: 17, right: 15, missing: 1, ..ALL }, &[("thread", 15, 0)]);
     // A's call to B: B's span names an id that cannot be checked.
     let score = judge(|spans| drop(spans.remove(1)));
-    expect(score, Score { whole: 1, seen: 17, right: 14, missing: 2, ..ALL }, &[("thread", 14, 0)]);
+    expect(&score, &Score { whole: 1, seen: 17, right: 14, missing: 2, ..ALL }, &[("thread", 14, 0)]);
     // The same, but B's span was put under a span that is there.
     let score = judge(|spans| {
         spans.remove(1);
         spans[1].parent_span_id = "1-0".into();
     });
-    expect(score, Score { whole: 1, seen: 17, right: 14, wrong: 1, missing: 1, ..ALL }, &[("thread", 14, 1)]);
+    expect(&score, &Score { whole: 1, seen: 17, right: 14, wrong: 1, missing: 1, ..ALL }, &[("thread", 14, 1)]);
     // The root: nothing says that it should have a parent.
     let score = judge(|spans| drop(spans.remove(0)));
-    expect(score, Score { whole: 1, seen: 17, right: 13, missing: 3, ..ALL }, &[("thread", 13, 0)]);
+    expect(&score, &Score { whole: 1, seen: 17, right: 13, missing: 3, ..ALL }, &[("thread", 13, 0)]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_doubled_span() {
         let again = Span { span_id: "again".into(), ..spans[4].clone() };
         spans.push(again);
     });
-    expect(score, Score { whole: 1, doubled: 1, ..ALL }, &[("thread", 16, 0)]);
+    expect(&score, &Score { whole: 1, doubled: 1, ..ALL }, &[("thread", 16, 0)]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_request_that_failed_is_not_judged() {
     let mut spans = right(&plan, 1);
     spans.extend(right(&plan, 2));
     spans.extend(right(&plan, 3).into_iter().skip(3));
-    expect(judge_with(&plan, &spans, &[]), ALL, &[("thread", 16, 0)]);
+    expect(&judge_with(&plan, &spans, &[]), &ALL, &[("thread", 16, 0)]);
 }
 
 #[test]
