@@ -15,13 +15,24 @@ pub struct SocketId {
     pub born: Nanos,
 }
 
-/// The thread that made a call.
+/// The thread that made a call, and what ran on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// Process (thread group).
     pub tgid: u32,
     /// Thread.
     pub tid: u32,
+    /// The runtime's own task that ran on it, where the runtime has such and it is known how to read them.
+    pub task: Task,
+}
+
+/// What a runtime runs on its threads: a goroutine, an asyncio task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Its id, or its address; 0: none. One that has ended may give its address to another.
+    pub id: u64,
+    /// The task that started it, where the runtime keeps that; else 0.
+    pub parent: u64,
 }
 
 /// Which way bytes went, seen from the process that owns the socket.
@@ -55,6 +66,8 @@ pub enum Event<'a> {
     State(State),
     /// A process began, changed or ended.
     Process(Process),
+    /// Work may have passed from one thread or task to another.
+    Handover(Handover),
 }
 
 impl Event<'_> {
@@ -66,6 +79,7 @@ impl Event<'_> {
             Self::Data(e) => e.time,
             Self::State(e) => e.time,
             Self::Process(e) => e.time,
+            Self::Handover(e) => e.time,
         }
     }
 }
@@ -116,6 +130,18 @@ pub struct Open {
     pub role: Role,
     /// Inode of its network namespace.
     pub netns: u32,
+    /// TCP: what names the connection on both of its ends.
+    pub sequences: Option<Sequences>,
+}
+
+/// The TCP sequence numbers of the first byte of each direction. Address translation keeps them, so both ends of a connection know
+/// it by the same two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sequences {
+    /// Of the first byte that this side sends.
+    pub sent: u32,
+    /// Of the first byte that this side receives.
+    pub received: u32,
 }
 
 /// A call that moved `len` bytes at `offset` of one direction of a stream; some of them were captured.
@@ -198,4 +224,30 @@ pub enum Life {
     Exit,
     /// Uses a socket for the first time.
     Seen,
+}
+
+/// Work may have passed from one thread or task to another, inside of a process or to its child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// When.
+    pub time: Nanos,
+    /// Who hands over.
+    pub from: Thread,
+    /// To whom; thread 0 where that is a task which no thread runs yet.
+    pub to: Thread,
+    /// How.
+    pub how: How,
+}
+
+/// How work may pass from one thread or task to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// `from` has cloned `to`: a new thread, or the first one of a new process.
+    Clone,
+    /// `from` has woken `to`, by the futex at this address, or by an eventfd or pipe (0).
+    Wake(u64),
+    /// The runtime has started the task `to` while `from` ran.
+    Spawn,
+    /// `from` is about to have a request sent on its behalf on the socket with this `struct sock`, whoever sends it.
+    Claim(u64),
 }

@@ -61,6 +61,13 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.pid`
     pub task_pid: u32,
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// From the bottom of a task's kernel stack to its user registers; [`MISSING`] where the kernel finds them itself
+    /// (`bpf_task_pt_regs`, since 5.15).
+    pub stack_regs: u32,
+    /// Thread pointer of a task (`fsbase`, `tp_value`).
+    pub task_thread_pointer: u32,
     /// `task_struct.real_parent`
     pub task_parent: u32,
     /// Word of `task_struct.thread_info` that says whether a system call is a 32-bit one.
@@ -161,6 +168,30 @@ pub struct Config {
     pub debug: u32,
     /// Slots of the `POLICIES` map less one; a power of two less one.
     pub policy_mask: u32,
+    /// Number of the system call `futex`.
+    pub futex_call: u32,
+}
+
+/// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.
+pub const RUNTIME_THREADS: u32 = 0;
+/// Go: goroutines.
+pub const RUNTIME_GO: u32 = 1;
+/// CPython: asyncio's tasks.
+pub const RUNTIME_PYTHON: u32 = 2;
+
+/// How the task that runs on a thread of a process is found: the values of the `RUNTIMES` map, by thread group. What `at` holds is
+/// said where each runtime is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// `RUNTIME_*`
+    pub kind: u32,
+    /// 1 when wake-ups between threads of this process say nothing of who works for whom (the runtime's own scheduler makes them).
+    pub no_wakes: u32,
+    /// Offsets and addresses.
+    pub at: [u64; 14],
+    /// A futex in this range of addresses is one of the runtime's own locks: from, to.
+    pub locks: [u64; 2],
 }
 
 /// A process is traced.

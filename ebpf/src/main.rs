@@ -14,6 +14,8 @@ mod capture;
 mod connection;
 #[path = "programs/emit.rs"]
 mod emit;
+#[path = "programs/handover.rs"]
+mod handover;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]
@@ -30,6 +32,8 @@ mod process;
 mod sockets;
 #[path = "programs/syscalls.rs"]
 mod syscalls;
+#[path = "programs/task.rs"]
+mod task;
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
@@ -79,6 +83,13 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     preempt::without(|| process::exited());
+    0
+}
+
+/// `sched_waking(struct task_struct *p)`.
+#[raw_tracepoint]
+pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
+    preempt::without(|| handover::waking(&ctx));
     0
 }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     State = 3,
     /// [`Process`]
     Process = 4,
+    /// [`Handover`]
+    Handover = 5,
 }
 
 /// Bytes left the process.
@@ -59,6 +61,10 @@ pub struct Data {
     pub flags: u8,
     /// Zero.
     pub pad: [u8; 6],
+    /// The runtime's own task that ran on the thread (goroutine id, address of an asyncio task), or 0.
+    pub task: u64,
+    /// The task that started it, where the runtime keeps that, or 0.
+    pub task_parent: u64,
 }
 
 /// The role is not known: the connection is older than the agent.
@@ -161,4 +167,42 @@ pub struct Process {
     pub parent: u32,
     /// Command name.
     pub comm: [u8; 16],
+}
+
+/// A thread or process was cloned: from its creator.
+pub const HANDOVER_CLONE: u32 = 1;
+/// A thread that waited was woken by another one of its process, in a system call for that (futex, eventfd, pipe); `object` is the
+/// futex' address, or 0.
+pub const HANDOVER_WAKE: u32 = 2;
+/// The runtime started a task (`to_task`), while `task` ran.
+pub const HANDOVER_SPAWN: u32 = 3;
+/// A task is about to have a request sent on its behalf, by whatever task or thread, on the socket `object`.
+pub const HANDOVER_CLAIM: u32 = 4;
+
+/// Work may have passed from one thread or task to another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handover {
+    /// [`Kind::Handover`]
+    pub kind: u32,
+    /// `HANDOVER_*`
+    pub what: u32,
+    /// When.
+    pub time: u64,
+    /// Process of both.
+    pub tgid: u32,
+    /// Thread that it comes from.
+    pub tid: u32,
+    /// Task on that thread, or 0.
+    pub task: u64,
+    /// The task that started that one, or 0.
+    pub task_parent: u64,
+    /// Process that it goes to.
+    pub to_tgid: u32,
+    /// Thread that it goes to; 0 where it goes to a task.
+    pub to_tid: u32,
+    /// Task that it goes to, or 0.
+    pub to_task: u64,
+    /// See `HANDOVER_*`.
+    pub object: u64,
 }

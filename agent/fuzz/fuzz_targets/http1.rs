@@ -28,6 +28,7 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
         }),
         role: Role::Unknown,
         netns: 1,
+        sequences: None,
         since: 0,
     };
     let mut session = Session::default();

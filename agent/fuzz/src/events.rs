@@ -56,7 +56,7 @@ impl<'a> Steps<'a> {
         let kind: Kind = self.input.arbitrary()?;
         let which = self.input.choose_index(SOCKETS)?;
         let socket = SocketId { sock: which as u64 + 1, born: self.born.get(which).copied().unwrap_or_default() };
-        let thread = Thread { tgid: u32::from(self.input.arbitrary::<u8>()? % 3), tid: 1 };
+        let thread = Thread { tgid: u32::from(self.input.arbitrary::<u8>()? % 3), tid: 1, ..Thread::default() };
         let time = self.time()?;
         Ok(match kind {
             Kind::Data | Kind::Continue => {
@@ -108,6 +108,7 @@ impl<'a> Steps<'a> {
                 },
                 role: *self.input.choose(&[Role::Unknown, Role::Connect, Role::Accept])?,
                 netns: self.input.arbitrary::<u8>()?.into(),
+                sequences: None,
             })),
             Kind::State => Step::Event(Event::State(State {
                 time,

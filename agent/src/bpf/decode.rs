@@ -4,12 +4,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    Data, END, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
-    ROLE_ACCEPT, ROLE_CONNECT, State,
+    Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, Open, PROCESS_EXEC,
+    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
 };
 use thiserror::Error;
 
-use crate::event::{self, Change, Direction, Endpoints, Event, Life, Nanos, Role, SocketId, Thread};
+use crate::event::{
+    self, Change, Direction, Endpoints, Event, How, Life, Nanos, Role, Sequences, SocketId, Task, Thread,
+};
 
 /// Why a record was refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -28,6 +30,7 @@ impl Record for Data {}
 impl Record for Open {}
 impl Record for State {}
 impl Record for Process {}
+impl Record for Handover {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -43,6 +46,7 @@ pub fn time(bytes: &[u8]) -> Nanos {
         AT == std::mem::offset_of!(Open, time)
             && AT == std::mem::offset_of!(State, time)
             && AT == std::mem::offset_of!(Process, time)
+            && AT == std::mem::offset_of!(Handover, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -58,6 +62,7 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::Open as u32 => open(bytes).map(Event::Open),
         k if k == Kind::State as u32 => state(bytes).map(Event::State),
         k if k == Kind::Process as u32 => process(bytes).map(Event::Process),
+        k if k == Kind::Handover as u32 => handover(bytes).map(Event::Handover),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -71,7 +76,7 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
     Ok(event::Data {
         time: data.time,
         socket: SocketId { sock: data.sock, born: data.born },
-        thread: Thread { tgid: data.tgid, tid: data.tid },
+        thread: Thread { tgid: data.tgid, tid: data.tid, task: Task { id: data.task, parent: data.task_parent } },
         direction: if data.direction == RECEIVE { Direction::Receive } else { Direction::Send },
         offset: data.offset,
         len: data.len,
@@ -97,7 +102,7 @@ fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {
     Ok(event::Open {
         time: open.time,
         socket: SocketId { sock: open.sock, born: open.born },
-        thread: Thread { tgid: open.tgid, tid: open.tid },
+        thread: Thread { tgid: open.tgid, tid: open.tid, task: Task::default() },
         endpoints,
         role: match open.role {
             ROLE_CONNECT => Role::Connect,
@@ -105,6 +110,8 @@ fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {
             _ => Role::Unknown,
         },
         netns: open.netns,
+        sequences: (open.first_send_seq != 0 || open.first_receive_seq != 0)
+            .then_some(Sequences { sent: open.first_send_seq, received: open.first_receive_seq }),
     })
 }
 
@@ -120,6 +127,22 @@ fn unix_path(bytes: &[u8]) -> Box<str> {
         Some((0, name)) => format!("@{}", String::from_utf8_lossy(name).replace('\0', "@")).into(),
         _ => text(bytes),
     }
+}
+
+fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
+    let (record, _) = read::<Handover>(bytes)?;
+    Ok(event::Handover {
+        time: record.time,
+        from: Thread { tgid: record.tgid, tid: record.tid, task: Task { id: record.task, parent: record.task_parent } },
+        to: Thread { tgid: record.to_tgid, tid: record.to_tid, task: Task { id: record.to_task, parent: 0 } },
+        how: match record.what {
+            HANDOVER_CLONE => How::Clone,
+            HANDOVER_WAKE => How::Wake(record.object),
+            HANDOVER_SPAWN => How::Spawn,
+            HANDOVER_CLAIM => How::Claim(record.object),
+            _ => return Err(DecodeError::Unknown),
+        },
+    })
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
-    config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
+    config::{CAPTURE_MAX, Config, PROCESS_SELECTED, Runtime},
     stats,
 };
 use thiserror::Error;
@@ -131,6 +131,7 @@ pub struct Kernel {
     rings: Rings,
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
+    runtimes: HashMap<MapData, u32, RuntimeValue>,
     connections: HashMap<MapData, u64, [u64; 6]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -138,6 +139,17 @@ pub struct Kernel {
 }
 
 const POLICIES: u32 = 65_536;
+
+/// A value of the map of runtimes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct RuntimeValue(Runtime);
+
+// SAFETY: made of integers only, without padding.
+unsafe impl aya::Pod for RuntimeValue {}
+
+/// Sees hints only: what it misses is not lost.
+const WAKING: &str = "thread_waking";
 
 impl Kernel {
     /// Loads everything, and attaches nothing yet.
@@ -164,6 +176,7 @@ impl Kernel {
             wake_after: ring_bytes / 4,
             debug: options.debug.into(),
             policy_mask: POLICIES - 1,
+            futex_call: libc::SYS_futex as u32,
         };
         let object = preempt::Object::new(OBJECT, preempt::functions(&btf));
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
@@ -190,6 +203,7 @@ impl Kernel {
             ports.insert(port, 1, 0)?;
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
+        let runtimes = take(&mut ebpf, "RUNTIMES")?;
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
@@ -199,6 +213,7 @@ impl Kernel {
             rings,
             policies,
             processes,
+            runtimes,
             connections,
             counters,
             logger,
@@ -228,6 +243,7 @@ impl Kernel {
             ("process_exec", "sched_process_exec"),
             ("process_exit", "sched_process_exit"),
             ("socket_state", "inet_sock_set_state"),
+            (WAKING, "sched_waking"),
         ];
         match self.front_end {
             FrontEnd::Sockets => {
@@ -269,6 +285,14 @@ impl Kernel {
     #[must_use]
     pub fn now() -> Nanos {
         super::rings::now()
+    }
+
+    /// Tells how the tasks of a process are found. Forgotten when it ends or runs another program.
+    ///
+    /// # Errors
+    /// When the kernel side's table is full.
+    pub fn set_runtime(&mut self, tgid: u32, runtime: Runtime) -> Result<(), LoadError> {
+        Ok(self.runtimes.insert(tgid, RuntimeValue(runtime), 0)?)
     }
 
     /// Marks a process, and with it what it will fork, as traced or not.
@@ -314,7 +338,8 @@ impl Kernel {
 
     /// How often the kernel left out a program that was still under way on the same processor.
     fn missed(&self) -> u64 {
-        let programs = self.programs().into_iter().filter_map(|(name, _)| match self.ebpf.program(name)? {
+        let counted = self.programs().into_iter().filter(|(name, _)| *name != WAKING);
+        let programs = counted.filter_map(|(name, _)| match self.ebpf.program(name)? {
             Program::RawTracePoint(program) => program.fd().ok(),
             _ => None,
         });

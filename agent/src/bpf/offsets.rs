@@ -18,6 +18,9 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         task_io_uring: at("task_struct.io_uring").unwrap_or(MISSING),
         task_tgid: at("task_struct.tgid")?,
         task_pid: at("task_struct.pid")?,
+        task_stack: at("task_struct.stack")?,
+        stack_regs: if btf.function("bpf_task_pt_regs").is_some() { MISSING } else { arch::STACK_REGS },
+        task_thread_pointer: arch::thread_pointer(btf)?,
         task_parent: at("task_struct.real_parent")?,
         task_compat: at("task_struct.thread_info")? + arch::compat_word(btf)?,
         files_fdt: at("files_struct.fdt")?,
@@ -87,6 +90,13 @@ mod arch {
     /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`.
     pub const COMPAT_MASK: u32 = 0x2;
 
+    /// `THREAD_SIZE` less the size of `pt_regs`, before 5.15.
+    pub const STACK_REGS: u32 = 16 * 1024 - 168;
+
+    pub fn thread_pointer(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("task_struct.thread.fsbase")
+    }
+
     pub fn compat_word(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("thread_info.status")
     }
@@ -112,6 +122,13 @@ mod arch {
 
     /// `TIF_32BIT` of `arch/arm64/include/asm/thread_info.h`.
     pub const COMPAT_MASK: u32 = 1 << 22;
+
+    /// `THREAD_SIZE` less the size of `pt_regs`, before 5.15.
+    pub const STACK_REGS: u32 = 16 * 1024 - 336;
+
+    pub fn thread_pointer(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("task_struct.thread.uw.tp_value")
+    }
 
     pub fn compat_word(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("thread_info.flags")

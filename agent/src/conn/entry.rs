@@ -50,7 +50,7 @@ impl<S: Default> Entry<S> {
     /// A connection of which nothing is known but that it is there.
     pub(super) fn new(socket: SocketId, since: Nanos, clock: Nanos) -> Self {
         Self {
-            connection: Connection { socket, endpoints: None, role: Role::Unknown, netns: 0, since },
+            connection: Connection { socket, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since },
             state: S::default(),
             streams: Ways::default(),
             waiting: None,
@@ -75,6 +75,9 @@ impl<S: Default> Entry<S> {
         }
         if known.netns == 0 {
             known.netns = open.netns;
+        }
+        if known.sequences.is_none() {
+            known.sequences = open.sequences;
         }
         // Who is known to have connected or accepted was seen doing it, before any byte.
         if open.role != Role::Unknown && !self.is_unix() {

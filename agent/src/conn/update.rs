@@ -1,6 +1,6 @@
 //! What the protocol stage is told of a connection.
 
-use crate::event::{Direction, Endpoints, Nanos, Role, SocketId, Thread};
+use crate::event::{Direction, Endpoints, Nanos, Role, Sequences, SocketId, Thread};
 
 /// What is known of a connection whatever it speaks.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Connection {
     pub role: Role,
     /// Inode of its network namespace, 0 when not known.
     pub netns: u32,
+    /// TCP: what names it on both of its ends.
+    pub sequences: Option<Sequences>,
     /// When it was first seen, or established.
     pub since: Nanos,
 }

@@ -37,6 +37,7 @@ impl Wire {
                 }),
                 role: Role::Unknown,
                 netns: 1,
+                sequences: None,
                 since: 0,
             },
             out: Vec::new(),
@@ -73,7 +74,7 @@ impl Wire {
     pub(crate) fn put(&mut self, direction: Direction, content: Content<'_>) -> &mut Self {
         self.now += 10;
         let i = usize::from(direction == Direction::Receive);
-        let thread = Thread { tgid: 7, tid: 7 + u32::try_from(i).unwrap() };
+        let thread = Thread { tgid: 7, tid: 7 + u32::try_from(i).unwrap(), ..Thread::default() };
         let joined = std::mem::take(&mut self.joined[i]);
         let piece = Piece { offset: self.offsets[i], joined, time: self.now, thread, content };
         self.offsets[i] += content.len();

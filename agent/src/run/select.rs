@@ -74,6 +74,7 @@ impl Selection {
             }
             Event::Data(data) => !self.refused.contains_key(&data.thread.tgid),
             Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),
+            Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
             Event::State(_) => true,
         }
     }

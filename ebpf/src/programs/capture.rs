@@ -14,6 +14,7 @@ use crate::{
         CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
         SOURCE_VECTOR, Scratch, config,
     },
+    task,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -128,8 +129,11 @@ extern "C" fn report_call() -> u64 {
         tid: call.who.tid,
         direction,
         flags,
-        ..Data::default()
+        pad: [0; 6],
+        task: 0,
+        task_parent: 0,
     };
+    task::current(call.who.tgid, &mut data.task, &mut data.task_parent);
     let captured = at_most::<MOST>(captured);
     emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
     0

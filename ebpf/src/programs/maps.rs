@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use geophone_ebpf::{
-    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, Policy},
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, Policy, Runtime},
     record::Data,
     stats,
 };
@@ -62,6 +62,10 @@ pub static CALLS: Array<u8, CALL_NUMBERS> = Array::new();
 /// `PROCESS_*` flags, by thread group.
 #[btf_map]
 pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
+
+/// Runtimes whose tasks can be read, by thread group.
+#[btf_map]
+pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 
 /// Ports that are traced, when any is given.
 #[btf_map]

@@ -11,9 +11,9 @@ use geophone_ebpf::{
 };
 
 use crate::{
-    emit,
+    emit, handover,
     kernel::read,
-    maps::{PROCESSES, config},
+    maps::{PROCESSES, RUNTIMES, config},
 };
 
 /// The thread that runs, when its calls are to be looked at.
@@ -52,16 +52,25 @@ impl Current {
     }
 }
 
+/// Whether the agent has been told of a process: it is traced, and uses sockets.
+#[inline(always)]
+pub fn is_known(tgid: u32) -> bool {
+    flags(tgid) & PROCESS_KNOWN != 0
+}
+
 #[inline(always)]
 fn flags(tgid: u32) -> u32 {
     // SAFETY: a copy is taken at once.
     unsafe { PROCESSES.get(tgid) }.copied().unwrap_or(0)
 }
 
-/// A clone: what is selected goes over to the child process.
+/// A clone: what is selected goes over to the child process, and perhaps what the thread works for.
 #[inline(always)]
 pub fn forked(ctx: &RawTracePointContext) {
-    if config!(selective) == 0 {
+    let id = bpf_get_current_pid_tgid();
+    let (parent, tid) = ((id >> 32) as u32, id as u32);
+    let before = flags(parent);
+    if before == 0 {
         return;
     }
     let child: u64 = ctx.arg(1);
@@ -71,13 +80,15 @@ pub fn forked(ctx: &RawTracePointContext) {
         emit::count(Counter::KernelFault);
         return;
     };
-    let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
     // A thread has its process's number, a process its own.
     if child_tgid == child_pid
-        && flags(parent) & PROCESS_SELECTED != 0
+        && before & PROCESS_SELECTED != 0
         && PROCESSES.insert(child_tgid, PROCESS_SELECTED, 0).is_err()
     {
         emit::count(Counter::MapFull);
+    }
+    if before & PROCESS_KNOWN != 0 {
+        handover::cloned(parent, tid, (child_tgid, child_pid));
     }
 }
 
@@ -86,6 +97,8 @@ pub fn forked(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub fn executed() {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // Another program has another runtime, if any.
+    let _ = RUNTIMES.remove(tgid);
     let flags = flags(tgid);
     if config!(report_exec) != 0 {
         if PROCESSES.insert(tgid, PROCESS_SELECTED, 0).is_err() {
@@ -108,6 +121,7 @@ pub fn exited() {
     if tgid != id as u32 {
         return;
     }
+    let _ = RUNTIMES.remove(tgid);
     let flags = flags(tgid);
     if flags != 0 {
         // It is there, so it can be removed.

@@ -100,7 +100,7 @@ proptest! {
                 Any::Data { time, socket, tgid, send, offset, len, skipped, captured, relative, end } => bench.data(Data {
                     time: START.wrapping_add(time),
                     socket,
-                    thread: Thread { tgid, tid: tgid },
+                    thread: Thread { tgid, tid: tgid, ..Thread::default() },
                     direction: way(send),
                     offset,
                     len,

@@ -189,13 +189,16 @@ fn unix_sockets_of_a_process_that_ended_are_over_unless_another_one_uses_them() 
         bench.event(&open_unix(0, sock, 0, 7));
     }
     bench.event(&open(0, 5, Role::Accept));
-    let by = |tgid, time, sock| Data { thread: Thread { tgid, tid: 1 }, ..data(time, sock, SEND, 0, b"x") };
+    let by = |tgid, time, sock| Data {
+        thread: Thread { tgid, tid: 1, ..Thread::default() },
+        ..data(time, sock, SEND, 0, b"x")
+    };
     bench.data(by(7, 1, 1));
     bench.data(by(7, 1, 2));
     bench.data(by(9, 1, 3));
     bench.event(&exit(2, 7));
     bench.tick(SECOND);
-    bench.data(Data { thread: Thread { tgid: 9, tid: 1 }, ..data(SECOND, 2, SEND, 1, b"y") });
+    bench.data(Data { thread: Thread { tgid: 9, tid: 1, ..Thread::default() }, ..data(SECOND, 2, SEND, 1, b"y") });
     bench.tick(6 * SECOND);
     assert_eq!(bench.said(1)[1..], [Said::End(SEND, 6 * SECOND, EVICTED), Said::End(RECEIVE, 6 * SECOND, EVICTED)]);
     for sock in [2, 3, 5] {

@@ -31,7 +31,7 @@ pub(super) fn data(time: Nanos, sock: u64, direction: Direction, offset: u64, by
     Data {
         time: START + time,
         socket: socket(sock),
-        thread: Thread { tgid: 7, tid: 8 },
+        thread: Thread { tgid: 7, tid: 8, ..Thread::default() },
         direction,
         offset,
         len: u32::try_from(bytes.len()).unwrap(),
@@ -50,10 +50,11 @@ pub(super) fn open(time: Nanos, sock: u64, role: Role) -> Event<'static> {
     Event::Open(Open {
         time: START + time,
         socket: socket(sock),
-        thread: Thread { tgid: 7, tid: 8 },
+        thread: Thread { tgid: 7, tid: 8, ..Thread::default() },
         endpoints: Endpoints::Inet { local: "10.0.0.1:80".parse().unwrap(), remote: "10.0.0.2:40000".parse().unwrap() },
         role,
         netns: 1,
+        sequences: None,
     })
 }
 
@@ -61,10 +62,11 @@ pub(super) fn open_unix(time: Nanos, sock: u64, peer: u64, tgid: u32) -> Event<'
     Event::Open(Open {
         time: START + time,
         socket: socket(sock),
-        thread: Thread { tgid, tid: tgid },
+        thread: Thread { tgid, tid: tgid, ..Thread::default() },
         endpoints: Endpoints::Unix { path: "/run/app.sock".into(), peer },
         role: Role::Unknown,
         netns: 0,
+        sequences: None,
     })
 }
 
