@@ -159,6 +159,19 @@ impl Agent {
         self.wait(PATIENCE, |output| output.spans.len() >= count || output.closed == 2);
     }
 
+    /// Waits until it has printed `count` spans, or none for as long as `quiet`.
+    pub fn wait_settled(&self, count: usize, quiet: Duration) {
+        let mut seen = 0;
+        loop {
+            let more = self.wait(quiet, |output| output.spans.len() > seen || output.closed == 2);
+            let output = self.shared.lock();
+            if !more || output.spans.len() >= count || output.closed == 2 {
+                break;
+            }
+            seen = output.spans.len();
+        }
+    }
+
     /// Waits until a span fits.
     ///
     /// # Errors
