@@ -213,7 +213,6 @@ impl Engine {
         let name = ends::name(call.side, call.id, call.other_end);
         let claimed = self.claims.remove(&sock);
         let connected = self.connects.remove(&sock);
-        let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin));
         let work = match claimed {
             Some(claimer) => self.work_of(claimer),
             None if thread.task.id != 0 => self.work_of(thread),
@@ -222,6 +221,7 @@ impl Engine {
                 .map(|work| Work { link: Link::Connect, ..work })
                 .or_else(|| self.work_of(thread)),
         };
+        let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
             Cause::Call(request, Link::Header)
         } else if let Some(origin) = call.origin.take() {
@@ -230,7 +230,7 @@ impl Engine {
                 self.adopt(request, &origin.trace);
             }
             Cause::Outside(origin, Link::Header)
-        } else if let Some(request) = self.brought(tgid, ids) {
+        } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
         } else {
             self.cause_of(&mut call, serial, work, claimed.unwrap_or(thread), start)
@@ -286,26 +286,27 @@ impl Engine {
         Cause::Open
     }
 
-    /// The open request of a process that has brought the same context: it is only passed on.
-    fn passed_on(&self, tgid: u32, origin: &Origin) -> Option<Serial> {
-        let same = (origin.trace.id, origin.span);
-        let open = self.open.get(&tgid)?;
-        open.iter().copied().find(|serial| {
-            self.calls.get(serial).and_then(|call| call.brought.as_ref()).is_some_and(|b| b.span == Some(same))
-        })
+    /// The open request of a process that has brought the same context, which is then only passed on. Where several have: the one that is
+    /// worked for.
+    fn passed_on(&self, tgid: u32, origin: &Origin, work: Option<Work>) -> Option<Serial> {
+        let same = Some((origin.trace.id, origin.span));
+        self.bringer(tgid, work.and_then(|work| self.request_of(work.on)), |brought| brought.span == same)
     }
 
     /// The one open request of a process that has brought one of these ids.
-    fn brought(&self, tgid: u32, ids: &[u64]) -> Option<Serial> {
+    fn brought(&self, tgid: u32, ids: &[u64], work: Option<Work>) -> Option<Serial> {
         if ids.is_empty() {
             return None;
         }
-        let mut found = self.open.get(&tgid)?.iter().copied().filter(|serial| {
-            let brought = self.calls.get(serial).and_then(|call| call.brought.as_ref());
-            brought.is_some_and(|brought| brought.ids.iter().any(|id| ids.contains(id)))
-        });
+        let request = work.and_then(|work| self.request_of(work.on));
+        self.bringer(tgid, request, |brought| brought.ids.iter().any(|id| ids.contains(id)))
+    }
+
+    fn bringer(&self, tgid: u32, likely: Option<Serial>, fits: impl Fn(&Brought) -> bool) -> Option<Serial> {
+        let has = |serial: &Serial| self.calls.get(serial).and_then(|call| call.brought.as_deref()).is_some_and(&fits);
+        let mut found = self.open.get(&tgid)?.iter().copied().filter(|serial| has(serial));
         let first = found.next()?;
-        found.next().is_none().then_some(first)
+        if found.next().is_none() { Some(first) } else { likely.filter(has) }
     }
 
     /// A request turns out to belong to a trace that an SDK in its process has begun.

@@ -61,10 +61,12 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// A worker turns to something.
+    /// A worker turns to something. What was seen late, because something before it was missing, changes nothing.
     pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
         let worker = self.worker(key, since);
-        worker.work = Some(Work { on, since, link });
+        if worker.work.is_none_or(|work| work.since <= since) {
+            worker.work = Some(Work { on, since, link });
+        }
     }
 
     /// A worker has nothing to do that is known of.
