@@ -28,6 +28,8 @@ mod maps;
 mod preempt;
 #[path = "programs/process.rs"]
 mod process;
+#[path = "programs/python.rs"]
+mod python;
 #[path = "programs/sockets.rs"]
 mod sockets;
 #[path = "programs/syscalls.rs"]
@@ -35,7 +37,10 @@ mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{raw_tracepoint, uprobe},
+    programs::{ProbeContext, RawTracePointContext},
+};
 
 /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
 #[raw_tracepoint]
@@ -90,6 +95,13 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| handover::waking(&ctx));
+    0
+}
+
+/// `_asyncio.Task.__init__(self, ...)` of CPython.
+#[uprobe]
+pub fn python_task(ctx: ProbeContext) -> u32 {
+    preempt::without(|| python::spawned(&ctx));
     0
 }
 

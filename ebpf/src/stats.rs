@@ -34,6 +34,8 @@ counters! {
     Unreadable = "unreadable",
     /// Left out because the agent said that it would not use it.
     Skipped = "skipped",
+    /// The task that runs on a thread could not be read: the call, or the new task, is known without it.
+    TaskFault = "task_fault",
 }
 
 /// How many counters there are.
