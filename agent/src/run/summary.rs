@@ -12,7 +12,7 @@ use crate::{
     conn,
     export::{DropReason, Stats},
     pipeline::Pipeline,
-    process,
+    process, runtime,
     trace::TracerStats,
 };
 
@@ -31,6 +31,8 @@ pub struct Account {
     pub spans: TracerStats,
     /// Processes.
     pub processes: process::Counts,
+    /// Processes whose tasks were looked for.
+    pub runtimes: runtime::Counts,
     /// Outputs.
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
     /// Records in a recording, and those that it missed.
@@ -130,6 +132,7 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("invalid_traceparent", account.spans.invalid_traceparent),
         ("invalid_tracestate", account.spans.invalid_tracestate),
     ]);
+    notes.extend(account.runtimes.iter());
     notes
 }
 
