@@ -6,6 +6,7 @@ pub mod agent;
 pub mod check;
 pub mod child;
 pub mod drive;
+pub mod hosts;
 pub mod netns;
 pub mod paths;
 pub mod ports;

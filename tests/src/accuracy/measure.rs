@@ -71,25 +71,29 @@ impl Task {
         let warm = load::send(&stack.plan, stack.entry, first..first + warm_up, self.concurrency)?;
         ensure!(warm.ids.len() as u64 * 2 > warm_up, "the services fail: {:?}\n{}", warm.reasons, stack.said());
 
-        let mut flags = Vec::new();
-        for pid in stack.leaders() {
-            flags.extend(["--pid".to_owned(), pid.to_string()]);
-        }
-        flags.extend_from_slice(&self.agent);
-        let agent = Agent::start(self.capture, &flags)?;
-        let before = cpu_micros(agent.pid())?;
+        let agents = self.agents(stack)?;
+        let before = cpu(&agents)?;
         let begin = first + warm_up;
         let sent = load::send(&stack.plan, stack.entry, begin..begin + self.requests(), self.concurrency)?;
         ensure!(!sent.ids.is_empty(), "no request was answered: {:?}\n{}", sent.reasons, stack.said());
-        let expected: usize =
-            sent.ids.iter().map(|id| stack.plan.hops(*id).0.iter().filter(|hop| !hop.optional).count()).sum();
-        agent.wait_settled(expected, QUIET);
-        let cpu = cpu_micros(agent.pid())? - before;
+        for (host, agent) in agents.iter().enumerate() {
+            let here = |id: &u64| {
+                let (hops, _) = stack.plan.hops(*id);
+                hops.iter().filter(|hop| !hop.optional && stack.host(hop.process) == host).count()
+            };
+            agent.wait_settled(sent.ids.iter().map(here).sum(), QUIET);
+        }
+        let cpu = cpu(&agents)? - before;
         // Before its processes are gone.
         let pids = stack.pids();
-        let report = agent.finish()?;
+        let (mut spans, mut lost) = (Vec::new(), 0);
+        for agent in agents {
+            let mut report = agent.finish()?;
+            spans.append(&mut report.spans);
+            lost += report.count("lost").context("the agent gives no account")?;
+        }
         let sdk = sdk::read(&stack.sdk_file(), &pids)?;
-        let seen = Seen { spans: &report.spans, sdk: &sdk, pids: &pids, ids: &sent.ids };
+        let seen = Seen { spans: &spans, sdk: &sdk, pids: &pids, ids: &sent.ids };
         let (score, described) = score(&stack.plan, &seen, self.failures);
         let Sent { ids, failed, mut reasons, took } = sent;
         reasons.extend(described);
@@ -101,7 +105,36 @@ impl Task {
             said: reasons,
             rate: ids.len() as f64 / took.as_secs_f64(),
             agent_micros: cpu / ids.len() as f64,
-            lost: report.count("lost").context("the agent gives no account")?,
+            lost,
         })
     }
+
+    /// Starts an agent on each host. In its further flags, `{address}` stands for the host's address and `{others}` for those of the
+    /// others, with commas.
+    fn agents(&self, stack: &Running) -> Result<Vec<Agent>> {
+        let Some(hosts) = &stack.hosts else {
+            return Ok(vec![Agent::start(self.capture, &self.flags(stack, 0, "127.0.0.1", ""))?]);
+        };
+        let start = |index| {
+            let host = hosts.get(index).context("no such host")?;
+            let others: Vec<String> = (0..hosts.count())
+                .filter(|other| *other != index)
+                .filter_map(|other| Some(hosts.get(other)?.address.to_string()))
+                .collect();
+            let flags = self.flags(stack, index, &host.address.to_string(), &others.join(","));
+            Agent::start_on(Some(&host.namespace), self.capture, &flags)
+        };
+        (0..hosts.count()).map(start).collect()
+    }
+
+    fn flags(&self, stack: &Running, host: usize, address: &str, others: &str) -> Vec<String> {
+        let pids = stack.leaders(host).into_iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]);
+        let more = self.agent.iter().map(|flag| flag.replace("{address}", address).replace("{others}", others));
+        pids.chain(more).collect()
+    }
+}
+
+/// Processor time of all agents, in microseconds.
+fn cpu(agents: &[Agent]) -> Result<f64> {
+    agents.iter().map(|agent| cpu_micros(agent.pid())).sum()
 }

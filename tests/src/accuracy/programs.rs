@@ -173,9 +173,10 @@ fn installed(name: &str) -> Result<PathBuf> {
     paths::installed(&format!("accuracy/{name}"))
 }
 
-/// The folder of the virtual environment: `ACCURACY_VENV` names another one, with another interpreter.
+/// The folder of the virtual environment: each interpreter that `ACCURACY_PYTHON` names has its own.
 fn venv() -> String {
-    std::env::var("ACCURACY_VENV").unwrap_or_else(|_| "venv".to_owned())
+    std::env::var("ACCURACY_PYTHON")
+        .map_or_else(|_| "venv".to_owned(), |path| format!("venv{}", path.replace('/', "-")))
 }
 
 fn python(arguments: &[&str]) -> Result<Command> {

