@@ -14,6 +14,8 @@ mod capture;
 mod connection;
 #[path = "programs/emit.rs"]
 mod emit;
+#[path = "programs/go.rs"]
+mod go;
 #[path = "programs/handover.rs"]
 mod handover;
 #[path = "programs/kernel.rs"]
@@ -35,7 +37,10 @@ mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{raw_tracepoint, uprobe},
+    programs::{ProbeContext, RawTracePointContext},
+};
 
 /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
 #[raw_tracepoint]
@@ -90,6 +95,13 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| handover::waking(&ctx));
+    0
+}
+
+/// Go: the entry of `net/http.(*persistConn).roundTrip`.
+#[uprobe]
+pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::round_trip(&ctx));
     0
 }
 
