@@ -6,6 +6,7 @@
 //! ([`Plan::process`]).
 
 mod file;
+mod go;
 mod watch;
 mod worker;
 
@@ -42,7 +43,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[];
+static DETECTORS: &[&dyn Detector] = &[&go::Go];
 
 /// A process that is looked at.
 #[derive(Debug)]
