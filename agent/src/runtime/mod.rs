@@ -7,6 +7,7 @@
 
 mod file;
 mod go;
+mod node;
 mod watch;
 mod worker;
 
@@ -43,7 +44,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node];
 
 /// A process that is looked at.
 #[derive(Debug)]

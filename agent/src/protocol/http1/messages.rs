@@ -9,7 +9,7 @@ use super::{
 use crate::{
     event::{Direction, Nanos},
     protocol::{
-        Asked, Note, Over, Side, endpoints,
+        Answered, Asked, Note, Over, Side, endpoints,
         http::{Method, NoResponse, Request, Response, carried, is_own_export, span},
     },
 };
@@ -161,6 +161,7 @@ impl Http1 {
     /// A message's last byte has come.
     pub(super) fn body_done(&mut self, role: Role, size: u64, now: Nanos, cx: &mut Context<'_>) {
         self.stream(role).state = State::Start;
+        self.went_on(role, now, cx);
         match role {
             Role::Request => {
                 if let Some(asked) = self.pairing.request_mut(self.serial) {
@@ -174,6 +175,26 @@ impl Http1 {
                 }
                 self.pairing.finish(now, &mut cx.sink);
             }
+        }
+    }
+
+    /// Says that the last byte of what the process reads came later than the first.
+    fn went_on(&mut self, role: Role, now: Nanos, cx: &mut Context<'_>) {
+        let (reads, thread) = match role {
+            Role::Request => (self.asks == Direction::Receive, self.requests.mover),
+            Role::Response => (self.asks == Direction::Send, self.responses.mover),
+        };
+        if !reads || self.stream(role).message.time == now {
+            return;
+        }
+        let serial = self.serial;
+        let asked = match role {
+            Role::Request => self.pairing.request_mut(serial),
+            Role::Response => self.pairing.open_mut(),
+        };
+        if let Some(asked) = asked {
+            let (id, side) = (asked.exchange.id, asked.exchange.side);
+            cx.sink.out.push(Note::WentOn(Answered { id, side, time: now, thread }));
         }
     }
 
