@@ -1,9 +1,9 @@
 //! From heads to requests and responses, and what their ends mean.
 
 use super::{
+    asked::Asked,
     decoder::{Context, Http1, Role},
     head::{self, Parsed, RequestHead, ResponseHead},
-    pairing::Asked,
     stream::{Origin, State},
 };
 use crate::{
@@ -108,13 +108,15 @@ impl Http1 {
             seq: message.seq,
             size: head.framing.declared().filter(|_| complete),
             sure: false,
+            alone: false,
+            doubtful: false,
             response: None,
             response_size: None,
         });
         if self.lost.is_some() {
             self.finish_lost(cx);
         }
-        let settled = self.responses.state == State::Start;
+        let settled = matches!(self.responses.state, State::Start | State::Seek) && self.responses.buffer.is_empty();
         self.pairing.asked(asked, settled, &mut cx.sink);
         self.requests.state = body.map_or(State::Start, State::Body);
     }
@@ -133,7 +135,12 @@ impl Http1 {
         let Some(method) = method else {
             // Without its request, only a response that can have no body has a known length.
             let bare = matches!(head.status, 204 | 304) || head.framing.declared() == Some(0);
-            self.responses.state = if bare { State::Start } else { State::Seek };
+            if bare {
+                self.responses.state = State::Start;
+            } else {
+                self.responses.state = State::Seek;
+                self.passed_over(Role::Response, cx);
+            }
             return;
         };
         let Ok(body) = head.framing.response(head.version, head.status, method) else {
