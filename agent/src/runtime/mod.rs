@@ -6,6 +6,7 @@
 //! ([`Plan::process`]).
 
 mod file;
+mod python;
 mod watch;
 mod worker;
 
@@ -42,7 +43,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[];
+static DETECTORS: &[&dyn Detector] = &[&python::Python];
 
 /// A process that is looked at.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub struct Target {
 pub enum Answer {
     /// It has this runtime.
     Found(Found),
+    /// It has this runtime, but not all of it is loaded: this counts until then. Asked again as after [`Answer::Later`].
+    SoFar(Found),
     /// It has not.
     No,
     /// It may yet: ask again after a while. Asked a bounded number of times.
