@@ -191,7 +191,10 @@ impl Engine {
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
         // A task that has answered on this connection before will do so again.
-        if let Some(answerer) = self.answerers.get(&socket).copied().filter(|answerer| *answerer != key) {
+        if let Some(answerer) = self.answerers.get(&socket).copied()
+            && answerer != key
+            && self.workers.answers(answerer, socket)
+        {
             self.workers.set(answerer, On::Request(serial), start, Link::Task);
         }
         self.open.entry(tgid).or_default().push(serial);
@@ -258,8 +261,8 @@ impl Engine {
         let (mut like, mut hint) = (None, None);
         if let Some(work) = work {
             match self.request_of(work.on) {
-                // Whoever was woken may have taken up something else: when it is done, it may say for whom it was.
-                Some(request) if work.link == Link::Wake => hint = Some(request),
+                // When it is done, it may say for whom it was.
+                Some(request) if work.is_lent() => hint = Some((request, work.link)).filter(|_| !work.used),
                 Some(request) => return Cause::Call(request, work.link),
                 None => {}
             }
@@ -269,11 +272,8 @@ impl Engine {
         }
         if let Key::Thread(tid) = Key::of(who) {
             self.last_read.remove(&tid);
-            if hint.is_some() {
-                // Only its first call is likely to be for whoever has woken it.
-                self.workers.clear(Key::Thread(tid));
-            }
         }
+        self.workers.use_up(Key::of(who));
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {
             return Cause::None;
@@ -383,6 +383,7 @@ impl Engine {
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);
+                self.workers.answered(key, answered.id.socket, answered.time);
                 Link::Task
             }
             Key::Thread(tid) if self.readers.contains(&tid) => {
@@ -404,7 +405,7 @@ impl Engine {
     }
 
     /// Whether a request may be the cause of an outgoing call whose cause is not known.
-    fn may_cause(&self, request: Serial, call: Serial) -> bool {
+    pub(super) fn may_cause(&self, request: Serial, call: Serial) -> bool {
         let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
         search.is_some_and(|search| search.candidates.contains(&request))
     }
@@ -516,8 +517,8 @@ impl Engine {
             return;
         };
         if call.side == Side::Client {
-            if let Some(request) = call.search.as_ref().and_then(|search| search.hint) {
-                self.settle(serial, Cause::Call(request, Link::Wake));
+            if let Some((request, link)) = call.search.as_ref().and_then(|search| search.hint) {
+                self.settle(serial, Cause::Call(request, link));
             }
             return;
         }

@@ -379,7 +379,7 @@ fn a_thread_for_each_call() {
         How::Clone,
     );
     world.call(End(20, 0), thread(A, 106)).call(End(22, 0), thread(A, 105));
-    world.read(End(20, 0), thread(A, 106)).read(End(22, 0), thread(A, 105));
+    world.read(End(20, 0), thread(A, 106)).read(End(22, 0), thread(A, 105)).pass(50 * MS);
     world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
     world.caused(End(13, 0), End(20, 0), Link::Clone);
     world.caused(End(11, 0), End(22, 0), Link::Clone);

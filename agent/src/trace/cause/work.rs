@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::call::{Link, Serial};
-use crate::event::{Nanos, Thread};
+use crate::event::{Nanos, SocketId, Thread};
 
 /// Most threads and tasks that are known at a time, each; the oldest half goes when there are more.
 const MOST: usize = 65_536;
@@ -41,6 +41,16 @@ pub(super) struct Work {
     pub(super) on: On,
     pub(super) since: Nanos,
     pub(super) link: Link,
+    /// It was lent, and something was done for it since: what comes next may be for somebody else.
+    pub(super) used: bool,
+}
+
+impl Work {
+    /// Whether the worker has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may
+    /// take up the next item without being woken.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.link, Link::Clone | Link::Wake)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +58,8 @@ struct Worker {
     work: Option<Work>,
     /// The task that started it, 0 if none or not known.
     parent: u64,
+    /// The connection on which it has answered.
+    answers: Option<SocketId>,
     /// When it was last heard of.
     seen: Nanos,
 }
@@ -65,7 +77,16 @@ impl Workers {
     pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
         let worker = self.worker(key, since);
         if worker.work.is_none_or(|work| work.since <= since) {
-            worker.work = Some(Work { on, since, link });
+            worker.work = Some(Work { on, since, link, used: false });
+        }
+    }
+
+    /// A worker has done something for what it was lent.
+    pub(super) fn use_up(&mut self, key: Key) {
+        if let Some(work) = self.workers.get_mut(&key).and_then(|worker| worker.work.as_mut())
+            && work.is_lent()
+        {
+            work.used = true;
         }
     }
 
@@ -79,7 +100,17 @@ impl Workers {
     /// A task was started by another one, or by none, while its thread was busy with something.
     pub(super) fn spawned(&mut self, task: Key, parent: u64, work: Option<Work>, now: Nanos) {
         let worker = self.worker(task, now);
-        *worker = Worker { work, parent, seen: now };
+        *worker = Worker { work, parent, answers: None, seen: now };
+    }
+
+    /// A worker has answered on a connection.
+    pub(super) fn answered(&mut self, key: Key, socket: SocketId, now: Nanos) {
+        self.worker(key, now).answers = Some(socket);
+    }
+
+    /// Whether it was this worker that has answered on a connection, and not an earlier one at its address.
+    pub(super) fn answers(&self, key: Key, socket: SocketId) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.answers == Some(socket))
     }
 
     /// What a worker itself is busy with.
