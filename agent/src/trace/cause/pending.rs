@@ -116,7 +116,7 @@ impl Engine {
         let given = self.work_of(from);
         if waits_for.is_some() || self.readers.contains(&to.tid) {
             // It has what it waited for: the work for it is done.
-            if given.is_some_and(|work| work.is_lent()) {
+            if given.is_some_and(|work| work.is_lent() && work.used) {
                 self.workers.clear(giver);
             }
             return;
