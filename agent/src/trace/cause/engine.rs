@@ -9,6 +9,7 @@ use super::{
     call::{Brought, Call, Cause, Link, Origin, Search, Serial, Trace},
     ends::{self, Ends, Name},
     held::Deadlines,
+    loops::Loops,
     pending::Pending,
     work::{Key, On, Work, Workers},
 };
@@ -77,7 +78,9 @@ pub struct Engine {
     /// Threads that have read requests.
     pub(super) readers: HashSet<u32, foldhash::fast::RandomState>,
     /// Those of them that had several open at a time: event loops.
-    loops: HashSet<u32, foldhash::fast::RandomState>,
+    crowded: HashSet<u32, foldhash::fast::RandomState>,
+    /// What is known of those.
+    loops: Loops,
     /// The call whose answer a thread that reads no requests has read last.
     pub(super) last_read: HashMap<u32, Serial, foldhash::fast::RandomState>,
     /// Open requests, by process.
@@ -114,7 +117,8 @@ impl Engine {
             ends: Ends::default(),
             workers: Workers::default(),
             readers: HashSet::default(),
-            loops: HashSet::default(),
+            crowded: HashSet::default(),
+            loops: Loops::default(),
             last_read: HashMap::default(),
             open: HashMap::default(),
             answerers: HashMap::default(),
@@ -185,11 +189,14 @@ impl Engine {
         if let Key::Thread(tid) = key {
             self.readers.insert(tid);
             if self.workers.own(key).is_some_and(|work| self.is_read_here(work)) {
-                self.loops.insert(tid);
+                self.crowded.insert(tid);
             }
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
+        if let Key::Thread(tid) = key {
+            self.loops.read(tid, start, On::Request(serial));
+        }
         // A task that has answered on this connection before will do so again.
         if let Some(answerer) = self.answerers.get(&socket).copied()
             && answerer != key
@@ -222,7 +229,7 @@ impl Engine {
             None => connected
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
-                .or_else(|| self.work_of(thread)),
+                .or_else(|| self.work_of(thread).filter(|_| !self.loops.is_ambiguous(thread.tid, start))),
         };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
@@ -367,6 +374,9 @@ impl Engine {
             Cause::Outside(..) => call.by.map(On::Request),
             Cause::None => None,
         };
+        if let (Some(on), Key::Thread(tid)) = (on, key) {
+            self.loops.read(tid, now, on);
+        }
         match on {
             // Whoever has read the request itself keeps that as the reason.
             Some(on) if self.workers.own(key).is_some_and(|work| work.on == on) => {}
@@ -387,9 +397,13 @@ impl Engine {
                 Link::Task
             }
             Key::Thread(tid) if self.readers.contains(&tid) => {
+                if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
+                    self.loops.answered(tid, serial, request);
+                }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
+                    && !self.loops.is_ambiguous(tid, answered.time)
                 {
                     self.settle(call, Cause::Call(serial, Link::Answer));
                 }
@@ -684,7 +698,8 @@ impl Engine {
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
         self.workers.ended(tgid);
-        self.loops.remove(&tgid);
+        self.crowded.remove(&tgid);
+        self.loops.ended(tgid);
         self.readers.remove(&tgid);
         self.last_read.remove(&tgid);
         self.originators.remove(&tgid);
