@@ -121,7 +121,7 @@ impl Core {
             // One address has one agent: the other one does not run any more. It is kept for a while, so that what was recorded of it
             // is known to be old.
             self.with(before, now, |session, sending| {
-                session.stopped = true;
+                (session.stopped, session.alive) = (true, false);
                 session.give_up(sending);
             });
             self.contacts.lost(before, now);

@@ -13,6 +13,8 @@ mod routes;
 mod seal;
 mod session;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod window;
 mod wire;

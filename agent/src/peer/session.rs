@@ -24,7 +24,7 @@ const ACK_AFTER: u32 = 32;
 /// Nothing is sent again sooner than this.
 const RESEND_LEAST: Nanos = 50 * MILLI;
 /// Assumed until it was measured, acknowledgement delay included.
-const ROUND_TRIP: Nanos = 50 * MILLI;
+const ROUND_TRIP: Nanos = 25 * MILLI;
 /// Whoever has nothing to say says that, so often.
 const KEEP_ALIVE: Nanos = 1000 * MILLI;
 /// Who says nothing for so long is not counted on any more ...

@@ -31,7 +31,7 @@ impl<const WORDS: usize> Window<WORDS> {
 
     /// Takes a number in. Says what it was before.
     pub fn insert(&mut self, number: u64) -> Seen {
-        if number == 0 || number.saturating_add(Self::SIZE) <= self.latest {
+        if number == 0 || self.latest.saturating_sub(number) >= Self::SIZE {
             return Seen::TooOld;
         }
         if number > self.latest {
