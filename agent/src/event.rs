@@ -250,4 +250,6 @@ pub enum How {
     Spawn,
     /// `from` is about to have a request sent on its behalf on the socket with this `struct sock`, whoever sends it.
     Claim(u64),
+    /// `from` opens a connection, on the socket with this `struct sock`.
+    Connect(u64),
 }

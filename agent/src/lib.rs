@@ -17,4 +17,5 @@ pub mod process;
 pub mod protocol;
 pub mod recording;
 pub mod run;
+pub mod runtime;
 pub mod trace;

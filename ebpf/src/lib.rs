@@ -3,5 +3,6 @@
 #![no_std]
 
 pub mod config;
+pub mod python;
 pub mod record;
 pub mod stats;

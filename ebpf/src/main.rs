@@ -14,6 +14,8 @@ mod capture;
 mod connection;
 #[path = "programs/emit.rs"]
 mod emit;
+#[path = "programs/go.rs"]
+mod go;
 #[path = "programs/handover.rs"]
 mod handover;
 #[path = "programs/kernel.rs"]
@@ -28,6 +30,8 @@ mod maps;
 mod preempt;
 #[path = "programs/process.rs"]
 mod process;
+#[path = "programs/python.rs"]
+mod python;
 #[path = "programs/sockets.rs"]
 mod sockets;
 #[path = "programs/syscalls.rs"]
@@ -35,7 +39,10 @@ mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{raw_tracepoint, uprobe},
+    programs::{ProbeContext, RawTracePointContext},
+};
 
 /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
 #[raw_tracepoint]
@@ -90,6 +97,20 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| handover::waking(&ctx));
+    0
+}
+
+/// `_asyncio.Task.__init__(self, ...)` of CPython.
+#[uprobe]
+pub fn python_task(ctx: ProbeContext) -> u32 {
+    preempt::without(|| python::spawned(&ctx));
+    0
+}
+
+/// Go: the entry of `net/http.(*persistConn).roundTrip`.
+#[uprobe]
+pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::round_trip(&ctx));
     0
 }
 

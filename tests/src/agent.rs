@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::child::Guard;
+use crate::netns::Namespace;
 use crate::span::Span;
 use crate::wait::PATIENCE;
 use crate::{paths, wait};
@@ -102,11 +103,19 @@ impl Agent {
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start(capture: Capture, arguments: &[String]) -> Result<Self> {
+        Self::start_on(None, capture, arguments)
+    }
+
+    /// The same in a network namespace, if there is one.
+    ///
+    /// # Errors
+    /// When this is not root, there is no agent, or it ends early.
+    pub fn start_on(namespace: Option<&Namespace>, capture: Capture, arguments: &[String]) -> Result<Self> {
         // Whoever reads the lines is not optimised, and the machine is busy: what is tested here is not how much fits into the
         // buffers.
         let mut flags: Vec<String> = ["--output", "json", "--export-queue", "200000"].map(Into::into).into();
         flags.extend_from_slice(arguments);
-        Self::start_with(capture, &flags, &[])
+        Self::spawn(namespace, capture, &flags, &[])
     }
 
     /// The same with another output, and variables.
@@ -114,12 +123,24 @@ impl Agent {
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start_with(capture: Capture, arguments: &[String], variables: &[(&str, &str)]) -> Result<Self> {
+        Self::spawn(None, capture, arguments, variables)
+    }
+
+    fn spawn(
+        namespace: Option<&Namespace>,
+        capture: Capture,
+        arguments: &[String],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         require_root()?;
         let mut command = Command::new(paths::agent()?);
         command
             .args(["run", "--capture", capture.flag(), "--ring-size", "16384"])
             .args(arguments)
             .envs(variables.iter().copied());
+        if let Some(namespace) = namespace {
+            command = namespace.inside(&command);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = Guard::start(&mut command)?;
         let shared = Arc::new(Shared::default());
@@ -157,6 +178,19 @@ impl Agent {
     /// Waits until it has printed `count` spans; fewer are no error, for the comparison says more about what is missing.
     pub fn wait_spans(&self, count: usize) {
         self.wait(PATIENCE, |output| output.spans.len() >= count || output.closed == 2);
+    }
+
+    /// Waits until it has printed `count` spans, or none for as long as `quiet`.
+    pub fn wait_settled(&self, count: usize, quiet: Duration) {
+        let mut seen = 0;
+        loop {
+            let more = self.wait(quiet, |output| output.spans.len() > seen || output.closed == 2);
+            let output = self.shared.lock();
+            if !more || output.spans.len() >= count || output.closed == 2 {
+                break;
+            }
+            seen = output.spans.len();
+        }
     }
 
     /// Waits until a span fits.

@@ -4,6 +4,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
-    config::{CAPTURE_MAX, Config, PROCESS_SELECTED, Runtime},
+    config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
     stats,
 };
 use thiserror::Error;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
+    hooks::{self, Hooks, RuntimeValue},
     offsets,
     policy::Policies,
     preempt,
@@ -126,12 +128,13 @@ pub enum LoadError {
 
 /// The loaded programs.
 pub struct Kernel {
-    ebpf: Ebpf,
+    /// Shared with the thread that attaches probes, and locked neither for records nor for advice.
+    ebpf: Arc<Mutex<Ebpf>>,
     front_end: FrontEnd,
     rings: Rings,
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
-    runtimes: HashMap<MapData, u32, RuntimeValue>,
+    runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
     connections: HashMap<MapData, u64, [u64; 6]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -139,14 +142,6 @@ pub struct Kernel {
 }
 
 const POLICIES: u32 = 65_536;
-
-/// A value of the map of runtimes.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct RuntimeValue(Runtime);
-
-// SAFETY: made of integers only, without padding.
-unsafe impl aya::Pod for RuntimeValue {}
 
 /// Sees hints only: what it misses is not lost.
 const WAKING: &str = "thread_waking";
@@ -203,12 +198,12 @@ impl Kernel {
             ports.insert(port, 1, 0)?;
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
-        let runtimes = take(&mut ebpf, "RUNTIMES")?;
+        let runtimes = Some(take(&mut ebpf, "RUNTIMES")?);
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
-        let mut kernel = Self {
-            ebpf,
+        let kernel = Self {
+            ebpf: Arc::new(Mutex::new(ebpf)),
             front_end,
             rings,
             policies,
@@ -219,9 +214,12 @@ impl Kernel {
             logger,
             capture: config.capture,
         };
+        let mut ebpf = kernel.lock();
         for (name, _) in kernel.programs() {
-            kernel.program(name)?.load().map_err(|error| LoadError::Program { name, error })?;
+            program(&mut ebpf, name)?.load().map_err(|error| LoadError::Program { name, error })?;
         }
+        hooks::load_probes(&mut ebpf);
+        drop(ebpf);
         Ok(kernel)
     }
 
@@ -229,9 +227,10 @@ impl Kernel {
     ///
     /// # Errors
     /// When a tracepoint cannot be attached to.
-    pub fn attach(&mut self) -> Result<(), LoadError> {
+    pub fn attach(&self) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
         for (name, tracepoint) in self.programs() {
-            self.program(name)?.attach(tracepoint).map_err(|error| LoadError::Program { name, error })?;
+            program(&mut ebpf, name)?.attach(tracepoint).map_err(|error| LoadError::Program { name, error })?;
         }
         Ok(())
     }
@@ -254,9 +253,13 @@ impl Kernel {
         programs
     }
 
-    fn program(&mut self, name: &'static str) -> Result<&mut RawTracePoint, LoadError> {
-        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
-        program.try_into().map_err(|error| LoadError::Program { name, error })
+    fn lock(&self) -> MutexGuard<'_, Ebpf> {
+        self.ebpf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is done on another thread; there is one of it.
+    pub fn take_hooks(&mut self) -> Option<Hooks> {
+        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?))
     }
 
     /// Where bytes are seen.
@@ -285,14 +288,6 @@ impl Kernel {
     #[must_use]
     pub fn now() -> Nanos {
         super::rings::now()
-    }
-
-    /// Tells how the tasks of a process are found. Forgotten when it ends or runs another program.
-    ///
-    /// # Errors
-    /// When the kernel side's table is full.
-    pub fn set_runtime(&mut self, tgid: u32, runtime: Runtime) -> Result<(), LoadError> {
-        Ok(self.runtimes.insert(tgid, RuntimeValue(runtime), 0)?)
     }
 
     /// Marks a process, and with it what it will fork, as traced or not.
@@ -338,8 +333,9 @@ impl Kernel {
 
     /// How often the kernel left out a program that was still under way on the same processor.
     fn missed(&self) -> u64 {
+        let ebpf = self.lock();
         let counted = self.programs().into_iter().filter(|(name, _)| *name != WAKING);
-        let programs = counted.filter_map(|(name, _)| match self.ebpf.program(name)? {
+        let programs = counted.filter_map(|(name, _)| match ebpf.program(name)? {
             Program::RawTracePoint(program) => program.fd().ok(),
             _ => None,
         });
@@ -357,6 +353,11 @@ fn ring_bytes(processors: u32) -> u32 {
     const LARGEST: u32 = 4 << 20;
     const SMALLEST: u32 = 512 << 10;
     ((64 << 20) / processors.max(1)).clamp(SMALLEST, LARGEST).next_power_of_two().min(LARGEST)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    program.try_into().map_err(|error| LoadError::Program { name, error })
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {

@@ -3,12 +3,14 @@
 
 pub mod btf;
 pub mod decode;
+mod hooks;
 mod load;
 mod offsets;
 mod policy;
 mod preempt;
 mod rings;
 
+pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
 
 use geophone_ebpf::stats;

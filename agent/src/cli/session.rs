@@ -135,11 +135,12 @@ impl Session {
     /// Stops, delivers what is left, and gives account.
     pub fn finish(self) -> Result<ExitCode, CliError> {
         let finished = self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
-        let Finished { outputs, mut pipeline, counters, undecodable, recorded } = finished;
+        let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes } = finished;
         let stats = outputs.stats();
         self.runtime.block_on(outputs.shutdown(FLUSH));
         self.runtime.shutdown_background();
-        let account = Account { kernel: counters.ok(), undecodable, recorded, ..Account::of(&mut pipeline, stats) };
+        let account =
+            Account { kernel: counters.ok(), undecodable, recorded, runtimes, ..Account::of(&mut pipeline, stats) };
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use compact_str::CompactString;
 
-use crate::event::{Nanos, SocketId, Thread};
+use crate::event::{Nanos, Sequences, SocketId, Thread};
 
 /// Which side of an exchange the process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,82 @@ pub enum Side {
     Client,
 }
 
+/// A request's name: where it began. Both ends of a TCP connection know the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId {
+    /// On which connection.
+    pub socket: SocketId,
+    /// The stream offset of its first byte, or the protocol's own stream id.
+    pub place: u64,
+}
+
+/// How the other end of a connection is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherEnd {
+    /// Not at all.
+    #[default]
+    Unknown,
+    /// TCP: it has the same numbers the other way round.
+    Sequences(Sequences),
+    /// Unix: its `struct sock`.
+    Sock(u64),
+}
+
+/// What a decoder has to say, as soon as it knows it.
+#[derive(Debug)]
+pub enum Note {
+    /// A request's head is there.
+    Asked(Asked),
+    /// The first byte of a response is there.
+    Answered(Answered),
+    /// An exchange is complete, or will not be. It has been announced by [`Note::Asked`].
+    Done(Exchange),
+}
+
+/// A request, as soon as its head is there: what the search for its cause needs.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which request.
+    pub id: CallId,
+    /// Whether the process is asked or asks.
+    pub side: Side,
+    /// When its first byte moved.
+    pub time: Nanos,
+    /// Who moved the last byte of its head.
+    pub thread: Thread,
+    /// The other end of its connection.
+    pub other_end: OtherEnd,
+    /// The contexts that its headers carry.
+    pub carried: Option<Box<Carried>>,
+}
+
+/// A response, as soon as it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// To which request.
+    pub id: CallId,
+    /// Whether the process answers or is answered.
+    pub side: Side,
+    /// When its first byte moved.
+    pub time: Nanos,
+    /// Who moved it.
+    pub thread: Thread,
+}
+
+/// The headers of a request that say to which trace it belongs, unchecked, as they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// `traceparent`.
+    pub traceparent: Option<CompactString>,
+    /// `tracestate`.
+    pub tracestate: Option<CompactString>,
+}
+
 /// A request with its response, as one side saw it.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// On which connection.
-    pub socket: SocketId,
+    /// Which request.
+    pub id: CallId,
     /// OpenTelemetry's `network.protocol.name`.
     pub protocol: &'static str,
     /// Whether the process answered or asked.
@@ -36,18 +107,12 @@ pub struct Exchange {
     pub request_thread: Thread,
     /// Who moved the response's first byte.
     pub response_thread: Option<Thread>,
-    /// Stream offset of the request's first byte.
-    pub request_offset: u64,
     /// Span name, of low cardinality.
     pub name: CompactString,
     /// Span status.
     pub status: Status,
     /// Attributes by the semantic conventions of the protocol.
     pub attributes: Attributes,
-    /// The context that the request carries: the values of `traceparent` and `tracestate`, unchecked.
-    pub traceparent: Option<CompactString>,
-    /// See `traceparent`.
-    pub tracestate: Option<CompactString>,
     /// What of it is not certain.
     pub holes: Holes,
 }

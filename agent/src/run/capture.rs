@@ -17,6 +17,7 @@ use crate::{
     export::Outputs,
     pipeline::Pipeline,
     process::Selector,
+    runtime::{self, Watch},
     trace::Span,
 };
 
@@ -64,6 +65,8 @@ pub struct Finished {
     pub undecodable: u64,
     /// Records written to a recording, and those that it missed.
     pub recorded: Option<(u64, u64)>,
+    /// Processes whose tasks were looked for.
+    pub runtimes: runtime::Counts,
 }
 
 impl Capture {
@@ -78,12 +81,14 @@ impl Capture {
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
+        let runtimes = kernel.take_hooks().map(Watch::start).transpose()?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut worker = Worker {
             stop: Arc::clone(&stop),
             kernel,
             pipeline,
             selection,
+            runtimes,
             recorder,
             outputs,
             spans: Vec::with_capacity(ROUND),
@@ -120,6 +125,7 @@ struct Worker {
     kernel: Kernel,
     pipeline: Pipeline,
     selection: Selection,
+    runtimes: Option<Watch>,
     recorder: Option<Recorder>,
     outputs: Outputs,
     spans: Vec<Span>,
@@ -152,9 +158,15 @@ impl Worker {
     /// Takes what is in the rings. Returns whether there is more, too young to be taken.
     fn round(&mut self) -> bool {
         loop {
-            let Self { kernel, pipeline, selection, recorder, spans, undecodable, .. } = self;
+            let Self { kernel, pipeline, selection, runtimes, recorder, spans, undecodable, .. } = self;
             let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
-                Ok(event) => take(record, &event, pipeline, selection, recorder.as_mut(), spans),
+                Ok(event) => {
+                    if take(record, &event, pipeline, selection, recorder.as_mut(), spans)
+                        && let (Event::Process(process), Some(runtimes)) = (&event, &*runtimes)
+                    {
+                        runtimes.event(process);
+                    }
+                }
                 Err(_) => *undecodable += 1,
             });
             if count > 0 {
@@ -205,11 +217,12 @@ impl Worker {
             pipeline: self.pipeline,
             undecodable: self.undecodable,
             recorded: self.recorder.map(Recorder::finish),
+            runtimes: self.runtimes.map(|runtimes| runtimes.counts()).unwrap_or_default(),
         }
     }
 }
 
-/// Takes one event.
+/// Takes one event. Whether it was wanted.
 fn take(
     record: &[u8],
     event: &Event<'_>,
@@ -217,7 +230,7 @@ fn take(
     selection: &mut Selection,
     recorder: Option<&mut Recorder>,
     spans: &mut Vec<Span>,
-) {
+) -> bool {
     // First of all, because the process may end at any moment.
     if let Event::Process(process) = event
         && process.what == Life::Exec
@@ -225,10 +238,11 @@ fn take(
         pipeline.processes().apply(process);
     }
     if !selection.admits(event, pipeline.processes()) {
-        return;
+        return false;
     }
     if let Some(recorder) = recorder {
         recorder.record(record, event, pipeline.processes());
     }
     pipeline.event(event, spans);
+    true
 }

@@ -70,7 +70,8 @@ impl Selection {
                     }
                     Life::Fork | Life::Seen => {}
                 }
-                true
+                // One that is refused may have used a socket before it was.
+                process.what != Life::Seen || !self.refused.contains_key(&process.tgid)
             }
             Event::Data(data) => !self.refused.contains_key(&data.thread.tgid),
             Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),

@@ -12,7 +12,7 @@ use crate::{
     conn,
     export::{DropReason, Stats},
     pipeline::Pipeline,
-    process,
+    process, runtime,
     trace::TracerStats,
 };
 
@@ -31,6 +31,8 @@ pub struct Account {
     pub spans: TracerStats,
     /// Processes.
     pub processes: process::Counts,
+    /// Processes whose tasks were looked for.
+    pub runtimes: runtime::Counts,
     /// Outputs.
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
     /// Records in a recording, and those that it missed.
@@ -103,7 +105,7 @@ pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> 
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
     let mut lost = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let harmless = ["written", "skipped", "unreadable", "io_uring"];
+        let harmless = ["written", "skipped", "unreadable", "io_uring", "implausible_task", "unclaimed"];
         lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
     }
     let conn = &account.connections;
@@ -121,7 +123,8 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
 fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     let mut notes = Vec::new();
     if let Some(kernel) = &account.kernel {
-        notes.extend(kernel.iter().filter(|(name, _)| ["unreadable", "io_uring", "skipped"].contains(name)));
+        let wanted = ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed"];
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([
@@ -130,6 +133,7 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("invalid_traceparent", account.spans.invalid_traceparent),
         ("invalid_tracestate", account.spans.invalid_tracestate),
     ]);
+    notes.extend(account.runtimes.iter());
     notes
 }
 

@@ -1,5 +1,6 @@
-//! Traces: [`Exchange`](crate::protocol::Exchange)s in, [`Span`]s with ids, parents and wall-clock times out.
+//! Traces: what the protocols tell in, [`Span`]s with ids, parents and wall-clock times out.
 
+pub mod cause;
 mod clock;
 mod context;
 mod ids;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     conn::{Connection, Content, End, Ending, Piece, Update},
     event::{Direction, Nanos},
-    protocol::{Decoder, Exchange, Interest, Over, Shared, http::NoResponse, shared::count},
+    protocol::{Decoder, Interest, Note, Over, Shared, http::NoResponse, shared::count},
 };
 
 /// After so long without a byte, a response of which the length was lost is taken to have ended.
@@ -68,7 +68,7 @@ impl Http1 {
 }
 
 impl Decoder for Http1 {
-    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
         let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
@@ -154,6 +154,7 @@ impl Http1 {
     }
 
     fn feed(&mut self, role: Role, origin: Origin, content: Content<'_>, cx: &mut Context<'_>) {
+        self.stream(role).mover = origin.thread;
         match content {
             Content::Bytes(bytes) => self.bytes(role, origin, bytes, cx),
             Content::Hole(length, gap) => self.hole(role, origin, length, gap, cx),

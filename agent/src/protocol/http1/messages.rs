@@ -3,14 +3,14 @@
 use super::{
     decoder::{Context, Http1, Role},
     head::{self, Parsed, RequestHead, ResponseHead},
-    pairing::Asked,
+    pairing,
     stream::{Origin, State},
 };
 use crate::{
     event::{Direction, Nanos},
     protocol::{
-        Over, Side,
-        http::{Method, NoResponse, Request, Response, is_own_export, span},
+        Asked, Note, Over, Side, endpoints,
+        http::{Method, NoResponse, Request, Response, carried, is_own_export, span},
     },
 };
 
@@ -100,8 +100,16 @@ impl Http1 {
         let side = if self.asks == Direction::Receive { Side::Server } else { Side::Client };
         let mut exchange = span(cx.shared, cx.connection, side, &request);
         exchange.request_end = now;
+        cx.sink.out.push(Note::Asked(Asked {
+            id: exchange.id,
+            side,
+            time: message.time,
+            thread: self.requests.mover,
+            other_end: endpoints::other_end(cx.connection),
+            carried: carried(&request.fields),
+        }));
         self.serial += 1;
-        let asked = Box::new(Asked {
+        let asked = Box::new(pairing::Asked {
             exchange,
             method: Method::new(head.method),
             serial: self.serial,

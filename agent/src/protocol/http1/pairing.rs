@@ -12,7 +12,7 @@ use super::stream::Origin;
 use crate::{
     event::Nanos,
     protocol::{
-        Counts, Exchange,
+        Answered, Counts, Exchange, Note,
         http::{Method, NoResponse, Response, no_response, respond},
         shared::count,
     },
@@ -51,7 +51,7 @@ pub(super) struct Asked {
 
 /// Where finished exchanges go, and the counters.
 pub(super) struct Sink<'a> {
-    pub(super) out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Vec<Note>,
     pub(super) counts: &'a Counts,
 }
 
@@ -190,6 +190,12 @@ impl Pairing {
             return None;
         };
         self.overlaps += u32::from(asked.sure && !self.queue.is_empty());
+        sink.out.push(Note::Answered(Answered {
+            id: asked.exchange.id,
+            side: asked.exchange.side,
+            time: response.first_byte,
+            thread: response.thread,
+        }));
         asked.response = Some(response);
         let method = asked.method;
         self.open = Some(asked);
@@ -333,5 +339,5 @@ fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
     if let Some(size) = response_size {
         exchange.attributes.push("http.response.body.size", size);
     }
-    sink.out.push(exchange);
+    sink.out.push(Note::Done(exchange));
 }

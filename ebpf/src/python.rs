@@ -1,0 +1,52 @@
+//! How the kernel side finds the asyncio task that runs on a thread of a CPython process: what [`Runtime::at`](crate::config::Runtime)
+//! holds, and the layout of CPython's dicts, which is the same in all versions that are read in this way (3.8 to 3.13).
+//!
+//! Each thread has a `PyThreadState`, whose address is in thread-local memory. From 3.14 on the running task is in it. Before, it is
+//! in the dict `_asyncio._current_tasks`, by loop.
+
+/// An index or offset that does not apply.
+pub const NONE: u64 = u64::MAX;
+
+/// From the thread pointer to a word of thread-local memory.
+pub const THREAD_WORD: usize = 0;
+/// That word is the address of a table, in which the thread state is at this offset; [`NONE`]: the word is the thread state.
+pub const THREAD_TABLE: usize = 1;
+/// Address of the dict of running tasks; 0: there is none to be looked at.
+pub const TASKS: usize = 2;
+/// `PyThreadState.context`.
+pub const CONTEXT: usize = 3;
+/// `TaskObj.task_context`.
+pub const TASK_CONTEXT: usize = 4;
+/// 1 where a dict's keys have the layout of 3.10 and before.
+pub const OLD_KEYS: usize = 5;
+/// `_PyThreadStateImpl.asyncio_running_task`, or [`NONE`].
+pub const RUNNING_TASK: usize = 6;
+/// A function's first argument in the registers (`struct pt_regs`).
+pub const FIRST_ARGUMENT: usize = 7;
+
+/// `PyDictObject.ma_used`: entries that are not deleted.
+pub const DICT_USED: u64 = 16;
+/// `PyDictObject.ma_keys`.
+pub const DICT_KEYS: u64 = 32;
+
+/// `PyDictKeysObject.dk_log2_index_bytes`: bytes between header and entries.
+pub const KEYS_LOG2_INDEX_BYTES: u64 = 9;
+/// `PyDictKeysObject.dk_nentries`: entries, deleted ones too.
+pub const KEYS_ENTRIES: u64 = 24;
+/// Its header.
+pub const KEYS_SIZE: u64 = 32;
+
+/// Up to 3.10: `PyDictKeysObject.dk_size`, as many bytes are between header and entries (less than 256).
+pub const OLD_KEYS_SIZE: u64 = 8;
+/// Up to 3.10: `PyDictKeysObject.dk_nentries`.
+pub const OLD_KEYS_ENTRIES: u64 = 32;
+/// Up to 3.10: its header.
+pub const OLD_KEYS_HEADER: u64 = 40;
+
+/// `PyDictKeyEntry`: hash, key, value.
+pub const ENTRY_SIZE: u64 = 24;
+/// `PyDictKeyEntry.me_value`.
+pub const ENTRY_VALUE: u64 = 16;
+
+/// Entries that are looked at. CPython's smallest dict has 5; it grows only with the number of loops that run tasks at once.
+pub const ENTRIES_SEARCHED: u64 = 10;
