@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod logger;
 mod output;
+mod peers;
 mod replay;
 mod run;
 mod session;

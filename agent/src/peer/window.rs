@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn says_the_same_as_a_set(numbers in proptest::collection::vec(prop_oneof![0u64..400, Just(1000), Just(u64::MAX)], 1..300)) {
+        fn says_the_same_as_a_set(numbers in proptest::collection::vec(prop_oneof![20 => 0u64..400, 2 => Just(1000), 1 => Just(u64::MAX)], 1..100)) {
             let mut window = Window::<2>::default();
             let mut set = HashSet::new();
             let mut latest = 0;
@@ -112,10 +112,9 @@ mod tests {
                 };
                 prop_assert_eq!(window.insert(number), expected, "{}", number);
                 prop_assert_eq!(window.latest(), latest);
-                for i in 0..127 {
-                    let came = latest.checked_sub(i + 1).is_some_and(|n| set.contains(&n));
-                    prop_assert_eq!(window.recent() >> i & 1 == 1, came, "{} before {}", i + 1, latest);
-                }
+                let came = |i: &u32| latest.checked_sub(u64::from(*i) + 1).is_some_and(|n| set.contains(&n));
+                let recent = (0..127).filter(came).fold(0, |bits, i| bits | 1u128 << i);
+                prop_assert_eq!(window.recent(), recent, "before {}", latest);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Networks that lose, repeat and reorder; and whatever bytes may come.
 
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::*;
 
