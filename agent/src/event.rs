@@ -252,4 +252,6 @@ pub enum How {
     Claim(u64),
     /// `from` opens a connection, on the socket with this `struct sock`.
     Connect(u64),
+    /// The event loop on `from` turns to something else than what it has read last.
+    Idle,
 }

@@ -135,6 +135,7 @@ impl Pipeline {
             match note {
                 Note::Asked(asked) => self.tracer.asked(&asked),
                 Note::Answered(answered) => self.tracer.answered(&answered),
+                Note::WentOn(moved) => self.tracer.went_on(&moved),
                 Note::Done(exchange) => {
                     let thread = match exchange.response_thread {
                         Some(thread) if exchange.request_thread.tgid == 0 => thread,

@@ -1,6 +1,7 @@
 //! The agent under test: started with flags, read line by line, ended by a signal.
 
 use std::io::{BufRead, BufReader};
+use std::num::NonZero;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -135,7 +136,7 @@ impl Agent {
         require_root()?;
         let mut command = Command::new(paths::agent()?);
         command
-            .args(["run", "--capture", capture.flag(), "--ring-size", "16384"])
+            .args(["run", "--capture", capture.flag(), "--ring-size", &ring_size().to_string()])
             .args(arguments)
             .envs(variables.iter().copied());
         if let Some(namespace) = namespace {
@@ -287,6 +288,13 @@ pub fn say(command: &mut Command) -> Result<Said> {
     command.stdin(Stdio::null()).stdout(std::fs::File::create(&out)?).stderr(std::fs::File::create(&err)?);
     let status = Guard::start(command)?.wait(PATIENCE)?;
     Ok(Said { status, stdout: std::fs::read_to_string(out)?, stderr: std::fs::read_to_string(err)? })
+}
+
+/// KiB of one processor's ring: the fewer processors there are, the longer the agent may have to wait for one.
+fn ring_size() -> usize {
+    const ALL: usize = 128 << 10;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (ALL / processors).next_power_of_two().clamp(16 << 10, 64 << 10)
 }
 
 /// # Errors

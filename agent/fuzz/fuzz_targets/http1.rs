@@ -87,7 +87,7 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
 fn done(notes: Vec<Note>) -> Vec<Exchange> {
     let done = notes.into_iter().filter_map(|note| match note {
         Note::Done(exchange) => Some(exchange),
-        Note::Asked(_) | Note::Answered(_) => None,
+        Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
     });
     done.collect()
 }

@@ -43,6 +43,9 @@ pub enum Note {
     Asked(Asked),
     /// The first byte of a response is there.
     Answered(Answered),
+    /// More of what a process reads is there: the last byte of a request that it is asked, or of a response to its own. Said where
+    /// another call has moved that than the beginning.
+    WentOn(Answered),
     /// An exchange is complete, or will not be. It has been announced by [`Note::Asked`].
     Done(Exchange),
 }

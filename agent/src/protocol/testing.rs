@@ -104,7 +104,7 @@ impl Wire {
     fn keep(&mut self) -> &mut Self {
         self.out.extend(self.notes.drain(..).filter_map(|note| match note {
             Note::Done(exchange) => Some(exchange),
-            Note::Asked(_) | Note::Answered(_) => None,
+            Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
         }));
         self
     }

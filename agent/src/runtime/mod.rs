@@ -7,6 +7,8 @@
 
 mod file;
 mod go;
+mod node;
+mod python;
 mod watch;
 mod worker;
 
@@ -43,7 +45,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python];
 
 /// A process that is looked at.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub struct Target {
 pub enum Answer {
     /// It has this runtime.
     Found(Found),
+    /// It has this runtime, but not all of it is loaded: this counts until then. Asked again as after [`Answer::Later`].
+    SoFar(Found),
     /// It has not.
     No,
     /// It may yet: ask again after a while. Asked a bounded number of times.

@@ -183,23 +183,31 @@ impl Worker {
                     self.found(tgid, start, id, &found);
                     return;
                 }
+                Ok(Answer::SoFar(found)) => {
+                    self.found(tgid, start, id, &found);
+                    // It may do without the rest: that is no loss.
+                    self.ask_again(tgid, start, tries);
+                    return;
+                }
                 Ok(Answer::No) => {}
                 Ok(Answer::Later) => later = true,
                 Err(refusal) => self.refuse(&looked, plan.runtime(), &exe, &refusal),
             }
         }
-        if later {
-            self.ask_again(tgid, start, tries);
+        if later && !self.ask_again(tgid, start, tries) {
+            count(&self.shared.given_up);
         }
     }
 
-    fn ask_again(&mut self, tgid: u32, start: u64, tries: usize) {
+    /// Returns whether the process will be asked again.
+    fn ask_again(&mut self, tgid: u32, start: u64, tries: usize) -> bool {
         match DELAYS.get(tries) {
             Some(delay) if self.again.len() < AGAIN => {
                 let when = Instant::now() + Duration::from_millis(*delay);
                 self.again.push_back(Again { when, tgid, start, tries: tries + 1 });
+                true
             }
-            _ => count(&self.shared.given_up),
+            _ => false,
         }
     }
 
@@ -261,10 +269,14 @@ impl Worker {
             self.hooks.forget_runtime(tgid);
             return;
         }
-        count(&self.shared.found);
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
+            if before.start != start {
+                count(&self.shared.found);
+            }
             self.release(before);
+        } else {
+            count(&self.shared.found);
         }
     }
 

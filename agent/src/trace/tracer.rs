@@ -81,6 +81,11 @@ impl Tracer {
         self.engine.answered(answered);
     }
 
+    /// More was seen of what a process reads.
+    pub fn went_on(&mut self, moved: &Answered) {
+        self.engine.went_on(moved);
+    }
+
     /// Work may have passed from one thread or task to another.
     pub fn handover(&mut self, handover: &Handover) {
         self.engine.handover(handover);

@@ -1,9 +1,10 @@
 //! A connection's two streams, walked message by message.
 
 use super::{
+    asked::Sink,
     detect,
     loss::Lost,
-    pairing::{Pairing, Sink},
+    pairing::Pairing,
     stream::{MAX_HEAD, Origin, State, Stream},
     waiting::Waiting,
 };
@@ -114,7 +115,12 @@ impl Http1 {
             stream.offset = piece.offset;
             if piece.joined || piece.offset > 0 {
                 self.joined(role, piece.offset > 0, cx);
+                // What has waited came before this.
+                self.resume(cx);
             }
+        }
+        if role == Role::Response && matches!(piece.content, Content::Bytes(_)) {
+            self.pairing.replied(self.seq);
         }
         if role == Role::Response && !self.waiting.is_empty() {
             self.waiting.push(origin, piece.content);

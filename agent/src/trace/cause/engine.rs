@@ -280,6 +280,7 @@ impl Engine {
         }
         if let Some(earlier) = like.and_then(|earlier| self.calls.get_mut(&earlier)) {
             earlier.alike.push(serial);
+            call.alike.extend(like);
         }
         let keys = self.workers.line(who, now);
         call.search = Some(Box::new(Search { keys, candidates, hint }));
@@ -384,15 +385,41 @@ impl Engine {
                 self.answerers.insert(answered.id.socket, key);
                 Link::Task
             }
-            Key::Thread(tid) if self.loops.contains(&tid) => return,
+            Key::Thread(tid) if self.readers.contains(&tid) => {
+                // An event loop goes on with what it has read last: this request, then, has caused that call.
+                if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
+                    && self.may_cause(serial, call)
+                {
+                    self.settle(call, Cause::Call(serial, Link::Answer));
+                }
+                return;
+            }
             Key::Thread(_) => Link::Thread,
         };
         for call in self.pending.by(key) {
-            let fits = self.calls.get(&call).is_some_and(|call| {
-                call.start >= start && call.search.as_ref().is_some_and(|s| s.candidates.contains(&serial))
-            });
-            if fits {
+            if self.may_cause(serial, call) && self.calls.get(&call).is_some_and(|call| call.start >= start) {
                 self.settle(call, Cause::Call(serial, link));
+            }
+        }
+    }
+
+    /// Whether a request may be the cause of an outgoing call whose cause is not known.
+    fn may_cause(&self, request: Serial, call: Serial) -> bool {
+        let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
+        search.is_some_and(|search| search.candidates.contains(&request))
+    }
+
+    /// More of what a process reads was seen, after its beginning: whoever reads it turns to it.
+    pub fn went_on(&mut self, moved: &Answered) {
+        let Some(serial) = self.by_id.get(&(moved.id, moved.side == Side::Server)).copied() else {
+            return;
+        };
+        let key = Key::of(moved.thread);
+        match moved.side {
+            Side::Client => self.read_answer(serial, key, moved.time),
+            Side::Server => {
+                let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
+                self.workers.set(key, On::Request(serial), moved.time, link);
             }
         }
     }
@@ -418,6 +445,7 @@ impl Engine {
                     self.connects.insert(sock, work);
                 }
             }
+            How::Idle => self.workers.clear(Key::of(from)),
             How::Wake(_) => self.woken(handover),
         }
     }
@@ -571,23 +599,18 @@ impl Engine {
                 self.workers.set(key, On::Request(request), work.since, Link::Answer);
             }
             for follower in alike {
-                if self
-                    .calls
-                    .get(&follower)
-                    .and_then(|c| c.search.as_ref())
-                    .is_some_and(|s| s.candidates.contains(&request))
-                {
+                if self.may_cause(request, follower) {
                     self.settle(follower, Cause::Call(request, Link::Answer));
                 }
             }
         }
         if let Some(trace) = found {
-            self.spread(serial, trace);
+            self.spread(serial, &trace);
         }
     }
 
     /// A call's trace is known, and with it that of everything that hangs under it.
-    fn spread(&mut self, serial: Serial, trace: Trace) {
+    fn spread(&mut self, serial: Serial, trace: &Trace) {
         let mut stack = vec![serial];
         while let Some(serial) = stack.pop() {
             let Some(call) = self.calls.get_mut(&serial) else {

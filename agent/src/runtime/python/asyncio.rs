@@ -1,0 +1,168 @@
+//! The way from `_PyRuntime` to asyncio: the module `_asyncio`, its class `Task`, and where the running tasks are.
+
+use geophone_ebpf::python::{
+    CONTEXT, FIRST_ARGUMENT, NONE, OLD_KEYS, RUNNING_TASK, TASK_CONTEXT, TASKS, THREAD_TABLE, THREAD_WORD,
+};
+
+use super::{
+    image::{self, Interpreter},
+    layout::{self, Layout, Main, Version},
+    maps::Maps,
+    memory::Memory,
+    objects::{self, NEW_KEYS},
+    set,
+    thread::{self, Place},
+};
+use crate::runtime::{Found, Image, Probe, Refusal, Target};
+
+/// A process that runs Python.
+pub struct Process<'a> {
+    pub target: &'a Target,
+    pub maps: &'a Maps,
+    pub memory: &'a Memory,
+    pub layout: &'a Layout,
+    pub interpreter: &'a Interpreter,
+    /// The address of `_PyRuntime`.
+    pub runtime: u64,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All was found.
+    Ready,
+    /// It has not imported asyncio, or cannot be understood at this moment.
+    NotYet,
+}
+
+/// The first version in which each thread's state has the running task.
+const BY_THREAD: Version = Version(14);
+/// Interpreters in a process that are looked at.
+const INTERPRETERS: usize = 256;
+
+/// Where the first argument of a C function is in `struct pt_regs`, which is the same in all kernels: `rdi`, `x0`.
+const ARGUMENT: u64 = if cfg!(target_arch = "x86_64") { 112 } else { 0 };
+
+impl Process<'_> {
+    /// Fills in what there is.
+    pub fn find(&self, found: &mut Found) -> Result<State, Refusal> {
+        // Elsewhere the thread pointer is not what `pthread_self` gives.
+        if !cfg!(target_arch = "x86_64") {
+            return Err(Refusal::Version("the thread pointer of Python's threads on this architecture".to_owned()));
+        }
+        let Some(interpreter) = self.main()? else {
+            return Ok(State::NotYet);
+        };
+        let Some(module) = self.module(interpreter)? else {
+            return Ok(State::NotYet);
+        };
+        let (Some(class), Some(place)) =
+            (self.lookup(module, "Task")?, thread::find(self.memory, self.layout, interpreter)?)
+        else {
+            return Ok(State::NotYet);
+        };
+        let name = self.memory.word(class.wrapping_add(self.layout.tp_name))?;
+        if !self.memory.is_text(name, "_asyncio.Task") {
+            return Err(Refusal::Malformed("_asyncio.Task is not what it should be"));
+        }
+        let runtime = &mut found.runtime;
+        if self.layout.version >= BY_THREAD {
+            set(runtime, RUNNING_TASK, self.published()?.running_task);
+        } else {
+            let Some(tasks) = self.lookup(module, "_current_tasks")? else {
+                return Ok(State::NotYet);
+            };
+            set(runtime, TASKS, tasks);
+            set(runtime, CONTEXT, self.layout.context);
+            set(runtime, TASK_CONTEXT, self.task_context(class)?);
+            set(runtime, OLD_KEYS, (self.layout.version < NEW_KEYS).into());
+        }
+        let (word, table) = match place {
+            Place::Word(word) => (word, NONE),
+            Place::Table(word, table) => (word, table),
+        };
+        set(runtime, THREAD_WORD, word);
+        set(runtime, THREAD_TABLE, table);
+        set(runtime, FIRST_ARGUMENT, ARGUMENT);
+        found.probes.push(self.probe(class)?);
+        Ok(State::Ready)
+    }
+
+    /// The state of the main interpreter; `None` before there is one.
+    fn main(&self) -> Result<Option<u64>, Refusal> {
+        let address = match self.layout.main {
+            Main::At(offset) => self.memory.word(self.runtime.wrapping_add(offset))?,
+            Main::Listed { head, next, id } => {
+                let mut state = self.memory.word(self.runtime.wrapping_add(head))?;
+                for _ in 0..INTERPRETERS {
+                    if state == 0 || self.memory.word(state.wrapping_add(id))? == 0 {
+                        break;
+                    }
+                    state = self.memory.word(state.wrapping_add(next))?;
+                }
+                state
+            }
+        };
+        Ok((address != 0).then_some(address))
+    }
+
+    /// The dict of the module `_asyncio`; `None` while it is not imported.
+    fn module(&self, interpreter: u64) -> Result<Option<u64>, Refusal> {
+        let modules = self.memory.word(interpreter.wrapping_add(self.layout.modules))?;
+        if modules == 0 {
+            return Ok(None);
+        }
+        match self.lookup(modules, "_asyncio")? {
+            Some(module) => Ok(Some(self.memory.word(module.wrapping_add(layout::OBJECT))?)),
+            None => Ok(None),
+        }
+    }
+
+    fn lookup(&self, dict: u64, name: &str) -> Result<Option<u64>, Refusal> {
+        Ok(objects::lookup(self.memory, self.layout, dict, name)?)
+    }
+
+    /// Where in a task its context is: before the flags at its end, which differ.
+    fn task_context(&self, class: u64) -> Result<u64, Refusal> {
+        let name = class.wrapping_add(self.layout.tp_name);
+        let size = self.memory.word(name.wrapping_add(layout::BASIC_SIZE))?;
+        let behind = match self.layout.version.0 {
+            ..=10 => 16,
+            11 | 12 => 24,
+            _ => 8,
+        };
+        // 144 to 192 bytes in all that were seen.
+        if !(128..=256).contains(&size) {
+            return Err(Refusal::Malformed("the size of a task cannot be right"));
+        }
+        Ok(size - behind)
+    }
+
+    /// What `_asyncio` publishes of itself.
+    fn published(&self) -> Result<image::Asyncio, Refusal> {
+        if let Some(asyncio) = self.interpreter.asyncio {
+            return Ok(asyncio);
+        }
+        let missing = Refusal::Malformed("_asyncio does not say where the running task is");
+        let Some(map) = self.maps.named("_asyncio.") else {
+            return Err(missing);
+        };
+        let image = Image::open(&map.file(self.target))?;
+        let asyncio = image.map(|image| image.elf(|elf| Ok(image::asyncio(elf)))).transpose()?;
+        asyncio.flatten().ok_or(missing)
+    }
+
+    /// The function that initialises a task.
+    fn probe(&self, class: u64) -> Result<Probe, Refusal> {
+        let name = class.wrapping_add(self.layout.tp_name);
+        let init = self.memory.word(name.wrapping_add(layout::INIT))?;
+        let Some(map) = self.maps.code(init) else {
+            return Err(Refusal::Malformed("the function that initialises a task is in no file"));
+        };
+        let Some(image) = Image::open(&map.file(self.target))? else {
+            return Err(Refusal::Malformed("the function that initialises a task is in no program"));
+        };
+        let offset = map.offset_of(init);
+        Ok(Probe { program: "python_task", file: image.file().clone(), id: image.id(), offset })
+    }
+}

@@ -1,0 +1,91 @@
+//! What is needed of a file: of the one that the interpreter is in, the executable or `libpython`, and of that of `_asyncio`, which may
+//! be the same.
+
+use object::{
+    elf::{PT_INTERP, SHT_DYNSYM, SHT_SYMTAB},
+    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _},
+};
+
+use super::{layout::Version, memory::words};
+use crate::runtime::{Image, Refusal, Segment, file::Elf};
+
+/// The interpreter's file. Addresses are the file's own.
+#[derive(Clone, Debug)]
+pub struct Interpreter {
+    /// Of `_PyRuntime`.
+    pub runtime: u64,
+    /// Its size in bytes.
+    pub runtime_size: u64,
+    /// What `Py_Version` says, which there is since 3.11.
+    pub version: Option<Version>,
+    /// When `_asyncio` is in this file: where it publishes its offsets.
+    pub asyncio: Option<Asyncio>,
+    /// What is loaded.
+    pub segments: Vec<Segment>,
+}
+
+/// What `_asyncio` says of itself since 3.14 (`_Py_AsyncioModuleDebugOffsets`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asyncio {
+    /// `_PyThreadStateImpl.asyncio_running_task`
+    pub running_task: u64,
+}
+
+/// The largest `_PyRuntime` is some 460 KB.
+const RUNTIME_MOST: u64 = 16 << 20;
+
+impl Interpreter {
+    /// `None` when the file has none.
+    ///
+    /// # Errors
+    /// When its tables cannot be understood.
+    pub fn of(image: &Image) -> Result<Option<Self>, Refusal> {
+        image.elf(|elf| {
+            let Some((runtime, runtime_size)) = symbol(elf, b"_PyRuntime")? else {
+                return Ok(None);
+            };
+            if runtime_size == 0 || runtime_size > RUNTIME_MOST {
+                return Err(Refusal::Malformed("the size of _PyRuntime cannot be right"));
+            }
+            let mut version = None;
+            if let Some((address, 4..)) = symbol(elf, b"Py_Version")?
+                && let Some(offset) = image.offset_of(address)
+            {
+                let mut hex = [0; 4];
+                image.read_at(&mut hex, offset)?;
+                version = Version::from_hex(u32::from_ne_bytes(hex).into());
+            }
+            let segments = image.segments().to_vec();
+            Ok(Some(Self { runtime, runtime_size, version, asyncio: asyncio(elf), segments }))
+        })
+    }
+}
+
+/// Whether a file needs a dynamic linker, and so may have libraries.
+pub fn is_dynamic(elf: &Elf<'_>) -> Result<bool, Refusal> {
+    let mut headers = elf.header.program_headers(elf.endian, elf.data)?.iter();
+    Ok(headers.any(|header| header.p_type(elf.endian) == PT_INTERP))
+}
+
+/// The offsets that `_asyncio` publishes in a section of its own.
+pub fn asyncio(elf: &Elf<'_>) -> Option<Asyncio> {
+    let data = elf.section(b".AsyncioDebug")?.data(elf.endian, elf.data).ok()?;
+    // A task: 7 words; the interpreter's state: 2; a thread's state: size, running loop, running task, tasks.
+    let mut state = words(data).skip(9);
+    let (size, running_loop, running_task) = (state.next()?, state.next()?, state.next()?);
+    (running_loop < size && running_task < size).then_some(Asyncio { running_task })
+}
+
+/// A symbol's address and size: of those that are exported, else of all.
+fn symbol(elf: &Elf<'_>, name: &[u8]) -> Result<Option<(u64, u64)>, Refusal> {
+    for kind in [SHT_DYNSYM, SHT_SYMTAB] {
+        let table = elf.sections.symbols(elf.endian, elf.data, kind)?;
+        let defined = table.iter().filter(|symbol| !symbol.is_undefined(elf.endian));
+        for symbol in defined {
+            if table.symbol_name(elf.endian, symbol)? == name {
+                return Ok(Some((symbol.st_value(elf.endian), symbol.st_size(elf.endian))));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,118 @@
+//! What is mapped in a process: files by their names, and where they lie.
+
+use std::{ffi::OsStr, path::PathBuf};
+
+use procfs::{
+    ProcError,
+    process::{MMPermissions, MMapPath, MemoryMap, Process},
+};
+
+use super::layout::Version;
+use crate::runtime::{Refusal, Segment, Target};
+
+/// A process's mappings of files.
+#[derive(Debug)]
+pub struct Maps {
+    all: Vec<Map>,
+    exe: Option<PathBuf>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Map {
+    start: u64,
+    end: u64,
+    offset: u64,
+    execute: bool,
+    path: PathBuf,
+}
+
+const PAGE: u64 = 4096;
+
+impl Maps {
+    /// Of a process.
+    ///
+    /// # Errors
+    /// When it is gone, or may not be looked at.
+    pub fn read(target: &Target) -> Result<Self, Refusal> {
+        let process = Process::new_with_root(target.proc.clone()).map_err(error)?;
+        let all = process.maps().map_err(error)?.into_iter().filter_map(Map::new).collect();
+        Ok(Self { all, exe: process.exe().ok() })
+    }
+
+    /// The lowest mapping of the executable.
+    pub fn executable(&self) -> Option<&Map> {
+        self.all.iter().find(|map| self.exe.as_ref() == Some(&map.path))
+    }
+
+    /// The lowest mapping of the first file whose name begins in this way; `libpython3.so` only leads to the library.
+    pub fn named(&self, begin: &str) -> Option<&Map> {
+        let is_wanted = |name: &str| name.starts_with(begin) && name != "libpython3.so";
+        self.all.iter().find(|map| map.path.file_name().and_then(OsStr::to_str).is_some_and(is_wanted))
+    }
+
+    /// The code at an address.
+    pub fn code(&self, address: u64) -> Option<&Map> {
+        self.all.iter().find(|map| map.execute && map.start <= address && address < map.end)
+    }
+
+    /// The version in the name of the interpreter's file, or in that of a folder with its modules: `python3.9`, `libpython3.9.so`.
+    pub fn version(&self) -> Option<Version> {
+        let exe = self.exe.iter().chain(self.all.iter().map(|map| &map.path));
+        exe.filter_map(|path| path.to_str()).find_map(version)
+    }
+}
+
+impl Map {
+    fn new(map: MemoryMap) -> Option<Self> {
+        let MMapPath::Path(path) = map.pathname else {
+            return None;
+        };
+        let execute = map.perms.contains(MMPermissions::EXECUTE);
+        Some(Self { start: map.address.0, end: map.address.1, offset: map.offset, execute, path })
+    }
+
+    /// A path to the file itself, in whatever mount namespace it is, and also when it has no name any more.
+    pub fn file(&self, target: &Target) -> PathBuf {
+        target.proc.join("map_files").join(format!("{:x}-{:x}", self.start, self.end))
+    }
+
+    /// Where in the file an address is.
+    pub fn offset_of(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.start).wrapping_add(self.offset)
+    }
+
+    /// What has to be added to the file's addresses, wrapping; for the lowest mapping of a file.
+    pub fn bias(&self, segments: &[Segment]) -> Option<u64> {
+        let same = |segment: &&Segment| segment.offset / PAGE * PAGE == self.offset;
+        let segment = segments.iter().find(same)?;
+        Some(self.start.wrapping_sub(segment.address / PAGE * PAGE))
+    }
+}
+
+fn version(path: &str) -> Option<Version> {
+    let (_, rest) = path.split_once("python3.")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..digits)?.parse().ok().map(Version)
+}
+
+fn error(error: ProcError) -> Refusal {
+    match error {
+        ProcError::Io(error, _) => error.into(),
+        ProcError::NotFound(_) => std::io::Error::from(std::io::ErrorKind::NotFound).into(),
+        ProcError::PermissionDenied(_) => std::io::Error::from(std::io::ErrorKind::PermissionDenied).into(),
+        ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
+            Refusal::Malformed("its mappings cannot be understood")
+        }
+    }
+}
+
+#[test]
+fn versions_are_in_names() {
+    assert_eq!(version("/usr/bin/python3.9"), Some(Version(9)));
+    assert_eq!(version("/usr/lib/libpython3.11.so.1.0"), Some(Version(11)));
+    assert_eq!(version("/usr/lib/python3.8/lib-dynload/_asyncio.cpython-38-x86_64-linux-gnu.so"), Some(Version(8)));
+    for none in ["/usr/bin/python3", "/usr/bin/python3.", "/opt/python3.x/bin/python", "/usr/bin/node"] {
+        assert_eq!(version(none), None, "{none}");
+    }
+}
