@@ -9,10 +9,10 @@ use geophone::peer::{Config, Core, Head, Hello, Item, Key, Name, Order, Told, re
 use libfuzzer_sys::fuzz_target;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-fn told(place: u64) -> Told {
-    let ids = (TraceId::from(u128::from(place) + 1), SpanId::from(place + 1));
+fn told(place: u32) -> Told {
+    let ids = (TraceId::from(u128::from(place) + 1), SpanId::from(u64::from(place) + 1));
     let context = SpanContext::new(ids.0, ids.1, TraceFlags::SAMPLED, true, TraceState::NONE);
-    Told { connection: Name { asks: 7, answers: 8 }, place, context }
+    Told { name: Name { answers: 8, request: place }, context }
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -74,9 +74,9 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         for context in cores[1].take_heard() {
-            assert_eq!(context.told, told(context.told.place), "a wrong context");
-            assert!(context.told.place < told_of, "what nobody has told");
-            assert!(heard.insert(context.told.place), "heard twice");
+            assert_eq!(context.told, told(context.told.name.request), "a wrong context");
+            assert!(context.told.name.request < told_of, "what nobody has told");
+            assert!(heard.insert(context.told.name.request), "heard twice");
         }
     }
 });

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::{
     contacts::{Answer, Contacts, is_near},
-    name::{Name, Told},
+    name::Told,
     routes::{Alive, Routes},
     seal::Key,
     session::{Budget, Datagram, FORGET, SILENT, Sending, Session},
@@ -68,8 +68,8 @@ pub enum Order {
     Local(IpAddr),
     /// Traced sockets of this host talk to this address.
     Remote(IpAddr),
-    /// A connection that this peer has told several agents of is known here.
-    Mine(u64, Name),
+    /// A connection that this peer has told several agents of is known here; the number of the first byte that is answered on it.
+    Mine(u64, u32),
     /// The peers that were listed by whoever runs the agent.
     Listed(Vec<SocketAddr>),
 }
@@ -171,7 +171,7 @@ impl Core {
                 }
             }
             Order::Remote(address) => self.want(address, now),
-            Order::Mine(peer, name) => self.with(peer, now, |session, sending| session.claim(name, sending)),
+            Order::Mine(peer, answers) => self.with(peer, now, |session, sending| session.claim(answers, sending)),
             Order::Listed(addresses) => self.contacts.list(&addresses, now),
         }
     }
@@ -263,7 +263,7 @@ impl Core {
     }
 
     fn tell(&mut self, now: Nanos, remote: IpAddr, told: Told) {
-        if let Some(peer) = self.routes.owner(told.connection) {
+        if let Some(peer) = self.routes.owner(told.name.answers, remote) {
             self.with(peer, now, |session, sending| session.tell(&told, false, sending));
             return;
         }
@@ -288,7 +288,7 @@ impl Core {
     fn tell_all(&mut self, now: Nanos, remote: IpAddr, told: &Told) {
         let peers: Vec<u64> = self.routes.alive.peers.iter().copied().collect();
         let few = (1..=self.config.tell_all).contains(&peers.len());
-        if !few || !self.routes.tell_all(told.connection, remote, now) {
+        if !few || !self.routes.tell_all(told.name.answers, remote, now) {
             count(&self.stats.no_peer, 1);
             return;
         }

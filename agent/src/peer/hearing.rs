@@ -173,7 +173,7 @@ impl Core {
         for item in items {
             match item {
                 Item::Told { told, to_several } => self.heard.push(Heard { from: head.from, told, to_several }),
-                Item::Mine(name) => self.routes.claimed(name, head.from),
+                Item::Mine(answers) => self.routes.claimed(answers, head.from),
                 Item::Bye => session.stopped = true,
             }
         }

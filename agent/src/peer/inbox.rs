@@ -15,9 +15,6 @@ use crate::event::Nanos;
 /// A context that comes this much after its request still counts as late, and later than that as unknown.
 const LATE: Nanos = 5_000_000_000;
 
-/// A request: its connection and its place there.
-pub(super) type Call = (Name, u64);
-
 #[derive(Debug)]
 enum State {
     /// Its context is here. It was not seen yet.
@@ -44,10 +41,10 @@ pub(super) enum Found {
 /// Requests and contexts that wait for each other.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    entries: HashMap<Call, State>,
+    entries: HashMap<Name, State>,
     /// In order of time: what waits, and what is only remembered.
-    waiting: VecDeque<(Nanos, Call)>,
-    remembered: VecDeque<(Nanos, Call)>,
+    waiting: VecDeque<(Nanos, Name)>,
+    remembered: VecDeque<(Nanos, Name)>,
     most: usize,
 }
 
@@ -58,20 +55,20 @@ impl Inbox {
     }
 
     /// Whether this request is held.
-    pub(super) fn holds(&self, call: Call) -> bool {
-        matches!(self.entries.get(&call), Some(State::Held(_)))
+    pub(super) fn holds(&self, name: Name) -> bool {
+        matches!(self.entries.get(&name), Some(State::Held(_)))
     }
 
     /// A request is seen; it is held if `hold`. Its context, if that is here.
     pub(super) fn request(
         &mut self,
         now: Nanos,
-        call: Call,
+        name: Name,
         remote: IpAddr,
         hold: bool,
         stats: &Stats,
     ) -> Option<Heard> {
-        match self.entries.get_mut(&call) {
+        match self.entries.get_mut(&name) {
             Some(state @ State::Heard(_)) => {
                 count(&stats.applied, 1);
                 match std::mem::replace(state, State::Done) {
@@ -87,8 +84,8 @@ impl Inbox {
                 } else {
                     (State::LetGo(remote), &mut self.remembered)
                 };
-                self.entries.insert(call, state);
-                list.push_back((now, call));
+                self.entries.insert(name, state);
+                list.push_back((now, name));
                 None
             }
         }
@@ -96,23 +93,23 @@ impl Inbox {
 
     /// A context is heard.
     pub(super) fn heard(&mut self, now: Nanos, heard: Box<Heard>, stats: &Stats) -> Found {
-        let call = (heard.told.connection, heard.told.place);
-        match self.entries.get_mut(&call) {
+        let name = heard.told.name;
+        match self.entries.get_mut(&name) {
             None => {
                 self.make_room(stats);
-                self.entries.insert(call, State::Heard(heard));
-                self.waiting.push_back((now, call));
+                self.entries.insert(name, State::Heard(heard));
+                self.waiting.push_back((now, name));
                 Found::Nothing
             }
             Some(State::Held(remote)) => {
                 let remote = *remote;
-                self.entries.insert(call, State::Done);
+                self.entries.insert(name, State::Done);
                 count(&stats.applied, 1);
                 Found::Held(remote, heard)
             }
             Some(State::LetGo(remote)) => {
                 let remote = *remote;
-                self.entries.insert(call, State::Done);
+                self.entries.insert(name, State::Done);
                 count(&stats.late, 1);
                 Found::Late(remote)
             }
@@ -124,39 +121,39 @@ impl Inbox {
     }
 
     /// Gives up what has waited for `hold`; `missed` is called for each request that was held in vain.
-    pub(super) fn expire(&mut self, now: Nanos, hold: Nanos, stats: &Stats, mut missed: impl FnMut(Call, IpAddr)) {
-        while let Some((_, call)) = self.waiting.pop_front_if(|(since, _)| now.saturating_sub(*since) >= hold) {
-            match self.entries.get_mut(&call) {
+    pub(super) fn expire(&mut self, now: Nanos, hold: Nanos, stats: &Stats, mut missed: impl FnMut(Name, IpAddr)) {
+        while let Some((_, name)) = self.waiting.pop_front_if(|(since, _)| now.saturating_sub(*since) >= hold) {
+            match self.entries.get_mut(&name) {
                 Some(state @ State::Held(_)) => {
                     if let State::Held(remote) = *state {
                         *state = State::LetGo(remote);
                         count(&stats.missed, 1);
-                        missed(call, remote);
+                        missed(name, remote);
                     }
                 }
                 Some(State::Heard(heard)) => {
                     count(if heard.to_several { &stats.not_mine } else { &stats.unknown }, 1);
-                    self.entries.remove(&call);
+                    self.entries.remove(&name);
                     continue;
                 }
                 Some(State::LetGo(_) | State::Done) => {}
                 None => continue,
             }
-            self.remembered.push_back((now, call));
+            self.remembered.push_back((now, name));
         }
-        while let Some((_, call)) = self.remembered.pop_front_if(|(since, _)| now.saturating_sub(*since) >= LATE) {
-            self.entries.remove(&call);
+        while let Some((_, name)) = self.remembered.pop_front_if(|(since, _)| now.saturating_sub(*since) >= LATE) {
+            self.entries.remove(&name);
         }
     }
 
     /// Forgets the oldest: what is only remembered first.
     fn make_room(&mut self, stats: &Stats) {
         while self.entries.len() >= self.most {
-            if let Some((_, call)) = self.remembered.pop_front() {
-                self.entries.remove(&call);
-            } else if let Some((_, call)) = self.waiting.pop_front() {
+            if let Some((_, name)) = self.remembered.pop_front() {
+                self.entries.remove(&name);
+            } else if let Some((_, name)) = self.waiting.pop_front() {
                 count(&stats.waiting_full, 1);
-                self.entries.remove(&call);
+                self.entries.remove(&name);
             } else {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Agents of different hosts tell each other which request caused which: `(connection, place) -> trace id, span id, flags`, in sealed
+//! Agents of different hosts tell each other which request caused which: `name of the request -> trace id, span id, flags`, in sealed
 //! datagrams between the agents. Nothing is added to what the services send.
 //!
 //! [`Core`] is the conversation without sockets and clock; [`Peers`] is what the thread that makes traces has of it.
@@ -22,7 +22,7 @@ mod wire;
 pub use core::{Config, Core, Event, Heard, Order};
 
 pub use contacts::is_near;
-pub use name::{Name, Told, place_of_asked};
+pub use name::{Name, Told};
 pub use peers::{Incoming, Link, Notice, Peers, Settings};
 pub use routes::Alive;
 pub use seal::{Key, KeyError};

@@ -1,57 +1,42 @@
-//! What both ends of a connection call it and the requests on it, without any help of the network in between.
+//! What both ends of a connection call a request on it, without any help of the network in between.
 
 use opentelemetry::trace::SpanContext;
 
-use crate::event::{Role, Sequences};
+use crate::event::Sequences;
 
-/// A TCP connection's name: the sequence number of the first byte in each direction. Address translation keeps both, and the ends
-/// find them at any time in the connection's life. What rewrites sequence numbers (some firewalls, every proxy) makes two connections
-/// of one, whose ends have different names for it: then nothing is found, and nothing wrong.
+/// A request's name: TCP's sequence numbers of the first byte that the answering side sends on the connection, and of the request's own
+/// first byte. Address translation keeps both, and the ends find them at any time in the connection's life; whether the kernel counted
+/// a SYN among the bytes before the request makes no difference. What rewrites sequence numbers (some firewalls, every proxy) makes two
+/// connections of one, whose ends have different names for it: then nothing is found, and nothing wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
-    /// Of the first byte that the asking side sends.
-    pub asks: u32,
     /// Of the first byte that the answering side sends.
     pub answers: u32,
+    /// Of the request's first byte.
+    pub request: u32,
 }
 
 impl Name {
-    /// As the side that asks finds it.
-    ///
-    /// On a connection that is older than the agent its role is not known. Then the kernel has counted the SYN of whoever opened it,
-    /// and who asks is taken to have opened it: the number is one too small. Where that is not so, the other end knows nothing of such
-    /// a connection.
+    /// As the side that asks finds it; `place` is the stream offset of the request's first byte.
     #[must_use]
-    pub fn asking(sequences: Sequences, role: Role) -> Self {
-        Self { asks: sequences.sent.wrapping_add(older(role)), answers: sequences.received }
+    pub fn asking(sequences: Sequences, place: u64) -> Self {
+        // Sequence numbers come round; a request is long forgotten when they do.
+        Self { answers: sequences.received, request: sequences.sent.wrapping_add(place as u32) }
     }
 
     /// As the side that answers finds it.
     #[must_use]
-    pub fn answering(sequences: Sequences) -> Self {
-        Self { asks: sequences.received, answers: sequences.sent }
+    pub fn answering(sequences: Sequences, place: u64) -> Self {
+        Self { answers: sequences.sent, request: sequences.received.wrapping_add(place as u32) }
     }
-}
-
-/// The place of a request that this side has sent at a stream offset, as the other end counts it: on a connection that is older than
-/// the agent the SYN was counted too. Not for places that are the protocol's own ids.
-#[must_use]
-pub fn place_of_asked(offset: u64, role: Role) -> u64 {
-    offset.saturating_sub(u64::from(older(role)))
-}
-
-fn older(role: Role) -> u32 {
-    u32::from(role == Role::Unknown)
 }
 
 /// The context of one request, as the agent of who asks tells it to the agent of who answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// On which connection.
-    pub connection: Name,
-    /// Which request on it: the stream offset of its first byte, or the protocol's own stream id.
-    pub place: u64,
-    /// The span of the request on the asking side: the parent of what it causes on the other.
+    /// Which request.
+    pub name: Name,
+    /// Its span on the asking side: the parent of what it causes on the other.
     pub context: SpanContext,
 }
 
@@ -61,15 +46,13 @@ mod tests {
 
     #[test]
     fn both_ends_have_the_same_name() {
-        let client = Sequences { sent: 7, received: u32::MAX };
-        let server = Sequences { sent: u32::MAX, received: 7 };
-        assert_eq!(Name::asking(client, Role::Connect), Name::answering(server));
-        assert_eq!(place_of_asked(100, Role::Connect), 100);
+        let client = Sequences { sent: u32::MAX - 9, received: 7 };
+        let server = Sequences { sent: 7, received: u32::MAX - 9 };
+        let name = Name { answers: 7, request: 90 };
+        assert_eq!((Name::asking(client, 100), Name::answering(server, 100)), (name, name));
+        assert_eq!(Name::asking(client, 100 + (3 << 32)), name);
         // It counts its SYN, with the number before the first byte's.
-        let older = Sequences { sent: 6, received: u32::MAX };
-        assert_eq!(Name::asking(older, Role::Unknown), Name::answering(server));
-        assert_eq!(place_of_asked(101, Role::Unknown), 100);
-        let wraps = Sequences { sent: u32::MAX, received: 1 };
-        assert_eq!(Name::asking(wraps, Role::Unknown), Name { asks: 0, answers: 1 });
+        let older = Sequences { sent: u32::MAX - 10, received: 7 };
+        assert_eq!(Name::asking(older, 101), name);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -170,9 +170,8 @@ impl Peers {
 
     /// A service of this host has sent a request, whose span is `context`. To be called once for each, as soon as its trace is settled;
     /// goes out with the next [`Peers::flush`].
-    pub fn outgoing(&mut self, now: Nanos, remote: SocketAddr, connection: Name, place: u64, context: &SpanContext) {
+    pub fn outgoing(&mut self, now: Nanos, remote: IpAddr, name: Name, context: &SpanContext) {
         self.clock = self.clock.max(now);
-        let remote = remote.ip();
         if remote.is_loopback() || self.own.contains_key(&remote) {
             // Both ends are on this host.
             return;
@@ -181,18 +180,18 @@ impl Peers {
             count(&self.stats.queue_full, 1);
             return;
         }
-        self.out.push(Order::Tell { remote, told: Told { connection, place, context: context.clone() } });
+        self.out.push(Order::Tell { remote, told: Told { name, context: context.clone() } });
     }
 
     /// A service of this host is asked, and nothing that is known here says by whom.
-    pub fn incoming(&mut self, now: Nanos, remote: IpAddr, connection: Name, place: u64) -> Incoming {
+    pub fn incoming(&mut self, now: Nanos, remote: IpAddr, name: Name) -> Incoming {
         self.clock = self.clock.max(now);
         let expected = self.expects(remote);
-        if let Some(heard) = self.inbox.request(now, (connection, place), remote, expected, &self.stats) {
+        if let Some(heard) = self.inbox.request(now, name, remote, expected, &self.stats) {
             self.matched(remote, &heard);
             return Incoming::Heard(heard.told.context);
         }
-        if expected && self.inbox.holds((connection, place)) {
+        if expected && self.inbox.holds(name) {
             Incoming::Expected(now + self.settings.hold)
         } else {
             Incoming::Unexpected
@@ -203,6 +202,9 @@ impl Peers {
     /// found out just now.
     #[must_use]
     pub fn expects(&self, remote: IpAddr) -> bool {
+        if remote.is_loopback() || self.own.contains_key(&remote) {
+            return false;
+        }
         let Some(known) = self.remotes.get(&remote) else {
             return self.alive.addresses.contains_key(&remote);
         };
@@ -276,7 +278,7 @@ impl Peers {
             known.learned = Some(heard.from);
         }
         if heard.to_several {
-            self.out.push(Order::Mine(heard.from, heard.told.connection));
+            self.out.push(Order::Mine(heard.from, heard.told.name.answers));
         }
     }
 }

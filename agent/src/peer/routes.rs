@@ -5,7 +5,6 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::name::Name;
 use crate::event::Nanos;
 
 /// Connections of which is remembered whose they are.
@@ -53,15 +52,20 @@ struct Vain {
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     pub(super) alive: Arc<Alive>,
-    connections: HashMap<Name, Connection>,
-    order: VecDeque<Name>,
+    /// By the number of the first byte that is answered on them.
+    connections: HashMap<u32, Connection>,
+    order: VecDeque<u32>,
     in_vain: HashMap<IpAddr, Vain>,
 }
 
 impl Routes {
     /// The agent that has said that a connection is its own.
-    pub(super) fn owner(&self, name: Name) -> Option<u64> {
-        self.connections.get(&name)?.peer.filter(|peer| self.alive.peers.contains(peer))
+    pub(super) fn owner(&self, answers: u32, to: IpAddr) -> Option<u64> {
+        self.connections
+            .get(&answers)
+            .filter(|connection| connection.to == to)?
+            .peer
+            .filter(|peer| self.alive.peers.contains(peer))
     }
 
     /// The agents that speak for an address.
@@ -70,7 +74,7 @@ impl Routes {
     }
 
     /// Whether everyone may be told of a request to this address; takes note that it is.
-    pub(super) fn tell_all(&mut self, name: Name, to: IpAddr, now: Nanos) -> bool {
+    pub(super) fn tell_all(&mut self, answers: u32, to: IpAddr, now: Nanos) -> bool {
         if self.in_vain.len() >= IN_VAIN && !self.in_vain.contains_key(&to) {
             return false;
         }
@@ -84,9 +88,9 @@ impl Routes {
             (vain.count, vain.until) = (0, now + vain.quiet);
             return false;
         }
-        if let hashbrown::hash_map::Entry::Vacant(entry) = self.connections.entry(name) {
+        if let hashbrown::hash_map::Entry::Vacant(entry) = self.connections.entry(answers) {
             entry.insert(Connection { to, peer: None });
-            self.order.push_back(name);
+            self.order.push_back(answers);
             if self.order.len() > CONNECTIONS
                 && let Some(oldest) = self.order.pop_front()
             {
@@ -97,8 +101,8 @@ impl Routes {
     }
 
     /// An agent says that a connection is its own.
-    pub(super) fn claimed(&mut self, name: Name, peer: u64) {
-        if let Some(connection) = self.connections.get_mut(&name) {
+    pub(super) fn claimed(&mut self, answers: u32, peer: u64) {
+        if let Some(connection) = self.connections.get_mut(&answers) {
             connection.peer = Some(peer);
             self.in_vain.remove(&connection.to);
         }
@@ -118,18 +122,14 @@ mod tests {
 
     const SECOND: Nanos = 1_000_000_000;
 
-    fn name(asks: u32) -> Name {
-        Name { asks, answers: 0 }
-    }
-
     #[test]
     fn nobody_is_told_in_vain_for_ever() {
         let mut routes = Routes::default();
         let to = IpAddr::from([1, 2, 3, 4]);
-        let told = (0..3600 * 100).filter(|i| routes.tell_all(name(*i), to, u64::from(*i) * SECOND / 100)).count();
+        let told = (0..3600 * 100).filter(|i| routes.tell_all(*i, to, u64::from(*i) * SECOND / 100)).count();
         // 32 at a time, after pauses of 10, 20, 40, ... 600 seconds.
         assert!((300..450).contains(&told), "{told}");
-        assert!(routes.tell_all(name(0), IpAddr::from([1, 2, 3, 5]), 0), "others are another matter");
+        assert!(routes.tell_all(0, IpAddr::from([1, 2, 3, 5]), 0), "others are another matter");
         assert!(routes.connections.len() <= CONNECTIONS && routes.order.len() <= CONNECTIONS);
     }
 
@@ -138,21 +138,21 @@ mod tests {
         let mut routes = Routes::default();
         let to = IpAddr::from([1, 2, 3, 4]);
         for i in 0..1000 {
-            assert!(routes.tell_all(name(i), to, 0));
-            routes.claimed(name(i), 5);
+            assert!(routes.tell_all(i, to, 0));
+            routes.claimed(i, 5);
         }
-        assert_eq!(routes.owner(name(3)), None, "it is not there");
+        assert_eq!(routes.owner(3, to), None, "it is not there");
         routes.alive = Arc::new(Alive { peers: [5].into_iter().collect(), ..Alive::default() });
-        assert_eq!(routes.owner(name(3)), Some(5));
-        routes.claimed(name(4000), 6);
-        assert_eq!(routes.owner(name(4000)), None, "nobody was asked about it");
+        assert_eq!(routes.owner(3, to), Some(5));
+        routes.claimed(4000, 6);
+        assert_eq!(routes.owner(4000, to), None, "nobody was asked about it");
     }
 
     #[test]
     fn there_is_an_end_to_what_is_remembered() {
         let mut routes = Routes::default();
         for i in 0..20_000 {
-            routes.tell_all(name(i), IpAddr::from(i.to_be_bytes()), SECOND);
+            routes.tell_all(i, IpAddr::from(i.to_be_bytes()), SECOND);
             routes.tick(SECOND);
         }
         assert!(routes.in_vain.len() <= IN_VAIN);

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use hashbrown::HashMap;
 
 use super::{
-    name::{Name, Told},
+    name::Told,
     seal::Way,
     stats::{Stats, count},
     window::{Seen, Window},
@@ -139,9 +139,9 @@ impl Session {
     }
 
     /// Adds that a connection is known here.
-    pub(super) fn claim(&mut self, name: Name, sending: &mut Sending<'_>) {
+    pub(super) fn claim(&mut self, answers: u32, sending: &mut Sending<'_>) {
         let before = self.filling.len();
-        Item::write_mine(name, &mut self.filling);
+        Item::write_mine(answers, &mut self.filling);
         if self.filling.len() > ROOM - OPENING {
             let last = self.filling.split_off(before);
             self.flush(sending);

@@ -5,7 +5,7 @@
 //! head:  version u8 · kind u8 · from u64 · to u64 · number u64
 //! hello: echo u64 · flags u8 · version of the agent: length u8, text · addresses: family u8 (4, 6), 4 or 16 bytes, to the end
 //! batch: since varint · latest u64 · recent u128 (if latest is not 0) · items to the end
-//! item:  kind u8 · asks u32 · answers u32 · place varint · trace id 16 · span id 8 · flags u8 · trace state: length u16, text (if any)
+//! item:  kind u8 · answers u32 · request u32 · trace id 16 · span id 8 · flags u8 · trace state: length u16, text (if any)
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -209,8 +209,8 @@ pub enum Item {
         /// Several agents are told, because it is not known whose the connection is.
         to_several: bool,
     },
-    /// A connection of which several agents were told is known here.
-    Mine(Name),
+    /// A connection of which several agents were told is known here: the number of the first byte that is answered on it.
+    Mine(u32),
     /// The agent stops.
     Bye,
 }
@@ -224,8 +224,8 @@ impl Item {
         let too_long = state.len() > STATE_LONGEST;
         let with_state = !too_long && !state.is_empty();
         out.push(CONTEXT | if with_state { WITH_STATE } else { 0 } | if to_several { TO_SEVERAL } else { 0 });
-        write_name(told.connection, out);
-        varint(told.place, out);
+        out.extend(told.name.answers.to_be_bytes());
+        out.extend(told.name.request.to_be_bytes());
         out.extend(context.trace_id().to_bytes());
         out.extend(context.span_id().to_bytes());
         out.push(context.trace_flags().to_u8());
@@ -236,19 +236,14 @@ impl Item {
         too_long
     }
 
-    pub(super) fn write_mine(name: Name, out: &mut Vec<u8>) {
+    pub(super) fn write_mine(answers: u32, out: &mut Vec<u8>) {
         out.push(MINE);
-        write_name(name, out);
+        out.extend(answers.to_be_bytes());
     }
 
     pub(super) fn write_bye(out: &mut Vec<u8>) {
         out.push(BYE);
     }
-}
-
-fn write_name(name: Name, out: &mut Vec<u8>) {
-    out.extend(name.asks.to_be_bytes());
-    out.extend(name.answers.to_be_bytes());
 }
 
 /// Reads the body of a batch that was sealed, whole or not at all: `None` when it is none. Allocates no more than the body is long, times
@@ -263,7 +258,7 @@ pub fn read_batch(body: &[u8]) -> Option<(Opening, Vec<Item>)> {
     let mut items = Vec::new();
     while let Some(kind) = cursor.u8() {
         items.push(match kind {
-            MINE => Item::Mine(cursor.name()?),
+            MINE => Item::Mine(cursor.u32()?),
             BYE => Item::Bye,
             kind if kind & !(WITH_STATE | TO_SEVERAL) == CONTEXT => {
                 Item::Told { told: cursor.told(kind & WITH_STATE != 0)?, to_several: kind & TO_SEVERAL != 0 }
@@ -321,13 +316,12 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    fn name(&mut self) -> Option<Name> {
-        let asks = u32::from_be_bytes(self.array()?);
-        Some(Name { asks, answers: u32::from_be_bytes(self.array()?) })
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
     }
 
     fn told(&mut self, with_state: bool) -> Option<Told> {
-        let (connection, place) = (self.name()?, self.varint()?);
+        let name = Name { answers: self.u32()?, request: self.u32()? };
         let trace_id = TraceId::from_bytes(self.array()?);
         let span_id = SpanId::from_bytes(self.array()?);
         let flags = TraceFlags::new(self.u8()?);
@@ -340,7 +334,7 @@ impl<'a> Cursor<'a> {
             TraceState::NONE
         };
         let context = SpanContext::new(trace_id, span_id, flags, true, state);
-        context.is_valid().then_some(Told { connection, place, context })
+        context.is_valid().then_some(Told { name, context })
     }
 }
 

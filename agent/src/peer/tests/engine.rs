@@ -29,13 +29,13 @@ fn with_peer() -> (Peers, Link) {
     (peers, link)
 }
 
-fn hear(link: &Link, place: u64, to_several: bool) {
+fn hear(link: &Link, place: u32, to_several: bool) {
     let heard = Heard { from: PEER, told: told(place), to_several };
     link.notices.send(Notice::Heard(vec![heard])).unwrap();
 }
 
-fn ask(peers: &mut Peers, now: Nanos, place: u64) -> Incoming {
-    peers.incoming(now, remote(), told(place).connection, place)
+fn ask(peers: &mut Peers, now: Nanos, place: u32) -> Incoming {
+    peers.incoming(now, remote(), told(place).name)
 }
 
 fn count(peers: &Peers, name: &str) -> u64 {
@@ -117,11 +117,11 @@ fn an_address_behind_translation_is_learned_from_what_is_heard() {
     assert!(!peers.expects(translated));
     hear(&link, 5, true);
     peers.receive(2 * SECOND);
-    assert_eq!(peers.incoming(2 * SECOND, translated, told(5).connection, 5), Incoming::Heard(context(5)));
+    assert_eq!(peers.incoming(2 * SECOND, translated, told(5).name), Incoming::Heard(context(5)));
     assert!(peers.expects(translated));
     peers.flush();
     let orders = link.orders.try_recv().unwrap();
-    assert!(orders.iter().any(|order| matches!(order, Order::Mine(PEER, name) if *name == told(5).connection)));
+    assert!(orders.iter().any(|order| matches!(order, Order::Mine(PEER, 8))));
     link.notices.send(Notice::Alive(Arc::default())).unwrap();
     peers.receive(3 * SECOND);
     assert!(!peers.expects(translated), "its agent is gone");
@@ -131,9 +131,10 @@ fn an_address_behind_translation_is_learned_from_what_is_heard() {
 fn who_never_tells_is_not_waited_for() {
     let (mut peers, link) = with_peer();
     peers.opened(0, at(1).ip(), remote());
-    for i in 0..64 {
-        assert!(matches!(ask(&mut peers, SECOND * i, i), Incoming::Expected(_)), "{i}");
-        peers.receive(SECOND * (i + 1));
+    for i in 0..64u32 {
+        let at = SECOND * u64::from(i);
+        assert!(matches!(ask(&mut peers, at, i), Incoming::Expected(_)), "{i}");
+        peers.receive(at + SECOND);
     }
     assert_eq!(ask(&mut peers, 100 * SECOND, 100), Incoming::Unexpected);
     hear(&link, 100, false);
@@ -148,11 +149,11 @@ fn what_stays_on_this_host_is_told_nobody() {
     peers.opened(0, at(1).ip(), remote());
     peers.flush();
     link.orders.try_recv().unwrap();
-    peers.outgoing(1, at(1), told(1).connection, 1, &context(1));
-    peers.outgoing(1, SocketAddr::from(([127, 0, 0, 1], 80)), told(1).connection, 1, &context(1));
+    peers.outgoing(1, at(1).ip(), told(1).name, &context(1));
+    peers.outgoing(1, IpAddr::from([127, 0, 0, 1]), told(1).name, &context(1));
     peers.flush();
     assert!(link.orders.try_recv().is_err());
-    peers.outgoing(1, at(2), told(2).connection, 2, &context(2));
+    peers.outgoing(1, at(2).ip(), told(2).name, &context(2));
     peers.flush();
     let orders = link.orders.try_recv().unwrap();
     assert!(matches!(&orders[..], [Order::Tell { remote: to, told: what }] if *to == remote() && *what == told(2)));
@@ -162,7 +163,7 @@ fn what_stays_on_this_host_is_told_nobody() {
 fn a_thread_that_does_not_keep_up_costs_contexts_and_nothing_else() {
     let (mut peers, link) = with_peer();
     for place in 0..100 {
-        peers.outgoing(1, at(2), told(place).connection, place, &context(place));
+        peers.outgoing(1, at(2).ip(), told(place).name, &context(place));
         peers.opened(1, at(1).ip(), IpAddr::from([10, 1, 1, place as u8]));
         peers.flush();
     }
@@ -172,7 +173,7 @@ fn a_thread_that_does_not_keep_up_costs_contexts_and_nothing_else() {
     let later = link.orders.try_recv().unwrap();
     assert_eq!((taken, later.len()), (64 * 2 + 1, 36), "addresses are not lost");
     for place in 0..20_000 {
-        peers.outgoing(1, at(2), told(place).connection, place, &context(place));
+        peers.outgoing(1, at(2).ip(), told(place).name, &context(place));
     }
     assert_eq!(count(&peers, "queue_full"), 36 + 20_000 - 16_384);
 }
@@ -180,7 +181,7 @@ fn a_thread_that_does_not_keep_up_costs_contexts_and_nothing_else() {
 proptest! {
     #[test]
     fn no_order_of_things_gives_a_wrong_context_or_two(
-        steps in proptest::collection::vec((0u64..20, any::<bool>(), 0u64..700), 1..300),
+        steps in proptest::collection::vec((0u32..20, any::<bool>(), 0u64..700), 1..300),
     ) {
         let (mut peers, link) = with_peer();
         let mut now = SECOND;
@@ -200,7 +201,7 @@ proptest! {
             }
             peers.receive(now);
             while let Some(heard) = peers.poll_heard() {
-                prop_assert_eq!(&heard.told, &told(heard.told.place));
+                prop_assert_eq!(&heard.told, &told(heard.told.name.request));
                 applied += 1;
             }
         }

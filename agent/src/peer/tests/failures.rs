@@ -84,7 +84,7 @@ fn another_key_opens_nothing() {
     network.order(1, Order::Listed(vec![at(2)]));
     network.tell(1, 2, 1);
     network.run(2 * SECOND);
-    assert_eq!(network.host(2).places(), Vec::<u64>::new());
+    assert_eq!(network.host(2).places(), Vec::<u32>::new());
     assert!(network.host(2).count("forged") >= 3);
     assert_eq!(network.host(2).events[0], Event::Forged(at(1)));
     assert_eq!(network.host(1).counts(), [("no_peer", 1), ("unanswered", 1)]);
@@ -121,7 +121,7 @@ fn what_was_recorded_does_nothing_when_it_comes_again() {
     // To an agent that has just started.
     network.start(2, SECRET, Config::default());
     replay(&mut network);
-    assert_eq!(network.host(2).places(), Vec::<u64>::new());
+    assert_eq!(network.host(2).places(), Vec::<u32>::new());
     assert!(network.host(2).core.alive().peers.is_empty());
 
     // To a third one.
@@ -130,7 +130,7 @@ fn what_was_recorded_does_nothing_when_it_comes_again() {
         network.deliver(from, Datagram { to: at(3), ..datagram });
     }
     network.run(100 * MILLI);
-    assert_eq!(network.host(3).places(), Vec::<u64>::new());
+    assert_eq!(network.host(3).places(), Vec::<u32>::new());
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn every_changed_byte_is_found() {
         network.deliver(from, cut);
     }
     network.collect();
-    assert_eq!(network.host(2).places(), Vec::<u64>::new());
+    assert_eq!(network.host(2).places(), Vec::<u32>::new());
     network.deliver(from, datagram);
     network.collect();
     assert_eq!(network.host(2).places(), [1], "the right one still counts");

@@ -68,7 +68,7 @@ fn behind_an_address_that_nobody_has_everyone_is_told_until_one_says_mine() {
         assert_eq!(host.places(), [1]);
         assert!(host.heard.iter().all(|heard| heard.to_several && heard.from == me));
     }
-    network.order(3, Order::Mine(me, told(1).connection));
+    network.order(3, Order::Mine(me, 8));
     network.run(50 * MILLI);
     network.order(1, Order::Tell { remote: balancer, told: told(2) });
     network.run(50 * MILLI);

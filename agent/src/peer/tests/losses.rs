@@ -82,7 +82,7 @@ proptest! {
         network.fate = bad(seed, lost, repeated, delay * MILLI);
         both(&mut network);
         for (i, gap) in gaps.iter().enumerate() {
-            network.tell(1, 2, i as u64);
+            network.tell(1, 2, i as u32);
             network.run(gap * MILLI);
             if restart == Some(i) {
                 network.start(2, SECRET, Config::default());

@@ -46,13 +46,13 @@ fn at(number: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], 4419))
 }
 
-fn told(place: u64) -> Told {
-    Told { connection: Name { asks: 7, answers: 8 }, place, context: context(place) }
+fn told(place: u32) -> Told {
+    Told { name: Name { answers: 8, request: place }, context: context(place) }
 }
 
 /// A context that belongs to this place alone.
-fn context(place: u64) -> SpanContext {
-    let ids = (TraceId::from(u128::from(place) + 1), SpanId::from(place + 1));
+fn context(place: u32) -> SpanContext {
+    let ids = (TraceId::from(u128::from(place) + 1), SpanId::from(u64::from(place) + 1));
     SpanContext::new(ids.0, ids.1, TraceFlags::SAMPLED, true, TraceState::NONE)
 }
 
@@ -91,7 +91,7 @@ impl Network {
         self.host(number).core.order(now, order);
     }
 
-    fn tell(&mut self, from: u8, to: u8, place: u64) {
+    fn tell(&mut self, from: u8, to: u8, place: u32) {
         self.order(from, Order::Tell { remote: at(to).ip(), told: told(place) });
     }
 
@@ -143,9 +143,9 @@ impl Network {
 
 impl Host {
     /// The places of which it has heard; each context must be that of its place.
-    fn places(&self) -> Vec<u64> {
-        self.heard.iter().for_each(|heard| assert_eq!(heard.told, told(heard.told.place)));
-        let mut places: Vec<u64> = self.heard.iter().map(|heard| heard.told.place).collect();
+    fn places(&self) -> Vec<u32> {
+        self.heard.iter().for_each(|heard| assert_eq!(heard.told, told(heard.told.name.request)));
+        let mut places: Vec<u32> = self.heard.iter().map(|heard| heard.told.name.request).collect();
         places.sort_unstable();
         places
     }
