@@ -133,6 +133,12 @@ impl Peers {
         (peers, Link { orders: to_do, more, notices: said })
     }
 
+    /// How long a request waits for its context at most.
+    #[must_use]
+    pub fn hold(&self) -> Nanos {
+        self.settings.hold
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> &Arc<Stats> {
