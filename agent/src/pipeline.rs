@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     conn::{self, Connection, Update},
     event::{Change, Direction, Event, Life, Nanos, SocketId},
+    peer::Peers,
     process,
     protocol::{Interest, Note, Session, Shared},
     trace::{ClockSample, Span, Tracer},
@@ -62,7 +63,8 @@ impl Pipeline {
             }
             Event::Handover(handover) => self.tracer.handover(handover),
             Event::State(state) if state.change == Change::Closed => self.tracer.closed(state.socket),
-            Event::Open(_) | Event::Data(_) | Event::State(_) => {}
+            Event::Open(open) => self.tracer.opened(open),
+            Event::Data(_) | Event::State(_) => {}
         }
         let Self { connections, shared, notes, advice, .. } = self;
         connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
@@ -80,6 +82,22 @@ impl Pipeline {
         self.tracer.tick(now);
         self.settle(spans);
         self.processes.expire(now);
+    }
+
+    /// Lets the agents of other hosts take part.
+    pub fn set_peers(&mut self, peers: Peers) {
+        self.tracer.set_peers(peers);
+    }
+
+    /// Takes what the agents of other hosts have told; to be called before the events of a round. Appends the spans that it completes.
+    pub fn hear(&mut self, now: Nanos, spans: &mut Vec<Span>) {
+        self.tracer.hear(now);
+        self.tracer.spans(spans);
+    }
+
+    /// Lets the agents of other hosts know what there is to tell them; to be called after the events of a round.
+    pub fn tell(&mut self) {
+        self.tracer.tell();
     }
 
     /// Ends all connections: appends what can be said of exchanges that are under way.

@@ -47,6 +47,15 @@ pub fn other_end(connection: &Connection) -> OtherEnd {
     }
 }
 
+/// The peer's IP address.
+#[must_use]
+pub fn remote(connection: &Connection) -> Option<IpAddr> {
+    match connection.endpoints.as_ref()? {
+        Endpoints::Inet { remote, .. } => Some(remote.ip()),
+        Endpoints::Unix { .. } => None,
+    }
+}
+
 /// The server's end of a connection of which this process is on `side`.
 #[must_use]
 pub fn server(connection: &Connection, side: Side) -> Option<End> {

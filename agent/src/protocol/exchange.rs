@@ -1,6 +1,6 @@
 //! A request and its response, in the terms of no particular protocol.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use compact_str::CompactString;
 
@@ -63,6 +63,8 @@ pub struct Asked {
     pub thread: Thread,
     /// The other end of its connection.
     pub other_end: OtherEnd,
+    /// The peer's address, as this side knows it.
+    pub remote: Option<IpAddr>,
     /// The contexts that its headers carry.
     pub carried: Option<Box<Carried>>,
 }

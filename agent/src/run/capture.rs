@@ -165,6 +165,7 @@ impl Worker {
     /// Takes what is in the rings. Returns whether there is more, too young to be taken.
     fn round(&mut self) -> bool {
         loop {
+            self.pipeline.hear(Kernel::now(), &mut self.spans);
             let Self { kernel, pipeline, selection, runtimes, recorder, spans, undecodable, .. } = self;
             let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
                 Ok(event) => {
@@ -185,6 +186,7 @@ impl Worker {
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
             }
+            self.pipeline.tell();
             self.outputs.send(&mut self.spans);
             if count < ROUND {
                 return young;
@@ -207,6 +209,7 @@ impl Worker {
             }
         }
         self.pipeline.tick(now, &mut self.spans);
+        self.pipeline.tell();
         self.outputs.send(&mut self.spans);
     }
 
@@ -217,6 +220,7 @@ impl Worker {
             self.round();
         }
         self.pipeline.finish(Kernel::now(), &mut self.spans);
+        self.pipeline.tell();
         self.outputs.send(&mut self.spans);
         Finished {
             counters: self.kernel.counters(),

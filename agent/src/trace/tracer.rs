@@ -14,7 +14,8 @@ use super::{
     ids::Ids,
 };
 use crate::{
-    event::{Handover, Nanos, SocketId},
+    event::{Handover, Nanos, Open, SocketId},
+    peer::Peers,
     protocol::{Answered, Asked, Exchange, Holes, Side, Value},
 };
 
@@ -97,6 +98,26 @@ impl Tracer {
     /// An exchange, recorded of `resource`, is complete. Its span comes out once its cause is settled.
     pub fn done(&mut self, exchange: Exchange, resource: Arc<Resource>) {
         self.engine.done(exchange, resource);
+    }
+
+    /// Lets the agents of other hosts take part.
+    pub fn set_peers(&mut self, peers: Peers) {
+        self.engine.set_peers(peers);
+    }
+
+    /// A connection is seen for the first time.
+    pub fn opened(&mut self, open: &Open) {
+        self.engine.opened(open);
+    }
+
+    /// Takes what the agents of other hosts have told; to be called before the events of a round.
+    pub fn hear(&mut self, now: Nanos) {
+        self.engine.hear(now);
+    }
+
+    /// Lets the agents of other hosts know what there is to tell them; to be called after the events of a round.
+    pub fn tell(&mut self) {
+        self.engine.tell();
     }
 
     /// A connection is over.
@@ -223,6 +244,7 @@ mod tests {
                 time: exchange.start,
                 thread,
                 other_end,
+                remote: None,
                 carried,
             });
             self.done(exchange, resource);

@@ -106,6 +106,7 @@ impl Http1 {
             time: message.time,
             thread: self.requests.mover,
             other_end: endpoints::other_end(cx.connection),
+            remote: endpoints::remote(cx.connection),
             carried: carried(&request.fields),
         }));
         self.serial += 1;

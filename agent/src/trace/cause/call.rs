@@ -1,6 +1,6 @@
 //! A call as the search for its cause sees it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
@@ -102,6 +102,7 @@ pub(super) struct Call {
     pub(super) start: Nanos,
     pub(super) thread: Thread,
     pub(super) other_end: OtherEnd,
+    pub(super) remote: Option<IpAddr>,
     /// The id of its span.
     pub(super) span: SpanId,
     pub(super) cause: Cause,

@@ -69,6 +69,11 @@ impl Ends {
         None
     }
 
+    /// The request of this name that waits for its other end.
+    pub(super) fn waiting(&self, name: Name) -> Option<Serial> {
+        self.requests.get(&name)?.front().copied()
+    }
+
     /// An end waits no longer.
     pub(super) fn leave(&mut self, side: Side, name: Name, serial: Serial) {
         let own = match side {

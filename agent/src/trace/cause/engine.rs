@@ -9,6 +9,7 @@ use super::{
     call::{Brought, Call, Cause, Link, Origin, Search, Serial, Trace},
     ends::{self, Ends, Name},
     held::Deadlines,
+    hosts::Hosts,
     loops::Loops,
     pending::Pending,
     work::{Key, On, Work, Workers},
@@ -73,7 +74,9 @@ pub struct Engine {
     next: Serial,
     pub(super) calls: HashMap<Serial, Call, foldhash::fast::RandomState>,
     by_id: HashMap<(CallId, bool), Serial, foldhash::fast::RandomState>,
-    ends: Ends,
+    pub(super) ends: Ends,
+    /// The agents of other hosts, if this one talks to them.
+    pub(super) hosts: Option<Box<Hosts>>,
     pub(super) workers: Workers,
     /// Threads that have read requests.
     pub(super) readers: HashSet<u32, foldhash::fast::RandomState>,
@@ -115,6 +118,7 @@ impl Engine {
             calls: HashMap::default(),
             by_id: HashMap::default(),
             ends: Ends::default(),
+            hosts: None,
             workers: Workers::default(),
             readers: HashSet::default(),
             crowded: HashSet::default(),
@@ -156,6 +160,7 @@ impl Engine {
             start: asked.time,
             thread: asked.thread,
             other_end: asked.other_end,
+            remote: asked.remote,
             span: self.ids.span(),
             parent: SpanId::INVALID,
             cause: Cause::Open,
@@ -207,6 +212,7 @@ impl Engine {
         self.open.entry(tgid).or_default().push(serial);
         match name.and_then(|name| self.ends.meet(Side::Server, name, serial)) {
             Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
+            None if self.ask_peers(serial, start) => {}
             None => self.graces.add(start, serial),
         }
     }
@@ -499,6 +505,9 @@ impl Engine {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Nanos) {
+        while let Some(serial) = self.hosts.as_mut().and_then(|hosts| hosts.holds.due(now)) {
+            self.give_up_waiting(serial, now);
+        }
         while let Some(serial) = self.graces.due(now) {
             self.give_up_waiting(serial, now);
         }
@@ -633,6 +642,7 @@ impl Engine {
             };
             call.trace = Some(trace.clone());
             stack.append(&mut call.effects);
+            self.tell_peers(serial);
             self.emit(serial);
         }
     }

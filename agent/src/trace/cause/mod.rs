@@ -8,6 +8,7 @@ mod call;
 mod ends;
 mod engine;
 mod held;
+mod hosts;
 mod loops;
 mod pending;
 #[cfg(test)]

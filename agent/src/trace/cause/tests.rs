@@ -55,7 +55,8 @@ impl World {
 
     fn ask(&mut self, side: Side, end: End, thread: Thread, origin: Option<Origin>, ids: &[u64]) -> &mut Self {
         self.pass(MS / 10);
-        let asked = Asked { id: id(end), side, time: self.now, thread, other_end: other_end(end), carried: None };
+        let asked =
+            Asked { id: id(end), side, time: self.now, thread, other_end: other_end(end), remote: None, carried: None };
         self.engine.asked(&asked, origin, ids.to_vec());
         self
     }
