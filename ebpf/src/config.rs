@@ -142,6 +142,12 @@ pub struct Offsets {
     pub regs_call: u32,
     /// `pt_regs`: the system call's arguments, still there when it returns.
     pub regs_args: [u32; 4],
+    /// `pt_regs`: the address of the instruction.
+    pub regs_ip: u32,
+    /// `pt_regs`: the first argument of a Go function (`rax`, `x0`).
+    pub regs_go_first: u32,
+    /// `pt_regs`: where Go code keeps the address of the goroutine that runs (`r14`, `x28`).
+    pub regs_go_g: u32,
 }
 
 /// The configuration.
@@ -192,6 +198,30 @@ pub struct Runtime {
     pub at: [u64; 14],
     /// A futex in this range of addresses is one of the runtime's own locks: from, to.
     pub locks: [u64; 2],
+}
+
+/// What `at` of a [`Runtime`] holds for Go: indices.
+pub mod go {
+    /// From the thread pointer to the word that holds the address of the thread's `g`; 0: it is in a register.
+    pub const TLS: usize = 0;
+    /// Offset of `g.m`.
+    pub const G_M: usize = 1;
+    /// Offset of `g.goid`.
+    pub const G_ID: usize = 2;
+    /// Offset of `g.parentGoid`; 0: there is none (before Go 1.21).
+    pub const G_PARENT: usize = 3;
+    /// Offset of `m.curg`.
+    pub const M_CURG: usize = 4;
+    /// Offset of `conn` in `net/http.persistConn`.
+    pub const PERSIST_CONN: usize = 5;
+    /// Offset of `pfd.Sysfd` in `net.netFD`.
+    pub const SYSFD: usize = 6;
+    /// From `net/http.(*persistConn).roundTrip` to `net.(*TCPConn).Close`, wrapping; 0: the file has no such function.
+    pub const CLOSE_TCP: usize = 7;
+    /// The same for `net.(*UnixConn).Close`.
+    pub const CLOSE_UNIX: usize = 8;
+    /// The same for `crypto/tls.(*Conn).Close`.
+    pub const CLOSE_TLS: usize = 9;
 }
 
 /// A process is traced.

@@ -14,6 +14,8 @@ mod capture;
 mod connection;
 #[path = "programs/emit.rs"]
 mod emit;
+#[path = "programs/go.rs"]
+mod go;
 #[path = "programs/handover.rs"]
 mod handover;
 #[path = "programs/kernel.rs"]
@@ -102,6 +104,13 @@ pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
 #[uprobe]
 pub fn python_task(ctx: ProbeContext) -> u32 {
     preempt::without(|| python::spawned(&ctx));
+    0
+}
+
+/// Go: the entry of `net/http.(*persistConn).roundTrip`.
+#[uprobe]
+pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::round_trip(&ctx));
     0
 }
 

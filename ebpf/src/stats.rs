@@ -36,6 +36,10 @@ counters! {
     Skipped = "skipped",
     /// The task that runs on a thread could not be read: the call, or the new task, is known without it.
     TaskFault = "task_fault",
+    /// What was read as the number of a goroutine cannot be one: the call is known by its thread only.
+    ImplausibleTask = "implausible_task",
+    /// A Go client's request goes out on a connection whose socket could not be found: its caller is not known.
+    Unclaimed = "unclaimed",
 }
 
 /// How many counters there are.

@@ -59,6 +59,9 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         unix_addr_name: at("unix_address.name")?,
         regs_call: arch::regs_call(btf)?,
         regs_args: arch::regs_args(btf)?,
+        regs_ip: arch::regs_ip(btf)?,
+        regs_go_first: arch::regs_go_first(btf)?,
+        regs_go_g: arch::regs_go_g(btf)?,
     })
 }
 
@@ -114,6 +117,18 @@ mod arch {
             btf.offset("pt_regs.r10")?,
         ])
     }
+
+    pub fn regs_ip(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.ip")
+    }
+
+    pub fn regs_go_first(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.ax")
+    }
+
+    pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.r14")
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -142,5 +157,17 @@ mod arch {
     pub fn regs_args(btf: &Btf) -> Result<[u32; 4], BtfError> {
         let regs = btf.offset("pt_regs.regs")?;
         Ok([btf.offset("pt_regs.orig_x0")?, regs + 8, regs + 16, regs + 24])
+    }
+
+    pub fn regs_ip(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.pc")
+    }
+
+    pub fn regs_go_first(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.regs")
+    }
+
+    pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
+        Ok(btf.offset("pt_regs.regs")? + 28 * 8)
     }
 }

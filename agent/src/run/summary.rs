@@ -105,7 +105,7 @@ pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> 
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
     let mut lost = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let harmless = ["written", "skipped", "unreadable", "io_uring"];
+        let harmless = ["written", "skipped", "unreadable", "io_uring", "implausible_task", "unclaimed"];
         lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
     }
     let conn = &account.connections;
@@ -123,7 +123,8 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
 fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     let mut notes = Vec::new();
     if let Some(kernel) = &account.kernel {
-        notes.extend(kernel.iter().filter(|(name, _)| ["unreadable", "io_uring", "skipped"].contains(name)));
+        let wanted = ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed"];
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([

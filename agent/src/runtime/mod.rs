@@ -6,6 +6,7 @@
 //! ([`Plan::process`]).
 
 mod file;
+mod go;
 mod python;
 mod watch;
 mod worker;
@@ -43,7 +44,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&python::Python];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &python::Python];
 
 /// A process that is looked at.
 #[derive(Debug)]

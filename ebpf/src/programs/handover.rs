@@ -101,7 +101,7 @@ pub fn tell(what: u32, from: Current, to: (u32, u32, u64), object: u64) {
 
 /// The user registers of the current thread, as they were at its system call.
 #[inline(always)]
-fn registers() -> u64 {
+pub fn registers() -> u64 {
     let at = config!(offsets.stack_regs);
     if at == MISSING {
         // SAFETY: helpers without preconditions, which are there if the configuration says so.

@@ -1,9 +1,9 @@
 //! The runtime's own task that runs on the current thread: which one, and which one started it. One file per runtime; this one
 //! knows which runtime a process has.
 
-use geophone_ebpf::config::{RUNTIME_PYTHON, Runtime};
+use geophone_ebpf::config::{RUNTIME_GO, RUNTIME_PYTHON, Runtime};
 
-use crate::{maps::RUNTIMES, python};
+use crate::{go, maps::RUNTIMES, python};
 
 /// Finds the task; leaves both alone where there is none, or none can be read.
 #[inline(always)]
@@ -16,9 +16,11 @@ pub fn current(tgid: u32, task: &mut u64, parent: &mut u64) {
 }
 
 #[inline(always)]
-fn by_kind(runtime: &Runtime, task: &mut u64, _parent: &mut u64) {
+fn by_kind(runtime: &Runtime, task: &mut u64, parent: &mut u64) {
     // One line for each runtime.
-    if runtime.kind == RUNTIME_PYTHON {
-        *task = python::task(runtime);
+    match runtime.kind {
+        RUNTIME_GO => go::current(runtime, task, parent),
+        RUNTIME_PYTHON => python::current(runtime, task),
+        _ => {}
     }
 }

@@ -81,9 +81,7 @@ impl Layout {
             return Self::published(&words(header).collect::<Vec<_>>());
         }
         match version {
-            Some(version) => {
-                Self::known(version).ok_or_else(|| Refusal::Version(format!("Python 3.{}", version.0)))
-            }
+            Some(version) => Self::known(version).ok_or_else(|| Refusal::Version(format!("Python 3.{}", version.0))),
             None => Err(Refusal::Malformed("its version cannot be found out")),
         }
     }
@@ -138,7 +136,8 @@ impl Layout {
             text: word(text),
             tp_name: word(name),
         };
-        let offsets = [layout.modules, layout.threads, layout.thread_next, layout.thread_id, layout.text, layout.tp_name];
+        let offsets =
+            [layout.modules, layout.threads, layout.thread_next, layout.thread_id, layout.text, layout.tp_name];
         if offsets.into_iter().any(|offset| offset > OFFSET_MOST) {
             return Err(Refusal::Malformed("the offsets that it publishes cannot be right"));
         }

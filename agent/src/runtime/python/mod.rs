@@ -21,7 +21,12 @@ use geophone_ebpf::{
     python::{NONE, RUNNING_TASK},
 };
 
-use self::{image::Interpreter, layout::Layout, maps::{Map, Maps}, memory::Memory};
+use self::{
+    image::Interpreter,
+    layout::Layout,
+    maps::{Map, Maps},
+    memory::Memory,
+};
 use super::{Answer, Detector, FileId, Found, Image, Plan, Refusal, Target};
 
 /// See the module.

@@ -105,8 +105,8 @@ fn task(memory: &Memory, at: &[u64; 14], pointer: u64) -> u64 {
     }
     let (first, entries) = if at[OLD_KEYS] == 0 {
         let mut log2 = [0];
-        memory.read(keys + KEYS_LOG2_INDEX_BYTES, &mut log2).unwrap();
-        (keys + KEYS_SIZE + (1 << log2[0]), word(keys + KEYS_ENTRIES))
+        memory.read(keys + KEYS_LOG2 + 1, &mut log2).unwrap();
+        (keys + KEYS_HEADER + (1 << log2[0]), word(keys + KEYS_ENTRIES))
     } else {
         (keys + OLD_KEYS_HEADER + word(keys + OLD_KEYS_SIZE), word(keys + OLD_KEYS_ENTRIES))
     };
@@ -149,7 +149,8 @@ fn the_function_that_starts_tasks_is_found() {
         assert_eq!(*program, "python_task");
         let path = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&**file))).unwrap();
         let image = Image::open(&path).unwrap().unwrap();
-        let code = image.segments().iter().find(|segment| (segment.offset..segment.offset + segment.size).contains(offset));
+        let code =
+            image.segments().iter().find(|segment| (segment.offset..segment.offset + segment.size).contains(offset));
         let code = code.unwrap_or_else(|| panic!("{python}: {offset:#x} in {}", path.display()));
         assert!(code.execute, "{python}");
         // Where there are symbols, it can be seen that it is the right one.

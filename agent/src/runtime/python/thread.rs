@@ -116,9 +116,9 @@ impl Thread {
     fn is_at(&self, memory: &Memory, place: Place) -> bool {
         let found = match place {
             Place::Word(offset) => memory.word(self.pointer.wrapping_add(offset)),
-            Place::Table(offset, at) => memory
-                .word(self.pointer.wrapping_add(offset))
-                .and_then(|table| memory.word(table.wrapping_add(at))),
+            Place::Table(offset, at) => {
+                memory.word(self.pointer.wrapping_add(offset)).and_then(|table| memory.word(table.wrapping_add(at)))
+            }
         };
         found.is_ok_and(|found| found == self.state)
     }

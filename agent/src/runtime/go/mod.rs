@@ -1,0 +1,75 @@
+//! Go: goroutines. Where a thread has the address of its goroutine, where that has its number and its parent's, and where
+//! `net/http` hands a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
+
+mod buildinfo;
+mod layout;
+mod modules;
+mod pclntab;
+mod tls;
+
+use std::sync::Arc;
+
+use geophone_ebpf::config::{RUNTIME_GO, Runtime, go};
+
+use self::layout::Layout;
+use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
+
+/// Programs made by the Go compiler.
+pub struct Go;
+
+/// The function at whose entry a caller is known that has a request sent on a pooled connection.
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// What tells of which type a `net.Conn` is: the first method in its table, by the alphabet.
+const CLOSE_TCP: &str = "net.(*TCPConn).Close";
+const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
+const CLOSE_TLS: &str = "crypto/tls.(*Conn).Close";
+
+impl Detector for Go {
+    fn name(&self) -> &'static str {
+        "Go"
+    }
+
+    fn file(&self, image: &Image) -> Result<Option<Box<dyn Plan>>, Refusal> {
+        let Some(version) = buildinfo::version(image)? else {
+            return Ok(None);
+        };
+        let layout = Layout::of(&version)?;
+        let mut runtime = Runtime { kind: RUNTIME_GO, no_wakes: 1, ..Runtime::default() };
+        let mut set = |index: usize, value: u64| {
+            if let Some(at) = runtime.at.get_mut(index) {
+                *at = value;
+            }
+        };
+        set(go::TLS, tls::offset(image)?.unwrap_or(0).cast_unsigned());
+        set(go::G_M, layout.g_m);
+        set(go::G_ID, layout.g_goid);
+        set(go::G_PARENT, layout.g_parent_goid);
+        set(go::M_CURG, layout.m_curg);
+        set(go::PERSIST_CONN, layout.persist_conn);
+        set(go::SYSFD, layout.sysfd);
+        let mut probes = Vec::new();
+        let [round_trip, closes @ ..] = pclntab::functions(image, [ROUND_TRIP, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        if let Some(address) = round_trip {
+            for (index, close) in [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS].into_iter().zip(closes) {
+                set(index, close.map_or(0, |close| close.wrapping_sub(address)));
+            }
+            let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+            let (file, id) = (Arc::clone(image.file()), image.id());
+            probes.push(Probe { program: "go_http_round_trip", file, id, offset });
+        }
+        Ok(Some(Box::new(Known(Found { runtime, probes }))))
+    }
+}
+
+/// The same in each process.
+struct Known(Found);
+
+impl Plan for Known {
+    fn runtime(&self) -> &'static str {
+        Go.name()
+    }
+
+    fn process(&self, _target: &Target) -> Result<Answer, Refusal> {
+        Ok(Answer::Found(self.0.clone()))
+    }
+}

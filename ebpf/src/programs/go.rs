@@ -1,0 +1,130 @@
+//! Go: which goroutine runs on the current thread, and who has a request sent by another goroutine.
+//!
+//! A goroutine is a `runtime.g`. Each thread has the address of its own: on x86_64 in thread-local memory, also while it runs C;
+//! on arm64 in a register, while it runs Go. It is the goroutine's, or one that the runtime keeps for itself (`g0`, for signals),
+//! which has number 0; from there `g.m.curg` leads to the goroutine.
+
+use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_task, programs::ProbeContext};
+use geophone_ebpf::{
+    config::{
+        RUNTIME_GO, Runtime,
+        go::{CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, M_CURG, PERSIST_CONN, SYSFD, TLS},
+    },
+    record::HANDOVER_CLAIM,
+    stats::Counter,
+};
+
+use crate::{
+    emit,
+    handover::{self, registers},
+    kernel::{copy, copy_user, read, read_user_or_zero},
+    maps::{RUNTIMES, config},
+    process::Current,
+    syscalls::socket_of,
+};
+
+/// Numbers are given in blocks of 16 to each processor, from 1 on: a thousand a second for 17 years do not reach this. Addresses in
+/// Go's heap (from 0xc0_0000_0000 on) lie above.
+const MOST: u64 = 1 << 39;
+
+/// Where in an `itab` its first method is (`abi.ITab.Fun`), which for a `net.Conn` is `Close`.
+const ITAB_CLOSE: u64 = 24;
+
+/// A value of the type `net.Conn`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Interface {
+    itab: u64,
+    data: u64,
+}
+
+/// Finds the goroutine's number, and that of the one that started it. What is on the way is read into where they will be: the stack
+/// is short.
+#[inline(always)]
+pub fn current(runtime: &Runtime, task: &mut u64, parent: &mut u64) {
+    if runtime.at[TLS] == 0 {
+        *task = read(registers(), config!(offsets.regs_go_g)).unwrap_or_default();
+    } else {
+        // SAFETY: the helper has no preconditions.
+        let thread = unsafe { bpf_get_current_task() };
+        let pointer = thread.wrapping_add(u64::from(config!(offsets.task_thread_pointer)));
+        // SAFETY: `task` has room for it. When it fails, the helper writes zeroes.
+        unsafe { copy::<u64>(task, pointer) };
+        follow(task, runtime.at[TLS]);
+    }
+    let mut g = *task;
+    follow(task, runtime.at[G_ID]);
+    if *task == 0 && g != 0 {
+        *task = g;
+        follow(task, runtime.at[G_M]);
+        follow(task, runtime.at[M_CURG]);
+        g = *task;
+        if g == 0 {
+            // None: the runtime works for itself.
+            return;
+        }
+        follow(task, runtime.at[G_ID]);
+    }
+    if *task >= MOST {
+        *task = 0;
+        emit::count(Counter::ImplausibleTask);
+        return;
+    }
+    if *task != 0 && runtime.at[G_PARENT] != 0 {
+        *parent = g;
+        follow(parent, runtime.at[G_PARENT]);
+    }
+}
+
+/// Replaces an address in the process by the word at an offset from there; by 0 when it cannot be read.
+#[inline(always)]
+fn follow(address: &mut u64, offset: u64) {
+    let from = address.wrapping_add(offset);
+    // SAFETY: there is room for it. When it fails, the helper writes zeroes.
+    unsafe { copy_user(core::ptr::from_mut(address).cast(), 8, from) };
+}
+
+/// `func (pc *persistConn) roundTrip(req *transportRequest)` is entered. The request will be written, and its answer read, by the
+/// connection's own two goroutines: only here is it seen whose it is.
+#[inline(always)]
+pub fn round_trip(ctx: &ProbeContext) {
+    let Some(who) = Current::traced() else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
+        return;
+    };
+    if runtime.kind != RUNTIME_GO {
+        return;
+    }
+    let regs = ctx.as_ptr() as u64;
+    let here = read::<u64>(regs, config!(offsets.regs_ip)).unwrap_or_default();
+    let receiver = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
+    let mut conn: Interface = read_user_or_zero(receiver.wrapping_add(runtime.at[PERSIST_CONN]));
+    // What type it is tells the address of its methods: seen from here, it is the same wherever the program was loaded.
+    let mut close = close_of(conn, here);
+    if close == runtime.at[CLOSE_TLS] {
+        // `tls.Conn` begins with the connection that it encrypts.
+        conn = read_user_or_zero(conn.data);
+        close = close_of(conn, here);
+    }
+    if close == 0 || (close != runtime.at[CLOSE_TCP] && close != runtime.at[CLOSE_UNIX]) {
+        emit::count(Counter::Unclaimed);
+        return;
+    }
+    // `TCPConn` and `UnixConn` are a pointer to their `netFD`.
+    let descriptor: u64 = read_user_or_zero(conn.data);
+    let fd: u64 = read_user_or_zero(descriptor.wrapping_add(runtime.at[SYSFD]));
+    let Some(sk) = socket_of(fd as u32) else {
+        emit::count(Counter::Unclaimed);
+        return;
+    };
+    handover::tell(HANDOVER_CLAIM, who, (who.tgid, 0, 0), sk);
+}
+
+/// From `here` to a connection's `Close`.
+#[inline(always)]
+fn close_of(conn: Interface, here: u64) -> u64 {
+    read_user_or_zero::<u64>(conn.itab.wrapping_add(ITAB_CLOSE)).wrapping_sub(here)
+}
