@@ -11,6 +11,7 @@ pub mod netns;
 pub mod paths;
 pub mod ports;
 pub mod receivers;
+pub mod records;
 pub mod services;
 pub mod span;
 pub mod wait;
