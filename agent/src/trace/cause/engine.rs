@@ -399,10 +399,10 @@ impl Engine {
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);
-                self.workers.answered(key, answered.id.socket, answered.time);
+                self.workers.answered(key, serial, answered.id.socket, answered.time);
                 Link::Task
             }
-            Key::Thread(tid) if self.readers.contains(&tid) => {
+            Key::Thread(tid) if self.crowded.contains(&tid) => {
                 if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
                     self.loops.answered(tid, serial, request);
                 }

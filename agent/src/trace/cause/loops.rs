@@ -9,6 +9,8 @@ use crate::event::Nanos;
 
 /// For how long what follows from a read may be put off.
 const LATER: Nanos = 20_000_000;
+/// How soon what is not put off follows; later, it may follow from a timer.
+const AT_ONCE: Nanos = 1_000_000;
 /// Reads that are remembered.
 const READS: usize = 64;
 /// Answers that are looked at before anything is said of a loop.
@@ -61,8 +63,12 @@ impl Loops {
             return false;
         };
         let seen = thread.at_once + thread.put_off;
-        let puts_off = seen >= ENOUGH && thread.put_off > seen / RARE;
-        puts_off && thread.reads.iter().filter(|(at, _)| now.saturating_sub(*at) < LATER).nth(1).is_some()
+        if seen < ENOUGH || thread.put_off <= seen / RARE {
+            return false;
+        }
+        let mut recent = thread.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
+        let at_once = recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE);
+        !at_once || recent.next().is_some()
     }
 
     /// A thread has ended.

@@ -126,6 +126,8 @@ impl Engine {
         };
         self.workers.use_up(giver);
         match taken {
+            // What it was created for comes first; whoever wakes it before may only have held a lock.
+            Some(earlier) if !earlier.used && earlier.link == Link::Clone => {}
             // Woken for two before it has done anything: for which first, cannot be told.
             Some(earlier) if !earlier.used && earlier.on != work.on => self.workers.clear(taker),
             _ => self.workers.set(taker, work.on, time, Link::Wake),
