@@ -235,7 +235,7 @@ impl Engine {
             None => connected
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
-                .or_else(|| self.work_of(thread).filter(|_| !self.loops.is_ambiguous(thread.tid, start))),
+                .or_else(|| self.work_of(thread).filter(|_| !self.is_ambiguous(thread.tid, start))),
         };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
@@ -394,6 +394,11 @@ impl Engine {
         }
     }
 
+    /// Whether the last read of a thread says nothing of what it sends: only of those that have several requests open at a time.
+    fn is_ambiguous(&self, tid: u32, now: Nanos) -> bool {
+        self.crowded.contains(&tid) && self.loops.is_ambiguous(tid, now)
+    }
+
     /// An event loop reads. If it puts off what follows, it is now that this can be told.
     fn loop_reads(&mut self, tid: u32, now: Nanos, on: On) {
         let pairs = self.loops.read(tid, now, on);
@@ -450,12 +455,12 @@ impl Engine {
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 self.loops.sent(tid, Sent::Answer(serial));
                 if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
-                    self.loops.answered(tid, serial, request);
+                    self.loops.answered(tid, answered.time, serial, request);
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
-                    && !self.loops.is_ambiguous(tid, answered.time)
+                    && !self.is_ambiguous(tid, answered.time)
                 {
                     self.settle(call, Cause::Call(serial, Link::Answer));
                 }

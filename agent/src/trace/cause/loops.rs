@@ -1,6 +1,7 @@
 //! Event loops: whether what a loop's thread sends goes on with what it has read last. Most do, and answer a request at once when they have
 //! read what it waited for. Some put off what follows from a read until they have read more: then the last read says nothing, unless it
-//! is the only one. Which kind a loop is shows in its answers, of which it is known whose they are.
+//! is the only one. In others (tokio) threads take work from each other, and the last read says nothing at all. Which kind a loop is shows
+//! in its answers, of which it is known whose they are.
 
 use hashbrown::HashMap;
 
@@ -32,14 +33,42 @@ struct Loop {
     reads: Vec<(Nanos, On)>,
     /// What was read since the loop turned round last, and what was sent after that, both in order.
     round: (Vec<On>, Vec<Sent>),
-    at_once: u32,
-    put_off: u32,
+    answers: Proof,
+    /// Answers when only one thing had been read, just before.
+    lone: Proof,
 }
 
 impl Loop {
-    fn puts_off(&self) -> bool {
-        let seen = self.at_once + self.put_off;
-        seen >= ENOUGH && self.put_off > seen / RARE
+    /// Whether only one thing has been read lately, and that just now.
+    fn has_one(&self, now: Nanos) -> bool {
+        let mut recent = self.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
+        recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE) && recent.next().is_none()
+    }
+}
+
+/// How often the last read was what an answer followed from.
+#[derive(Debug, Default)]
+struct Proof {
+    right: u32,
+    wrong: u32,
+}
+
+impl Proof {
+    fn add(&mut self, right: bool) {
+        *(if right { &mut self.right } else { &mut self.wrong }) += 1;
+        // What was learnt fades.
+        if self.seen() > 4096 {
+            self.right /= 2;
+            self.wrong /= 2;
+        }
+    }
+
+    fn seen(&self) -> u32 {
+        self.right + self.wrong
+    }
+
+    fn is_often_wrong(&self) -> bool {
+        self.seen() >= ENOUGH && self.wrong > self.seen() / RARE
     }
 }
 
@@ -64,7 +93,7 @@ impl Loops {
         let mut pairs = Vec::new();
         if !sends.is_empty() {
             let (reads, sends) = std::mem::take(&mut thread.round);
-            if thread.puts_off() && reads.len() == sends.len() {
+            if thread.answers.is_often_wrong() && reads.len() == sends.len() {
                 pairs = reads.into_iter().zip(sends).collect();
             }
             thread.round.0.push(on);
@@ -91,17 +120,11 @@ impl Loops {
     }
 
     /// A thread has answered a request, while it seemed to go on with another one, or with that.
-    pub(super) fn answered(&mut self, tid: u32, request: Serial, goes_on_with: Serial) {
+    pub(super) fn answered(&mut self, tid: u32, now: Nanos, request: Serial, goes_on_with: Serial) {
         let thread = self.threads.entry(tid).or_default();
-        if request == goes_on_with {
-            thread.at_once += 1;
-        } else {
-            thread.put_off += 1;
-        }
-        // What was learnt fades.
-        if thread.at_once + thread.put_off > 4096 {
-            thread.at_once /= 2;
-            thread.put_off /= 2;
+        thread.answers.add(request == goes_on_with);
+        if thread.has_one(now) {
+            thread.lone.add(request == goes_on_with);
         }
     }
 
@@ -110,12 +133,7 @@ impl Loops {
         let Some(thread) = self.threads.get(&tid) else {
             return false;
         };
-        if !thread.puts_off() {
-            return false;
-        }
-        let mut recent = thread.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
-        let at_once = recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE);
-        !at_once || recent.next().is_some()
+        thread.lone.is_often_wrong() || thread.answers.is_often_wrong() && !thread.has_one(now)
     }
 
     /// A thread has ended.
