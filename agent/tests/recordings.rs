@@ -66,7 +66,7 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         ("after_end", conn.after_end),
         ("malformed", conn.malformed),
         ("implausible", conn.implausible),
-        ("invalid_traceparent", pipeline.tracer().stats().invalid_traceparent),
+        ("invalid_traceparent", pipeline.tracer().stats().invalid.traceparent),
     ]);
     counted.retain(|_, count| *count > 0);
     (spans, json!({ "counted": counted }))

@@ -29,12 +29,12 @@ pub const DICT_USED: u64 = 16;
 /// `PyDictObject.ma_keys`.
 pub const DICT_KEYS: u64 = 32;
 
-/// `PyDictKeysObject.dk_log2_index_bytes`: bytes between header and entries.
-pub const KEYS_LOG2_INDEX_BYTES: u64 = 9;
+/// Four small fields of `PyDictKeysObject`: `dk_log2_size`, `dk_log2_index_bytes` (bytes between header and entries), `dk_kind`.
+pub const KEYS_LOG2: u64 = 8;
 /// `PyDictKeysObject.dk_nentries`: entries, deleted ones too.
 pub const KEYS_ENTRIES: u64 = 24;
 /// Its header.
-pub const KEYS_SIZE: u64 = 32;
+pub const KEYS_HEADER: u64 = 32;
 
 /// Up to 3.10: `PyDictKeysObject.dk_size`, as many bytes are between header and entries (less than 256).
 pub const OLD_KEYS_SIZE: u64 = 8;

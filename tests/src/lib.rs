@@ -12,6 +12,7 @@ pub mod netns;
 pub mod paths;
 pub mod ports;
 pub mod receivers;
+pub mod records;
 pub mod relay;
 pub mod services;
 pub mod span;

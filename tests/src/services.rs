@@ -200,6 +200,19 @@ impl Service {
         })
     }
 
+    /// A Python program of `services/python` that takes HOST and PORT, run by any interpreter.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn python_script(python: &Path, file: &str, name: &'static str) -> Result<Self> {
+        let script = paths::service("python").join(file);
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(python);
+            command.arg(&script).args(host_and_port(address));
+            Ok(Recipe { command, name, folders: Vec::new() })
+        })
+    }
+
     fn on_port(host: IpAddr, recipe: impl FnOnce(SocketAddr) -> Result<Recipe>) -> Result<Self> {
         let address = SocketAddr::new(host, ports::free()?);
         let recipe = recipe(address)?;

@@ -41,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Trace what this host's services send and receive
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Make spans of a recording that `geophone run --record` made
     Replay(replay::Args),
     /// Say what this kernel offers, what is missing, and what that costs

@@ -16,7 +16,7 @@ use super::{
     name::{Name, Told},
     seal::TAG,
 };
-use crate::trace::parse_tracestate;
+use crate::trace::headers::parse_tracestate;
 
 /// Longest datagram: goes through every network in one piece.
 pub const LONGEST: usize = 1200;

@@ -13,7 +13,7 @@ mod testing;
 
 pub use detect::Foreign;
 pub use exchange::{
-    Answered, Asked, Attributes, CallId, Carried, Exchange, Holes, Note, OtherEnd, Side, Status, Value,
+    Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side, Status, Value,
 };
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};

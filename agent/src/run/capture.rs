@@ -29,6 +29,8 @@ const BUSY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
 /// How long after the last event it counts as idle.
 const IDLE_AFTER: Nanos = 1_000_000_000;
+/// How long the start waits until the runtimes of what runs already are known.
+const PATIENCE: Duration = Duration::from_secs(5);
 const TICK: Nanos = 100_000_000;
 /// The wall clock may be steered by milliseconds a second, in virtual machines above all.
 const CLOCK: Nanos = 200_000_000;
@@ -81,7 +83,8 @@ impl Capture {
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
-        let runtimes = kernel.take_hooks().map(Watch::start).transpose()?;
+        let chosen = selection.chosen();
+        let (runtimes, looked) = kernel.take_hooks().map(|hooks| Watch::start(hooks, chosen)).transpose()?.unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let mut worker = Worker {
             stop: Arc::clone(&stop),
@@ -101,6 +104,10 @@ impl Capture {
             worker.run();
             worker.finish()
         })?;
+        // Their tasks matter from the first request on; but nothing is worth waiting for long.
+        if let Some(looked) = looked {
+            let _ = looked.recv_timeout(PATIENCE);
+        }
         Ok(Self { stop, thread })
     }
 

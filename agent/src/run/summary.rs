@@ -153,8 +153,12 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     notes.extend([
         ("processes_gone", account.processes.gone),
         ("processes_unreadable", account.processes.failed),
-        ("invalid_traceparent", account.spans.invalid_traceparent),
-        ("invalid_tracestate", account.spans.invalid_tracestate),
+        ("invalid_traceparent", account.spans.invalid.traceparent),
+        ("invalid_tracestate", account.spans.invalid.tracestate),
+        ("invalid_context", account.spans.invalid.other),
+        ("unknown_cause", account.spans.causes.unknown),
+        ("evicted_calls", account.spans.causes.evicted),
+        ("forgotten_workers", account.spans.causes.forgotten),
     ]);
     notes.extend(account.runtimes.iter());
     notes

@@ -2,12 +2,11 @@
 
 pub mod cause;
 mod clock;
-mod context;
+pub mod headers;
 mod ids;
 mod span;
 mod tracer;
 
 pub use clock::{ClockOffset, ClockSample};
-pub use context::{TraceParent, parse_tracestate};
 pub use span::{Resource, Span};
 pub use tracer::{INCOMPLETE, LINK, Tracer, TracerStats};

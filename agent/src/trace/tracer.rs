@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use opentelemetry::trace::{SpanContext, SpanKind, TraceState};
+use opentelemetry::trace::{SpanContext, SpanKind};
 use rand::rngs::SysError;
 
 use super::{
     Resource, Span,
-    cause::{self, Engine, Origin, Settled, Trace},
+    cause::{self, Engine, Settled},
     clock::{ClockOffset, ClockSample},
-    context::{TraceParent, parse_tracestate},
+    headers::{self, Invalid},
     ids::Ids,
 };
 use crate::{
     event::{Handover, Nanos, Open, SocketId},
     peer::Peers,
-    protocol::{Answered, Asked, Carried, Exchange, Holes, Side, Value},
+    protocol::{Answered, Asked, Exchange, Holes, Side, Value},
 };
 
 /// Attribute: what of the span is not certain, a list of names of [`Holes`].
@@ -31,10 +31,8 @@ pub struct TracerStats {
     pub spans: u64,
     /// Spans that continue a trace which came in a header.
     pub continued: u64,
-    /// `traceparent` headers that are not valid: a new trace was begun.
-    pub invalid_traceparent: u64,
-    /// `tracestate` headers that are not valid, or came without a valid `traceparent`: dropped.
-    pub invalid_tracestate: u64,
+    /// Headers that should carry a context and are not valid: left out of account.
+    pub invalid: Invalid,
     /// The search for causes.
     pub causes: cause::Stats,
 }
@@ -73,8 +71,13 @@ impl Tracer {
 
     /// A request's head was seen.
     pub fn asked(&mut self, asked: &Asked) {
-        let origin = asked.carried.as_deref().and_then(|carried| self.origin(carried));
-        self.engine.asked(asked, origin, Vec::new());
+        // On the server's side a valid context names the caller's span. On the client's side it was written by instrumentation inside of
+        // the process, whose own span of the call it names; the exchange on the wire is a part of that.
+        let carried = asked.carried.as_deref();
+        let origin = carried.and_then(|carried| headers::origin(carried, &mut self.stats.invalid));
+        self.stats.continued += u64::from(origin.is_some());
+        let ids = carried.map(headers::ids).unwrap_or_default();
+        self.engine.asked(asked, origin, ids);
     }
 
     /// The beginning of an answer was seen.
@@ -145,28 +148,6 @@ impl Tracer {
             spans.push(span(clock, settled));
         }
     }
-
-    /// The context that a request's headers carry.
-    ///
-    /// On the server's side a valid one names the caller's span. On the client's side it was written by instrumentation inside of the
-    /// process, whose own span of the call it names; the exchange on the wire is a part of that.
-    fn origin(&mut self, carried: &Carried) -> Option<Origin> {
-        let parent = carried.traceparent.as_deref().and_then(|text| {
-            let parent = TraceParent::parse(text);
-            self.stats.invalid_traceparent += u64::from(parent.is_none());
-            parent
-        });
-        // Without a valid `traceparent`, `tracestate` means nothing.
-        let state = carried.tracestate.as_deref().and_then(|text| {
-            let state = parent.and_then(|_| parse_tracestate(text));
-            self.stats.invalid_tracestate += u64::from(state.is_none());
-            state
-        });
-        let parent = parent?;
-        self.stats.continued += 1;
-        let trace = Trace { id: parent.trace_id, flags: parent.flags, state: state.unwrap_or(TraceState::NONE) };
-        Some(Origin { trace, span: parent.parent_id })
-    }
 }
 
 /// The span of a call that is settled.
@@ -222,7 +203,7 @@ mod tests {
     use super::*;
     use crate::{
         event::Thread,
-        protocol::{Attributes, CallId, OtherEnd, Status},
+        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status},
     };
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -276,7 +257,10 @@ mod tests {
     }
 
     fn carried(traceparent: &str, tracestate: &str) -> Carried {
-        Carried { traceparent: Some(traceparent.into()), tracestate: Some(tracestate.into()) }
+        let mut carried = Carried::default();
+        carried.push(ContextHeader::TraceParent, traceparent.into());
+        carried.push(ContextHeader::TraceState, tracestate.into());
+        carried
     }
 
     #[test]
@@ -316,13 +300,8 @@ mod tests {
         assert_eq!(span.context.trace_state().header(), "");
         let span = tracer.span(exchange(Side::Server), carried(PARENT, "broken"), Arc::default());
         assert_eq!(span.parent.to_string(), "b7ad6b7169203331");
-        let expected = TracerStats {
-            spans: 2,
-            continued: 1,
-            invalid_traceparent: 1,
-            invalid_tracestate: 2,
-            ..TracerStats::default()
-        };
+        let invalid = Invalid { traceparent: 1, tracestate: 2, other: 0 };
+        let expected = TracerStats { spans: 2, continued: 1, invalid, ..TracerStats::default() };
         assert_eq!(tracer.stats(), expected);
     }
 

@@ -20,7 +20,7 @@ fn by_kind(runtime: &Runtime, task: &mut u64, parent: &mut u64) {
     // One line for each runtime.
     match runtime.kind {
         RUNTIME_GO => go::current(runtime, task, parent),
-        RUNTIME_PYTHON => *task = python::task(runtime),
+        RUNTIME_PYTHON => python::current(runtime, task),
         _ => {}
     }
 }

@@ -4,6 +4,7 @@
 //! `cargo xtask setup` installs what is needed; the tests must run as root. Every test of capture exists twice: for the
 //! socket tracepoints and for the system-call tracepoints.
 
+mod asyncio;
 mod bodies;
 mod calls;
 mod clients;

@@ -126,9 +126,14 @@ pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Requ
 /// The contexts that a request's header fields carry; `None` when there are none.
 #[must_use]
 pub fn carried(fields: &Fields<'_>) -> Option<Box<Carried>> {
-    let carried =
-        Carried { traceparent: fields.traceparent.map(text), tracestate: fields.tracestate.as_deref().map(text) };
-    (carried != Carried::default()).then(|| Box::new(carried))
+    if fields.contexts.is_empty() {
+        return None;
+    }
+    let mut carried = Carried::default();
+    for (header, value) in &fields.contexts {
+        carried.push(*header, text(value));
+    }
+    Some(Box::new(carried))
 }
 
 /// What only a server's span has. Returns the route.

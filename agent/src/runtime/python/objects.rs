@@ -3,8 +3,8 @@
 use std::io;
 
 use geophone_ebpf::python::{
-    DICT_KEYS, ENTRY_SIZE, ENTRY_VALUE, KEYS_ENTRIES, KEYS_LOG2_INDEX_BYTES, KEYS_SIZE, OLD_KEYS_ENTRIES,
-    OLD_KEYS_HEADER, OLD_KEYS_SIZE,
+    DICT_KEYS, ENTRY_SIZE, ENTRY_VALUE, KEYS_ENTRIES, KEYS_HEADER, KEYS_LOG2, OLD_KEYS_ENTRIES, OLD_KEYS_HEADER,
+    OLD_KEYS_SIZE,
 };
 
 use super::{
@@ -14,8 +14,9 @@ use super::{
 
 /// The version from which on a dict's keys have their layout of today.
 pub const NEW_KEYS: Version = Version(11);
-/// `PyDictKeysObject.dk_kind`, beside `dk_log2_index_bytes`, and its value for keys that are any objects.
-const KIND: usize = KEYS_LOG2_INDEX_BYTES as usize + 1;
+/// `PyDictKeysObject.dk_log2_index_bytes`, and behind it `dk_kind` with its value for keys that are any objects.
+const LOG2_INDEX_BYTES: usize = KEYS_LOG2 as usize + 1;
+const KIND: usize = LOG2_INDEX_BYTES + 1;
 const KIND_GENERAL: u8 = 0;
 /// `PyDictUnicodeEntry`: key, value.
 const NAMED_ENTRY_SIZE: u64 = 16;
@@ -35,9 +36,9 @@ pub fn lookup(memory: &Memory, layout: &Layout, dict: u64, name: &str) -> io::Re
     let word = |at: u64| words(header.get(at as usize..).unwrap_or_default()).next().unwrap_or_default();
     let byte = |at: usize| header.get(at).copied().unwrap_or_default();
     let (indices, entries, size, header) = if layout.version >= NEW_KEYS {
-        let indices = 1_u64.checked_shl(byte(KEYS_LOG2_INDEX_BYTES as usize).into()).unwrap_or(u64::MAX);
+        let indices = 1_u64.checked_shl(byte(LOG2_INDEX_BYTES).into()).unwrap_or(u64::MAX);
         let size = if byte(KIND) == KIND_GENERAL { ENTRY_SIZE } else { NAMED_ENTRY_SIZE };
-        (indices, word(KEYS_ENTRIES), size, KEYS_SIZE)
+        (indices, word(KEYS_ENTRIES), size, KEYS_HEADER)
     } else {
         let places = word(OLD_KEYS_SIZE);
         let width = match places {

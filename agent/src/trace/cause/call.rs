@@ -146,8 +146,8 @@ pub(super) struct Search {
     pub(super) keys: Vec<Key>,
     /// The requests of the process that were open when it began.
     pub(super) candidates: Vec<Serial>,
-    /// The request of whoever has woken the thread before.
-    pub(super) hint: Option<Serial>,
+    /// The request of whoever has created or woken the thread before.
+    pub(super) hint: Option<(Serial, Link)>,
 }
 
 impl Call {

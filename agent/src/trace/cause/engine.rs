@@ -10,6 +10,7 @@ use super::{
     ends::{self, Ends, Name},
     held::Deadlines,
     hosts::Hosts,
+    loops::Loops,
     pending::Pending,
     work::{Key, On, Work, Workers},
 };
@@ -80,7 +81,9 @@ pub struct Engine {
     /// Threads that have read requests.
     pub(super) readers: HashSet<u32, foldhash::fast::RandomState>,
     /// Those of them that had several open at a time: event loops.
-    loops: HashSet<u32, foldhash::fast::RandomState>,
+    crowded: HashSet<u32, foldhash::fast::RandomState>,
+    /// What is known of those.
+    loops: Loops,
     /// The call whose answer a thread that reads no requests has read last.
     pub(super) last_read: HashMap<u32, Serial, foldhash::fast::RandomState>,
     /// Open requests, by process.
@@ -118,7 +121,8 @@ impl Engine {
             hosts: None,
             workers: Workers::default(),
             readers: HashSet::default(),
-            loops: HashSet::default(),
+            crowded: HashSet::default(),
+            loops: Loops::default(),
             last_read: HashMap::default(),
             open: HashMap::default(),
             answerers: HashMap::default(),
@@ -190,13 +194,19 @@ impl Engine {
         if let Key::Thread(tid) = key {
             self.readers.insert(tid);
             if self.workers.own(key).is_some_and(|work| self.is_read_here(work)) {
-                self.loops.insert(tid);
+                self.crowded.insert(tid);
             }
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
+        if let Key::Thread(tid) = key {
+            self.loops.read(tid, start, On::Request(serial));
+        }
         // A task that has answered on this connection before will do so again.
-        if let Some(answerer) = self.answerers.get(&socket).copied().filter(|answerer| *answerer != key) {
+        if let Some(answerer) = self.answerers.get(&socket).copied()
+            && answerer != key
+            && self.workers.answers(answerer, socket)
+        {
             self.workers.set(answerer, On::Request(serial), start, Link::Task);
         }
         self.open.entry(tgid).or_default().push(serial);
@@ -225,7 +235,7 @@ impl Engine {
             None => connected
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
-                .or_else(|| self.work_of(thread)),
+                .or_else(|| self.work_of(thread).filter(|_| !self.loops.is_ambiguous(thread.tid, start))),
         };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
@@ -264,8 +274,8 @@ impl Engine {
         let (mut like, mut hint) = (None, None);
         if let Some(work) = work {
             match self.request_of(work.on) {
-                // Whoever was woken may have taken up something else: when it is done, it may say for whom it was.
-                Some(request) if work.link == Link::Wake => hint = Some(request),
+                // When it is done, it may say for whom it was.
+                Some(request) if work.is_lent() => hint = Some((request, work.link)).filter(|_| !work.used),
                 Some(request) => return Cause::Call(request, work.link),
                 None => {}
             }
@@ -275,11 +285,8 @@ impl Engine {
         }
         if let Key::Thread(tid) = Key::of(who) {
             self.last_read.remove(&tid);
-            if hint.is_some() {
-                // Only its first call is likely to be for whoever has woken it.
-                self.workers.clear(Key::Thread(tid));
-            }
         }
+        self.workers.use_up(Key::of(who));
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {
             return Cause::None;
@@ -373,6 +380,9 @@ impl Engine {
             Cause::Outside(..) => call.by.map(On::Request),
             Cause::None => None,
         };
+        if let (Some(on), Key::Thread(tid)) = (on, key) {
+            self.loops.read(tid, now, on);
+        }
         match on {
             // Whoever has read the request itself keeps that as the reason.
             Some(on) if self.workers.own(key).is_some_and(|work| work.on == on) => {}
@@ -389,12 +399,17 @@ impl Engine {
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);
+                self.workers.answered(key, serial, answered.id.socket, answered.time);
                 Link::Task
             }
-            Key::Thread(tid) if self.readers.contains(&tid) => {
+            Key::Thread(tid) if self.crowded.contains(&tid) => {
+                if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
+                    self.loops.answered(tid, serial, request);
+                }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
+                    && !self.loops.is_ambiguous(tid, answered.time)
                 {
                     self.settle(call, Cause::Call(serial, Link::Answer));
                 }
@@ -410,7 +425,7 @@ impl Engine {
     }
 
     /// Whether a request may be the cause of an outgoing call whose cause is not known.
-    fn may_cause(&self, request: Serial, call: Serial) -> bool {
+    pub(super) fn may_cause(&self, request: Serial, call: Serial) -> bool {
         let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
         search.is_some_and(|search| search.candidates.contains(&request))
     }
@@ -525,8 +540,8 @@ impl Engine {
             return;
         };
         if call.side == Side::Client {
-            if let Some(request) = call.search.as_ref().and_then(|search| search.hint) {
-                self.settle(serial, Cause::Call(request, Link::Wake));
+            if let Some((request, link)) = call.search.as_ref().and_then(|search| search.hint) {
+                self.settle(serial, Cause::Call(request, link));
             }
             return;
         }
@@ -693,7 +708,8 @@ impl Engine {
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
         self.workers.ended(tgid);
-        self.loops.remove(&tgid);
+        self.crowded.remove(&tgid);
+        self.loops.ended(tgid);
         self.readers.remove(&tgid);
         self.last_read.remove(&tgid);
         self.originators.remove(&tgid);

@@ -9,6 +9,7 @@ mod ends;
 mod engine;
 mod held;
 mod hosts;
+mod loops;
 mod pending;
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ impl Engine {
         let mut candidates = std::mem::take(&mut search.candidates);
         let hint = search.hint;
         candidates.retain(|candidate| self.is_open(On::Request(*candidate)));
-        if hint.is_some_and(|hint| candidates.contains(&hint)) {
+        if hint.is_some_and(|(hint, _)| candidates.contains(&hint)) {
             // Unless whoever made the call says soon for whom it was.
             self.graces.add(now, serial);
         }
@@ -95,36 +95,42 @@ impl Engine {
         }
     }
 
-    /// A thread has woken another one of its process: to hand work over, or because the work is done.
+    /// A thread has woken another one of its process: to hand work over, or because work is done.
     pub(super) fn woken(&mut self, handover: &Handover) {
         let Handover { time, from, to, .. } = *handover;
-        let key = Key::Thread(to.tid);
-        let waits_for =
-            self.workers.own(key).filter(|work| is_direct(work.link)).and_then(|work| self.request_of(work.on));
-        if let Some(call) = self.last_read.remove(&from.tid)
-            && let Some(request) = waits_for
-        {
-            let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
-            if search.is_some_and(|search| search.candidates.contains(&request)) {
-                self.settle(call, Cause::Call(request, Link::Wake));
+        let (giver, taker) = (Key::of(from), Key::Thread(to.tid));
+        let taken = self.workers.own(taker).filter(|work| self.is_open(work.on));
+        let waits_for = taken.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
+        if let Some(call) = self.last_read.remove(&from.tid) {
+            // An answer is passed on, to whoever waits for it in the end.
+            match waits_for {
+                Some(request) if self.may_cause(request, call) => self.settle(call, Cause::Call(request, Link::Wake)),
+                Some(_) => {}
+                None if self.readers.contains(&to.tid) => {}
+                None => {
+                    self.last_read.insert(to.tid, call);
+                    return;
+                }
+            }
+        }
+        let given = self.work_of(from);
+        if waits_for.is_some() || self.readers.contains(&to.tid) {
+            // It has what it waited for: the work for it is done.
+            if given.is_some_and(|work| work.is_lent() && work.used) {
+                self.workers.clear(giver);
             }
             return;
         }
-        if waits_for.is_some() || self.readers.contains(&to.tid) {
-            return;
-        }
-        let Some(work) = self.work_of(from).filter(|work| is_direct(work.link)) else {
+        let Some(work) = given.filter(|work| !work.used) else {
             return;
         };
-        match self.workers.own(key).filter(|earlier| earlier.link == Link::Wake && self.is_open(earlier.on)) {
+        self.workers.use_up(giver);
+        match taken {
+            // What it was created for comes first; whoever wakes it before may only have held a lock.
+            Some(earlier) if !earlier.used && earlier.link == Link::Clone => {}
             // Woken for two before it has done anything: for which first, cannot be told.
-            Some(earlier) if earlier.on != work.on => self.workers.clear(key),
-            _ => self.workers.set(key, work.on, time, Link::Wake),
+            Some(earlier) if !earlier.used && earlier.on != work.on => self.workers.clear(taker),
+            _ => self.workers.set(taker, work.on, time, Link::Wake),
         }
     }
-}
-
-/// Whether a worker knows by itself what it works for, not because somebody woke it.
-fn is_direct(link: Link) -> bool {
-    link != Link::Wake
 }

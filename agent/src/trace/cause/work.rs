@@ -3,12 +3,16 @@
 use hashbrown::HashMap;
 
 use super::call::{Link, Serial};
-use crate::event::{Nanos, Thread};
+use crate::event::{Nanos, SocketId, Thread};
 
 /// Most threads and tasks that are known at a time, each; the oldest half goes when there are more.
 const MOST: usize = 65_536;
 /// How far up the tasks that started a task are looked at.
 const GENERATIONS: usize = 8;
+
+/// Answers that must have proved right before a guess is trusted, and how many of them for one that was wrong.
+const ENOUGH: u32 = 16;
+const RARE: u32 = 100;
 
 /// A worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +45,16 @@ pub(super) struct Work {
     pub(super) on: On,
     pub(super) since: Nanos,
     pub(super) link: Link,
+    /// It was lent, and something was done for it since: what comes next may be for somebody else.
+    pub(super) used: bool,
+}
+
+impl Work {
+    /// Whether the worker has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may
+    /// take up the next item without being woken.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.link, Link::Clone | Link::Wake)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +62,10 @@ struct Worker {
     work: Option<Work>,
     /// The task that started it, 0 if none or not known.
     parent: u64,
+    /// What its event loop had read last when it was started, until it is known whether it works for that.
+    guess: Option<On>,
+    /// The connection on which it has answered.
+    answers: Option<SocketId>,
     /// When it was last heard of.
     seen: Nanos,
 }
@@ -56,6 +74,8 @@ struct Worker {
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     workers: HashMap<Key, Worker, foldhash::fast::RandomState>,
+    /// How often tasks that a process' event loop has started worked for what it had read last, and how often not.
+    guesses: HashMap<u32, (u32, u32), foldhash::fast::RandomState>,
     /// How many were forgotten because there were too many.
     pub(super) forgotten: u64,
 }
@@ -65,7 +85,16 @@ impl Workers {
     pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
         let worker = self.worker(key, since);
         if worker.work.is_none_or(|work| work.since <= since) {
-            worker.work = Some(Work { on, since, link });
+            worker.work = Some(Work { on, since, link, used: false });
+        }
+    }
+
+    /// A worker has done something for what it was lent.
+    pub(super) fn use_up(&mut self, key: Key) {
+        if let Some(work) = self.workers.get_mut(&key).and_then(|worker| worker.work.as_mut())
+            && work.is_lent()
+        {
+            work.used = true;
         }
     }
 
@@ -76,10 +105,49 @@ impl Workers {
         }
     }
 
-    /// A task was started by another one, or by none, while its thread was busy with something.
+    /// A task was started by another one, or by none, while its thread was busy with something. By none: it is not certain that it will
+    /// work for that.
     pub(super) fn spawned(&mut self, task: Key, parent: u64, work: Option<Work>, now: Nanos) {
+        let Key::Task(tgid, _) = task else {
+            return;
+        };
+        let guess = work.filter(|_| parent == 0).map(|work| work.on);
+        let work = work.filter(|_| parent != 0 || self.trusts(tgid));
         let worker = self.worker(task, now);
-        *worker = Worker { work, parent, seen: now };
+        *worker = Worker { work, parent, guess, answers: None, seen: now };
+    }
+
+    /// Whether tasks that a process' event loop starts work for what it has read last, as far as that has shown.
+    fn trusts(&self, tgid: u32) -> bool {
+        self.guesses.get(&tgid).is_some_and(|(right, wrong)| *right >= ENOUGH && wrong * RARE < *right)
+    }
+
+    /// A task has answered a request: was that to be expected when it was started?
+    fn prove(&mut self, key: Key, request: Serial) {
+        let Key::Task(tgid, _) = key else {
+            return;
+        };
+        let guess = self.workers.get_mut(&key).and_then(|worker| worker.guess.take());
+        if let Some(On::Request(guess)) = guess {
+            let (right, wrong) = self.guesses.entry(tgid).or_default();
+            *(if guess == request { &mut *right } else { &mut *wrong }) += 1;
+            // What was learnt fades.
+            if *right + *wrong > 4096 {
+                *right /= 2;
+                *wrong /= 2;
+            }
+        }
+    }
+
+    /// A worker has answered a request on a connection.
+    pub(super) fn answered(&mut self, key: Key, request: Serial, socket: SocketId, now: Nanos) {
+        self.prove(key, request);
+        self.worker(key, now).answers = Some(socket);
+    }
+
+    /// Whether it was this worker that has answered on a connection, and not an earlier one at its address.
+    pub(super) fn answers(&self, key: Key, socket: SocketId) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.answers == Some(socket))
     }
 
     /// What a worker itself is busy with.
@@ -153,6 +221,7 @@ impl Workers {
 
     /// A process has ended.
     pub(super) fn ended(&mut self, tgid: u32) {
+        self.guesses.remove(&tgid);
         self.workers.retain(|key, _| match key {
             Key::Thread(tid) => *tid != tgid,
             Key::Task(of, _) => *of != tgid,

@@ -1,0 +1,78 @@
+//! Event loops: whether what a loop's thread sends goes on with what it has read last. Most do, and answer a request at once when they have
+//! read what it waited for. Some put off what follows from a read until they have read more: then the last read says nothing, unless it
+//! is the only one. Which kind a loop is shows in its answers, of which it is known whose they are.
+
+use hashbrown::HashMap;
+
+use super::{call::Serial, work::On};
+use crate::event::Nanos;
+
+/// For how long what follows from a read may be put off.
+const LATER: Nanos = 20_000_000;
+/// How soon what is not put off follows; later, it may follow from a timer.
+const AT_ONCE: Nanos = 1_000_000;
+/// Reads that are remembered.
+const READS: usize = 64;
+/// Answers that are looked at before anything is said of a loop.
+const ENOUGH: u32 = 16;
+/// One answer in so many may seem to be put off without the loop being such.
+const RARE: u32 = 25;
+
+#[derive(Debug, Default)]
+struct Loop {
+    reads: Vec<(Nanos, On)>,
+    at_once: u32,
+    put_off: u32,
+}
+
+/// Threads that have read requests, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Loops {
+    threads: HashMap<u32, Loop, foldhash::fast::RandomState>,
+}
+
+impl Loops {
+    /// A thread has read something.
+    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) {
+        let reads = &mut self.threads.entry(tid).or_default().reads;
+        reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
+        if reads.len() == READS {
+            reads.remove(0);
+        }
+        reads.push((now, on));
+    }
+
+    /// A thread has answered a request, while it seemed to go on with another one, or with that.
+    pub(super) fn answered(&mut self, tid: u32, request: Serial, goes_on_with: Serial) {
+        let thread = self.threads.entry(tid).or_default();
+        if request == goes_on_with {
+            thread.at_once += 1;
+        } else {
+            thread.put_off += 1;
+        }
+        // What was learnt fades.
+        if thread.at_once + thread.put_off > 4096 {
+            thread.at_once /= 2;
+            thread.put_off /= 2;
+        }
+    }
+
+    /// Whether what a thread sends now may follow from something else than it has read last.
+    pub(super) fn is_ambiguous(&self, tid: u32, now: Nanos) -> bool {
+        let Some(thread) = self.threads.get(&tid) else {
+            return false;
+        };
+        let seen = thread.at_once + thread.put_off;
+        if seen < ENOUGH || thread.put_off <= seen / RARE {
+            return false;
+        }
+        let mut recent = thread.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
+        let at_once = recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE);
+        !at_once || recent.next().is_some()
+    }
+
+    /// A thread has ended.
+    pub(super) fn ended(&mut self, tid: u32) {
+        self.threads.remove(&tid);
+    }
+}
