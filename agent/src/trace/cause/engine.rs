@@ -10,7 +10,7 @@ use super::{
     ends::{self, Ends, Name},
     held::Deadlines,
     hosts::Hosts,
-    loops::Loops,
+    loops::{Loops, Sent},
     pending::Pending,
     work::{Key, On, Work, Workers},
 };
@@ -200,7 +200,7 @@ impl Engine {
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
         if let Key::Thread(tid) = key {
-            self.loops.read(tid, start, On::Request(serial));
+            self.loop_reads(tid, start, On::Request(serial));
         }
         // A task that has answered on this connection before will do so again.
         if let Some(answerer) = self.answerers.get(&socket).copied()
@@ -251,6 +251,9 @@ impl Engine {
         } else {
             self.cause_of(&mut call, serial, work, claimed.unwrap_or(thread), start)
         };
+        if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
+            self.loops.sent(thread.tid, Sent::Call(serial));
+        }
         self.calls.insert(serial, call);
         if cause == Cause::Open {
             self.pending.add(serial, &self.calls);
@@ -380,14 +383,56 @@ impl Engine {
             Cause::Outside(..) => call.by.map(On::Request),
             Cause::None => None,
         };
-        if let (Some(on), Key::Thread(tid)) = (on, key) {
-            self.loops.read(tid, now, on);
+        if let Key::Thread(tid) = key {
+            self.loop_reads(tid, now, on.unwrap_or(On::Like(serial)));
         }
         match on {
             // Whoever has read the request itself keeps that as the reason.
             Some(on) if self.workers.own(key).is_some_and(|work| work.on == on) => {}
             Some(on) => self.workers.set(key, on, now, Link::Answer),
             None => self.workers.clear(key),
+        }
+    }
+
+    /// An event loop reads. If it puts off what follows, it is now that this can be told.
+    fn loop_reads(&mut self, tid: u32, now: Nanos, on: On) {
+        let pairs = self.loops.read(tid, now, on);
+        // Of the answers it is known to which requests they are: if one of them is out of place, so may be all.
+        let in_place = pairs.iter().all(|(on, sent)| match (*sent, *on) {
+            (Sent::Answer(answered), On::Request(request)) => answered == request,
+            (Sent::Answer(answered), On::Like(call)) => match self.calls.get(&call).map(|call| &call.cause) {
+                Some(Cause::Call(request, _)) => *request == answered,
+                Some(Cause::Open) => self.may_cause(answered, call),
+                _ => false,
+            },
+            (Sent::Call(_), _) => true,
+        });
+        if !in_place {
+            return;
+        }
+        for (on, sent) in pairs {
+            match (sent, on) {
+                (Sent::Answer(answered), On::Like(call)) => self.settle(call, Cause::Call(answered, Link::Order)),
+                (Sent::Answer(_), On::Request(_)) => {}
+                (Sent::Call(call), on) => match self.request_of(on) {
+                    Some(request) if self.may_cause(request, call) => {
+                        self.settle(call, Cause::Call(request, Link::Order));
+                    }
+                    Some(_) => {}
+                    None => self.join(call, on),
+                },
+            }
+        }
+    }
+
+    /// Two outgoing calls have the same cause, whatever that is.
+    fn join(&mut self, call: Serial, on: On) {
+        if let On::Like(earlier) = on {
+            for (one, other) in [(call, earlier), (earlier, call)] {
+                if let Some(one) = self.calls.get_mut(&one).filter(|one| one.cause == Cause::Open) {
+                    one.alike.push(other);
+                }
+            }
         }
     }
 
@@ -403,6 +448,7 @@ impl Engine {
                 Link::Task
             }
             Key::Thread(tid) if self.crowded.contains(&tid) => {
+                self.loops.sent(tid, Sent::Answer(serial));
                 if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
                     self.loops.answered(tid, serial, request);
                 }
@@ -466,7 +512,10 @@ impl Engine {
                     self.connects.insert(sock, work);
                 }
             }
-            How::Idle => self.workers.clear(Key::of(from)),
+            How::Idle => {
+                self.loops.idle(from.tid);
+                self.workers.clear(Key::of(from));
+            }
             How::Wake(_) => self.woken(handover),
         }
     }

@@ -18,11 +18,29 @@ const ENOUGH: u32 = 16;
 /// One answer in so many may seem to be put off without the loop being such.
 const RARE: u32 = 25;
 
+/// What a thread has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The answer to a request.
+    Answer(Serial),
+    /// An outgoing call.
+    Call(Serial),
+}
+
 #[derive(Debug, Default)]
 struct Loop {
     reads: Vec<(Nanos, On)>,
+    /// What was read since the loop turned round last, and what was sent after that, both in order.
+    round: (Vec<On>, Vec<Sent>),
     at_once: u32,
     put_off: u32,
+}
+
+impl Loop {
+    fn puts_off(&self) -> bool {
+        let seen = self.at_once + self.put_off;
+        seen >= ENOUGH && self.put_off > seen / RARE
+    }
 }
 
 /// Threads that have read requests, by their ids.
@@ -32,14 +50,44 @@ pub(super) struct Loops {
 }
 
 impl Loops {
-    /// A thread has read something.
-    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) {
-        let reads = &mut self.threads.entry(tid).or_default().reads;
-        reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
-        if reads.len() == READS {
-            reads.remove(0);
+    /// A thread has read something. Returns what it has sent before, each with what that follows from, if it puts off what follows and
+    /// each read has been followed by one send: they are taken up in order.
+    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) -> Vec<(On, Sent)> {
+        let thread = self.threads.entry(tid).or_default();
+        thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
+        if thread.reads.len() == READS {
+            thread.reads.remove(0);
         }
-        reads.push((now, on));
+        thread.reads.push((now, on));
+
+        let (reads, sends) = &mut thread.round;
+        let mut pairs = Vec::new();
+        if !sends.is_empty() {
+            let (reads, sends) = std::mem::take(&mut thread.round);
+            if thread.puts_off() && reads.len() == sends.len() {
+                pairs = reads.into_iter().zip(sends).collect();
+            }
+            thread.round.0.push(on);
+        } else if reads.last() != Some(&on) && reads.len() < READS {
+            reads.push(on);
+        }
+        pairs
+    }
+
+    /// A thread has sent something.
+    pub(super) fn sent(&mut self, tid: u32, what: Sent) {
+        if let Some(thread) = self.threads.get_mut(&tid)
+            && thread.round.1.len() <= READS
+        {
+            thread.round.1.push(what);
+        }
+    }
+
+    /// A thread turns to something that was not read.
+    pub(super) fn idle(&mut self, tid: u32) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.round = Default::default();
+        }
     }
 
     /// A thread has answered a request, while it seemed to go on with another one, or with that.
@@ -62,8 +110,7 @@ impl Loops {
         let Some(thread) = self.threads.get(&tid) else {
             return false;
         };
-        let seen = thread.at_once + thread.put_off;
-        if seen < ENOUGH || thread.put_off <= seen / RARE {
+        if !thread.puts_off() {
             return false;
         }
         let mut recent = thread.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
