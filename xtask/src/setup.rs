@@ -10,11 +10,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("setpriv", "util-linux"),
     ("python3", "python3-venv"),
