@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::{call::Serial, work::On};
-use crate::event::Nanos;
+use crate::event::{Nanos, Thread};
 
 /// For how long what follows from a read may be put off.
 const LATER: Nanos = 20_000_000;
@@ -28,14 +28,12 @@ pub(super) enum Sent {
     Call(Serial),
 }
 
+/// A thread.
 #[derive(Debug, Default)]
 struct Loop {
     reads: Vec<(Nanos, On)>,
     /// What was read since the loop turned round last, and what was sent after that, both in order.
     round: (Vec<On>, Vec<Sent>),
-    answers: Proof,
-    /// Answers when only one thing had been read, just before.
-    lone: Proof,
 }
 
 impl Loop {
@@ -46,7 +44,18 @@ impl Loop {
     }
 }
 
-/// How often the last read was what an answer followed from.
+/// What the answers of a process' loops have shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// An answer followed from the last read.
+    last: Proof,
+    /// The same when that was the only one, just before.
+    lone: Proof,
+    /// The answers of a round were in the places of their reads.
+    order: Proof,
+}
+
+/// How often something has proved right.
 #[derive(Debug, Default)]
 struct Proof {
     right: u32,
@@ -70,19 +79,25 @@ impl Proof {
     fn is_often_wrong(&self) -> bool {
         self.seen() >= ENOUGH && self.wrong > self.seen() / RARE
     }
+
+    fn is_proved(&self) -> bool {
+        self.seen() >= ENOUGH && !self.is_often_wrong()
+    }
 }
 
-/// Threads that have read requests, by their ids.
+/// Threads that have read requests, by their ids, and what their processes have shown.
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     threads: HashMap<u32, Loop, foldhash::fast::RandomState>,
+    processes: HashMap<u32, Shown, foldhash::fast::RandomState>,
 }
 
 impl Loops {
-    /// A thread has read something. Returns what it has sent before, each with what that follows from, if it puts off what follows and
-    /// each read has been followed by one send: they are taken up in order.
-    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) -> Vec<(On, Sent)> {
-        let thread = self.threads.entry(tid).or_default();
+    /// A thread has read something. Returns what it has sent before, each with what that may follow from, if each read has been followed
+    /// by one send: they may have been taken up in order.
+    pub(super) fn read(&mut self, thread: Thread, now: Nanos, on: On) -> Vec<(On, Sent)> {
+        let puts_off = self.processes.get(&thread.tgid).is_some_and(|shown| shown.last.is_often_wrong());
+        let thread = self.threads.entry(thread.tid).or_default();
         thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
         if thread.reads.len() == READS {
             thread.reads.remove(0);
@@ -93,7 +108,7 @@ impl Loops {
         let mut pairs = Vec::new();
         if !sends.is_empty() {
             let (reads, sends) = std::mem::take(&mut thread.round);
-            if thread.answers.is_often_wrong() && reads.len() == sends.len() {
+            if puts_off && reads.len() == sends.len() {
                 pairs = reads.into_iter().zip(sends).collect();
             }
             thread.round.0.push(on);
@@ -101,6 +116,18 @@ impl Loops {
             reads.push(on);
         }
         pairs
+    }
+
+    /// The answers of a round were in the places of their reads, or were not. Returns whether order can be believed.
+    pub(super) fn ordered(&mut self, tgid: u32, in_place: bool) -> bool {
+        let order = &mut self.processes.entry(tgid).or_default().order;
+        order.add(in_place);
+        in_place && order.is_proved()
+    }
+
+    /// Whether order can be believed.
+    pub(super) fn is_ordered(&self, tgid: u32) -> bool {
+        self.processes.get(&tgid).is_some_and(|shown| shown.order.is_proved())
     }
 
     /// A thread has sent something.
@@ -120,24 +147,27 @@ impl Loops {
     }
 
     /// A thread has answered a request, while it seemed to go on with another one, or with that.
-    pub(super) fn answered(&mut self, tid: u32, now: Nanos, request: Serial, goes_on_with: Serial) {
-        let thread = self.threads.entry(tid).or_default();
-        thread.answers.add(request == goes_on_with);
-        if thread.has_one(now) {
-            thread.lone.add(request == goes_on_with);
+    pub(super) fn answered(&mut self, thread: Thread, now: Nanos, request: Serial, goes_on_with: Serial) {
+        let lone = self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
+        let shown = self.processes.entry(thread.tgid).or_default();
+        shown.last.add(request == goes_on_with);
+        if lone {
+            shown.lone.add(request == goes_on_with);
         }
     }
 
     /// Whether what a thread sends now may follow from something else than it has read last.
-    pub(super) fn is_ambiguous(&self, tid: u32, now: Nanos) -> bool {
-        let Some(thread) = self.threads.get(&tid) else {
+    pub(super) fn is_ambiguous(&self, thread: Thread, now: Nanos) -> bool {
+        let Some(shown) = self.processes.get(&thread.tgid) else {
             return false;
         };
-        thread.lone.is_often_wrong() || thread.answers.is_often_wrong() && !thread.has_one(now)
+        let has_one = || self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
+        shown.last.is_often_wrong() && !(shown.lone.is_proved() && has_one())
     }
 
-    /// A thread has ended.
-    pub(super) fn ended(&mut self, tid: u32) {
-        self.threads.remove(&tid);
+    /// A thread, or the process of this number, has ended.
+    pub(super) fn ended(&mut self, id: u32) {
+        self.threads.remove(&id);
+        self.processes.remove(&id);
     }
 }
