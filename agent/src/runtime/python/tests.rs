@@ -119,10 +119,10 @@ fn task(memory: &Memory, at: &[u64; 14], pointer: u64) -> u64 {
 fn the_running_task_is_found() {
     for python in pythons() {
         let mut running = start(&python, SCRIPT);
-        let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
         let mut known: Option<Found> = None;
         let mut seen = Vec::new();
-        while let Some(line) = lines.next() {
+        for line in lines {
             let line = line.unwrap();
             let words: Vec<&str> = line.split(' ').collect();
             let (what, thread, id) = (words[0], words[1].parse().unwrap(), words[2].parse::<u64>().unwrap());
