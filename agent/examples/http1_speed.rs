@@ -6,7 +6,7 @@
 use geophone::{
     conn::{Connection, Content, Piece, Update},
     event::{Direction, Endpoints, Role, SocketId, Thread},
-    protocol::Session,
+    protocol::{Note, Session},
 };
 
 const REQUEST: &[u8] =
@@ -27,6 +27,7 @@ fn main() {
             }),
             role: Role::Unknown,
             netns: 1,
+            sequences: None,
             since: 0,
         };
         let body = vec![b'x'; 615];
@@ -48,7 +49,7 @@ fn main() {
                 offsets[offset] += bytes.len() as u64;
                 session.update(&connection, &Update::Piece(direction, piece), &mut out);
             }
-            done += out.len();
+            done += out.iter().filter(|note| matches!(note, Note::Done(_))).count();
             out.clear();
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate")]

@@ -250,4 +250,8 @@ pub enum How {
     Spawn,
     /// `from` is about to have a request sent on its behalf on the socket with this `struct sock`, whoever sends it.
     Claim(u64),
+    /// `from` opens a connection, on the socket with this `struct sock`.
+    Connect(u64),
+    /// The event loop on `from` turns to something else than what it has read last.
+    Idle,
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::{
     conn::{self, Connection, Update},
-    event::{Direction, Event, Nanos, SocketId},
+    event::{Change, Direction, Event, Life, Nanos, SocketId},
+    peer::Peers,
     process,
-    protocol::{Exchange, Interest, Session, Shared},
+    protocol::{Interest, Note, Session, Shared},
     trace::{ClockSample, Span, Tracer},
 };
 
@@ -39,7 +40,7 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     tracer: Tracer,
     processes: process::Table,
-    exchanges: Vec<Exchange>,
+    notes: Vec<Note>,
     advice: Vec<Advice>,
 }
 
@@ -47,45 +48,67 @@ impl Pipeline {
     /// Without connections.
     #[must_use]
     pub fn new(limits: conn::Limits, shared: Arc<Shared>, tracer: Tracer, processes: process::Table) -> Self {
-        Self {
-            connections: conn::Table::new(limits),
-            shared,
-            tracer,
-            processes,
-            exchanges: Vec::new(),
-            advice: Vec::new(),
-        }
+        Self { connections: conn::Table::new(limits), shared, tracer, processes, notes: Vec::new(), advice: Vec::new() }
     }
 
     /// Takes an event; appends the spans that it completes.
     pub fn event(&mut self, event: &Event<'_>, spans: &mut Vec<Span>) {
-        if let Event::Process(process) = event {
-            self.processes.apply(process);
+        self.tracer.tick(event.time());
+        match event {
+            Event::Process(process) => {
+                self.processes.apply(process);
+                if process.what == Life::Exit {
+                    self.tracer.ended(process.tgid);
+                }
+            }
+            Event::Handover(handover) => self.tracer.handover(handover),
+            Event::State(state) if state.change == Change::Closed => self.tracer.closed(state.socket),
+            Event::Open(open) => self.tracer.opened(open),
+            Event::Data(_) | Event::State(_) => {}
         }
-        let Self { connections, shared, exchanges, advice, .. } = self;
+        let Self { connections, shared, notes, advice, .. } = self;
         connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, exchanges, advice);
+            slot.update(shared, connection, update, notes, advice);
         });
         self.settle(spans);
     }
 
     /// Tells the time, some ten times a second; appends the spans that it completes.
     pub fn tick(&mut self, now: Nanos, spans: &mut Vec<Span>) {
-        let Self { connections, shared, exchanges, advice, .. } = self;
+        let Self { connections, shared, notes, advice, .. } = self;
         connections.tick(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, exchanges, advice);
+            slot.update(shared, connection, update, notes, advice);
         });
+        self.tracer.tick(now);
         self.settle(spans);
         self.processes.expire(now);
     }
 
+    /// Lets the agents of other hosts take part.
+    pub fn set_peers(&mut self, peers: Peers) {
+        self.tracer.set_peers(peers);
+    }
+
+    /// Takes what the agents of other hosts have told; to be called before the events of a round. Appends the spans that it completes.
+    pub fn hear(&mut self, now: Nanos, spans: &mut Vec<Span>) {
+        self.tracer.hear(now);
+        self.tracer.spans(spans);
+    }
+
+    /// Lets the agents of other hosts know what there is to tell them; to be called after the events of a round.
+    pub fn tell(&mut self) {
+        self.tracer.tell();
+    }
+
     /// Ends all connections: appends what can be said of exchanges that are under way.
     pub fn finish(&mut self, now: Nanos, spans: &mut Vec<Span>) {
-        let Self { connections, shared, exchanges, advice, .. } = self;
+        let Self { connections, shared, notes, advice, .. } = self;
         connections.finish(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, exchanges, advice);
+            slot.update(shared, connection, update, notes, advice);
         });
         self.settle(spans);
+        self.tracer.finish();
+        self.tracer.spans(spans);
     }
 
     /// Takes a sample of the clocks; see [`Tracer::sample_clock`].
@@ -121,19 +144,27 @@ impl Pipeline {
         &self.shared
     }
 
-    /// Makes spans of the exchanges that are complete, and lets the connection stage know what will be left out.
+    /// Hands on what the protocols tell, and lets the connection stage know what will be left out.
     fn settle(&mut self, spans: &mut Vec<Span>) {
         for advice in &self.advice {
             self.connections.set_skip_until(advice.socket, advice.direction, advice.interest.from);
         }
-        for exchange in self.exchanges.drain(..) {
-            let thread = match exchange.response_thread {
-                Some(thread) if exchange.request_thread.tgid == 0 => thread,
-                _ => exchange.request_thread,
-            };
-            let resource = self.processes.resource(thread.tgid, exchange.end);
-            spans.push(self.tracer.span(exchange, resource));
+        for note in self.notes.drain(..) {
+            match note {
+                Note::Asked(asked) => self.tracer.asked(&asked),
+                Note::Answered(answered) => self.tracer.answered(&answered),
+                Note::WentOn(moved) => self.tracer.went_on(&moved),
+                Note::Done(exchange) => {
+                    let thread = match exchange.response_thread {
+                        Some(thread) if exchange.request_thread.tgid == 0 => thread,
+                        _ => exchange.request_thread,
+                    };
+                    let resource = self.processes.resource(thread.tgid, exchange.end);
+                    self.tracer.done(exchange, resource);
+                }
+            }
         }
+        self.tracer.spans(spans);
     }
 }
 
@@ -144,11 +175,11 @@ impl Slot {
         shared: &Arc<Shared>,
         connection: &Connection,
         update: &Update<'_>,
-        exchanges: &mut Vec<Exchange>,
+        notes: &mut Vec<Note>,
         advice: &mut Vec<Advice>,
     ) {
         let session = self.session.get_or_insert_with(|| Box::new(Session::new(Arc::clone(shared))));
-        session.update(connection, update, exchanges);
+        session.update(connection, update, notes);
         let Update::Piece(direction, piece) = update else {
             return;
         };

@@ -49,7 +49,10 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         }
     })
     .unwrap();
-    let mut spans: Vec<Value> = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(plain).collect();
+    let parse = |line: &[u8]| serde_json::from_slice(line).unwrap();
+    let mut spans: Vec<Value> = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(parse).collect();
+    let names = spans.iter().map(|span| (span["spanId"].to_string(), described(span))).collect();
+    spans.iter_mut().for_each(|span| make_plain(span, &names));
     spans.sort_by_key(|span| (span["startTimeUnixNano"].to_string(), span["kind"].to_string()));
 
     let conn = pipeline.connections();
@@ -63,22 +66,36 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         ("after_end", conn.after_end),
         ("malformed", conn.malformed),
         ("implausible", conn.implausible),
-        ("invalid_traceparent", pipeline.tracer().stats().invalid_traceparent),
+        ("invalid_traceparent", pipeline.tracer().stats().invalid.traceparent),
     ]);
     counted.retain(|_, count| *count > 0);
     (spans, json!({ "counted": counted }))
 }
 
-/// A span without what differs from one replay or version to the next: ids that were made up, and who recorded it.
-fn plain(line: &[u8]) -> Value {
-    let mut span: Value = serde_json::from_slice(line).unwrap();
+/// What tells a span from the others of its recording, without its id.
+fn described(span: &Value) -> String {
+    let attribute = |key: &str| span["attributes"].get(key).and_then(Value::as_str);
+    let full = attribute("url.full").unwrap_or_default();
+    // The host may be among what is lost.
+    let path = full.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
+    let target = attribute("url.path").map(str::to_owned).or(path).unwrap_or_default();
+    format!("{} {target}", span["kind"].as_str().unwrap())
+}
+
+/// Takes out of a span what differs from one replay or version to the next: ids that were made up, and who recorded it. A parent among
+/// the spans is named by what it is.
+fn make_plain(span: &mut Value, names: &BTreeMap<String, String>) {
     let map = span.as_object_mut().unwrap();
     map.remove("spanId");
-    if map["parentSpanId"] == "" {
+    let parent = map["parentSpanId"].to_string();
+    if let Some(name) = names.get(&parent) {
+        map.insert("parentSpanId".into(), name.as_str().into());
+    }
+    // A trace id that came in a header shows with the span whose parent that names.
+    if parent == "\"\"" || names.contains_key(&parent) {
         map.remove("traceId");
     }
     map["resource"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("telemetry."));
-    span
 }
 
 #[test]
@@ -106,8 +123,16 @@ fn give_the_spans_expected_of_them() {
 
 /// Whether a span says nothing but what another one says too, times aside, and sizes where these may differ.
 fn says_no_more(span: &Value, than: &Value, sizes: bool) -> bool {
-    let same = ["kind", "name", "status", "parentSpanId"].iter().all(|key| span[key] == than[key]);
-    let free = |key: &str| key == "geophone.http.time_to_first_byte" || !sizes && key == "http.response.body.size";
+    let same = ["kind", "name", "status"].iter().all(|key| span[key] == than[key]);
+    let free = |key: &str| {
+        ["geophone.http.time_to_first_byte", "geophone.link"].contains(&key)
+            || !sizes && key == "http.response.body.size"
+    };
+    // Its parent may be among what is missing, or the evidence for it; then it stands alone, or under what a header names.
+    let parent = span["parentSpanId"].as_str().unwrap();
+    // What an event loop works for follows from all that it reads: one read that is missing may move the next call elsewhere.
+    let moved = ["thread", "answer"].iter().any(|link| span["attributes"]["geophone.link"] == *link);
+    let same = same && (parent == than["parentSpanId"] || !parent.contains(' ') || moved);
     let attributes = span["attributes"].as_object().unwrap();
     same && attributes.iter().all(|(key, value)| free(key) || than["attributes"].get(key) == Some(value))
 }

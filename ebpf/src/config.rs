@@ -184,6 +184,8 @@ pub const RUNTIME_THREADS: u32 = 0;
 pub const RUNTIME_GO: u32 = 1;
 /// CPython: asyncio's tasks.
 pub const RUNTIME_PYTHON: u32 = 2;
+/// Node.js: one event loop.
+pub const RUNTIME_NODE: u32 = 3;
 
 /// How the task that runs on a thread of a process is found: the values of the `RUNTIMES` map, by thread group. What `at` holds is
 /// said where each runtime is read.

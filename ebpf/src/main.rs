@@ -26,6 +26,8 @@ mod life;
 mod log;
 #[path = "programs/maps.rs"]
 mod maps;
+#[path = "programs/node.rs"]
+mod node;
 #[path = "programs/preempt.rs"]
 mod preempt;
 #[path = "programs/process.rs"]
@@ -104,6 +106,13 @@ pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
 #[uprobe]
 pub fn python_task(ctx: ProbeContext) -> u32 {
     preempt::without(|| python::spawned(&ctx));
+    0
+}
+
+/// Node.js: the entry of `node::Environment::RunTimers`.
+#[uprobe]
+pub fn node_timers(_ctx: ProbeContext) -> u32 {
+    preempt::without(node::timers);
     0
 }
 

@@ -178,6 +178,10 @@ pub const HANDOVER_WAKE: u32 = 2;
 pub const HANDOVER_SPAWN: u32 = 3;
 /// A task is about to have a request sent on its behalf, by whatever task or thread, on the socket `object`.
 pub const HANDOVER_CLAIM: u32 = 4;
+/// A thread opens a connection, the socket `object`.
+pub const HANDOVER_CONNECT: u32 = 5;
+/// An event loop turns to something else than what it has read last, such as a timer.
+pub const HANDOVER_IDLE: u32 = 6;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]

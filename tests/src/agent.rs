@@ -1,6 +1,7 @@
 //! The agent under test: started with flags, read line by line, ended by a signal.
 
 use std::io::{BufRead, BufReader};
+use std::num::NonZero;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,12 +11,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::child::Guard;
+use crate::netns::Namespace;
 use crate::span::Span;
 use crate::wait::PATIENCE;
 use crate::{paths, wait};
 
 /// How long the agent may take from a signal to its end.
 pub const EXIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the kernel may take to check and load its programs on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Which of the kernel's hooks the agent is told to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +107,19 @@ impl Agent {
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start(capture: Capture, arguments: &[String]) -> Result<Self> {
+        Self::start_on(None, capture, arguments)
+    }
+
+    /// The same in a network namespace, if there is one.
+    ///
+    /// # Errors
+    /// When this is not root, there is no agent, or it ends early.
+    pub fn start_on(namespace: Option<&Namespace>, capture: Capture, arguments: &[String]) -> Result<Self> {
         // Whoever reads the lines is not optimised, and the machine is busy: what is tested here is not how much fits into the
         // buffers.
         let mut flags: Vec<String> = ["--output", "json", "--export-queue", "200000"].map(Into::into).into();
         flags.extend_from_slice(arguments);
-        Self::start_with(capture, &flags, &[])
+        Self::spawn(namespace, capture, &flags, &[])
     }
 
     /// The same with another output, and variables.
@@ -114,12 +127,24 @@ impl Agent {
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start_with(capture: Capture, arguments: &[String], variables: &[(&str, &str)]) -> Result<Self> {
+        Self::spawn(None, capture, arguments, variables)
+    }
+
+    fn spawn(
+        namespace: Option<&Namespace>,
+        capture: Capture,
+        arguments: &[String],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         require_root()?;
         let mut command = Command::new(paths::agent()?);
         command
-            .args(["run", "--capture", capture.flag(), "--ring-size", "16384"])
+            .args(["run", "--capture", capture.flag(), "--ring-size", &ring_size().to_string()])
             .args(arguments)
             .envs(variables.iter().copied());
+        if let Some(namespace) = namespace {
+            command = namespace.inside(&command);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = Guard::start(&mut command)?;
         let shared = Arc::new(Shared::default());
@@ -131,7 +156,9 @@ impl Agent {
         });
         read_lines(stderr, &shared, |output, line| output.log.push(line));
         let agent = Self { guard, shared };
-        agent.wait_log(|line| line.starts_with("capturing")).context("the agent does not say that it captures")?;
+        agent
+            .wait_log_for(START_LIMIT, |line| line.starts_with("capturing"))
+            .context("the agent does not say that it captures")?;
         Ok(agent)
     }
 
@@ -146,7 +173,11 @@ impl Agent {
     /// # Errors
     /// When it ends, or says nothing of the kind for half a minute.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        let found = self.wait(PATIENCE, |output| output.log.iter().any(|line| wanted(line)) || output.closed == 2);
+        self.wait_log_for(PATIENCE, wanted)
+    }
+
+    fn wait_log_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let found = self.wait(limit, |output| output.log.iter().any(|line| wanted(line)) || output.closed == 2);
         let output = self.shared.lock();
         if !found || !output.log.iter().any(|line| wanted(line)) {
             bail!("it said:\n{}", output.log.join("\n"));
@@ -157,6 +188,19 @@ impl Agent {
     /// Waits until it has printed `count` spans; fewer are no error, for the comparison says more about what is missing.
     pub fn wait_spans(&self, count: usize) {
         self.wait(PATIENCE, |output| output.spans.len() >= count || output.closed == 2);
+    }
+
+    /// Waits until it has printed `count` spans, or none for as long as `quiet`.
+    pub fn wait_settled(&self, count: usize, quiet: Duration) {
+        let mut seen = 0;
+        loop {
+            let more = self.wait(quiet, |output| output.spans.len() > seen || output.closed == 2);
+            let output = self.shared.lock();
+            if !more || output.spans.len() >= count || output.closed == 2 {
+                break;
+            }
+            seen = output.spans.len();
+        }
     }
 
     /// Waits until a span fits.
@@ -253,6 +297,13 @@ pub fn say(command: &mut Command) -> Result<Said> {
     command.stdin(Stdio::null()).stdout(std::fs::File::create(&out)?).stderr(std::fs::File::create(&err)?);
     let status = Guard::start(command)?.wait(PATIENCE)?;
     Ok(Said { status, stdout: std::fs::read_to_string(out)?, stderr: std::fs::read_to_string(err)? })
+}
+
+/// KiB of one processor's ring: the fewer processors there are, the longer the agent may have to wait for one.
+fn ring_size() -> usize {
+    const ALL: usize = 128 << 10;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (ALL / processors).next_power_of_two().clamp(16 << 10, 64 << 10)
 }
 
 /// # Errors

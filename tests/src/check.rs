@@ -54,13 +54,19 @@ pub fn check(spans: &[Span], expected: &Expected<'_>) -> Result<()> {
             complaints.say("the same span id twice", &span.span_id);
         }
     }
+    let callers: HashMap<String, &Span> = spans
+        .iter()
+        .filter(|span| expected.client.is_some() && span.kind == "CLIENT")
+        .map(|s| (s.target(), s))
+        .collect();
     for (kind, side) in [("SERVER", &expected.server), ("CLIENT", &expected.client)] {
         let Some(side) = side else { continue };
         for sent in expected.sent {
             match by_key.remove(&(kind, sent.target.clone())).as_deref() {
                 None => complaints.say(&format!("no {kind} span"), &format!("{} {}", sent.method, sent.target)),
                 Some([span]) => {
-                    compare(&mut complaints, span, sent, side, expected.unseen.is_some_and(|unseen| unseen(sent)));
+                    let unseen = expected.unseen.is_some_and(|unseen| unseen(sent));
+                    compare(&mut complaints, span, sent, side, unseen, callers.get(&sent.target).copied());
                 }
                 Some(several) => {
                     complaints.say(&format!("several {kind} spans"), &format!("{several:#?}"));
@@ -74,7 +80,15 @@ pub fn check(spans: &[Span], expected: &Expected<'_>) -> Result<()> {
     complaints.end(spans.len())
 }
 
-fn compare(complaints: &mut Complaints, span: &Span, sent: &Exchanged, side: &Side, unseen: bool) {
+/// `caller` is the CLIENT span of the same request, when both of its ends are expected.
+fn compare(
+    complaints: &mut Complaints,
+    span: &Span,
+    sent: &Exchanged,
+    side: &Side,
+    unseen: bool,
+    caller: Option<&Span>,
+) {
     let server = span.kind == "SERVER";
     let mut equal = |what: &str, found: &dyn std::fmt::Debug, wanted: &dyn std::fmt::Debug| {
         let (found, wanted) = (format!("{found:?}"), format!("{wanted:?}"));
@@ -115,7 +129,10 @@ fn compare(complaints: &mut Complaints, span: &Span, sent: &Exchanged, side: &Si
     equal("ends after it starts", &(span.end() >= span.start()), &true);
     equal("ends before the client had it all", &(at(span.end()) < at(sent.end) + i128::from(TOLERANCE)), &true);
 
-    let (trace, parent) = traceparent(&sent.traceparent);
+    let (trace, parent) = match caller {
+        Some(caller) if server => (caller.trace_id.as_str(), caller.span_id.as_str()),
+        _ => traceparent(&sent.traceparent),
+    };
     equal("parentSpanId", &span.parent_span_id.as_str(), &parent);
     if trace.is_empty() {
         equal("traceId is an id", &is_id(&span.trace_id, 32), &true);

@@ -40,6 +40,26 @@ impl Namespace {
         Ok(made)
     }
 
+    /// What `ip netns` calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same command, run in it.
+    #[must_use]
+    pub fn inside(&self, command: &Command) -> Command {
+        let mut inside = self.command(Path::new(command.get_program()));
+        inside.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        inside
+    }
+
     /// A command that runs in it.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
@@ -56,7 +76,8 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &str) -> Result<()> {
+/// Runs `ip` with these words.
+pub(crate) fn ip(arguments: &str) -> Result<()> {
     let status = Command::new("ip").args(arguments.split(' ')).status().context("cannot run ip (package iproute2)")?;
     ensure!(status.success(), "ip {arguments}: {status}");
     Ok(())

@@ -119,6 +119,29 @@ impl Service {
         })
     }
 
+    /// The same on all addresses of the network namespace.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_everywhere_in(namespace: &Namespace) -> Result<Self> {
+        Self::on_port(namespace.inside.parse()?, |address| {
+            let mut command = namespace.command(&paths::installed("go-server")?);
+            command.arg("tcp").arg(everywhere(address));
+            Ok(Recipe { command, name: "go-server", folders: Vec::new() })
+        })
+    }
+
+    /// nginx on all addresses of a network namespace, as a proxy.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_everywhere_in(namespace: &Namespace, upstream: SocketAddr) -> Result<Self> {
+        Self::on_port(namespace.inside.parse()?, |address| {
+            let recipe = nginx(&everywhere(address), Some(upstream))?;
+            Ok(Recipe { command: namespace.inside(&recipe.command), ..recipe })
+        })
+    }
+
     /// The JDK's own server.
     ///
     /// # Errors
@@ -245,6 +268,11 @@ impl Service {
 
 fn host_and_port(address: SocketAddr) -> [String; 2] {
     [address.ip().to_string(), address.port().to_string()]
+}
+
+/// The same port on all addresses.
+fn everywhere(address: SocketAddr) -> String {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()).to_string()
 }
 
 /// The interpreter of the virtual environment, so that its packages are found.

@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod accuracy;
 mod bench;
 mod ebpf;
 mod fuzz;
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure how many requests of real services become whole traces: `cargo xtask accuracy -- --help`
+    Accuracy(accuracy::Args),
     /// Measure what the agent costs
     Bench(bench::Args),
     /// Build the kernel programs and put the object under ebpf/prebuilt/
@@ -37,6 +40,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Accuracy(args) => accuracy::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

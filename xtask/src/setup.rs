@@ -10,11 +10,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("setpriv", "util-linux"),
     ("python3", "python3-venv"),
@@ -36,8 +37,8 @@ pub fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
     let setup = Setup { tests: root.join("tests"), to: root.join("target/e2e") };
     fs::create_dir_all(&setup.to)?;
-    packages()?;
-    setup.python()?;
+    packages(&PACKAGES)?;
+    virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
     setup.compile()?;
     setup.go("go-server", "services/go", ".")?;
     setup.receiver("collector", ".")?;
@@ -52,19 +53,6 @@ struct Setup {
 }
 
 impl Setup {
-    fn python(&self) -> Result<()> {
-        let folder = self.to.join("venv");
-        let stamp = folder.join("installed");
-        let wanted = PYTHON.join("\n");
-        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Ok(());
-        }
-        call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        call(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PYTHON))?;
-        fs::write(stamp, wanted)?;
-        Ok(())
-    }
-
     /// The programs that take less than a second.
     fn compile(&self) -> Result<()> {
         let services = self.tests.join("services");
@@ -82,13 +70,7 @@ impl Setup {
 
     /// Builds a package of a Go module; Go itself knows what has to be done again.
     fn go(&self, name: &str, module: &str, package: &str) -> Result<()> {
-        let mut command = Command::new("go");
-        command
-            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-            .arg(self.to.join(name))
-            .arg(package);
-        // The sums are in go.sum, which is part of the sources.
-        call(command.current_dir(self.tests.join(module)).env("GONOSUMDB", "*")).context("Go 1.25 or later is needed")
+        go_build(&self.tests.join(module), package, &self.to.join(name), "-s -w").context("Go 1.25 or later is needed")
     }
 
     /// Builds a receiver, unless this folder or the cache has it, built from the same sums.
@@ -119,6 +101,27 @@ impl Setup {
     }
 }
 
+/// Makes a virtual environment of Python with these packages, unless it is there with the same.
+pub(crate) fn virtual_environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
+    let stamp = folder.join("installed");
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    call(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
+    call(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+    fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Builds a package of a Go module.
+pub(crate) fn go_build(module: &Path, package: &str, to: &Path, flags: &str) -> Result<()> {
+    let mut command = Command::new("go");
+    command.args(["build", "-trimpath", "-buildvcs=false", &format!("-ldflags={flags}"), "-o"]).arg(to).arg(package);
+    // The sums are in go.sum, which is part of the sources.
+    call(command.current_dir(module).env("GONOSUMDB", "*"))
+}
+
 /// Copies under another name first, so that a copy that was broken off is not taken for a whole one.
 fn copy(name: &str, from: &Path, to: &Path) -> Result<()> {
     let part = to.join(format!("{name}.part"));
@@ -128,14 +131,15 @@ fn copy(name: &str, from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Whether a result is missing, or older than its source.
-fn older(result: &Path, source: &Path) -> bool {
+pub(crate) fn older(result: &Path, source: &Path) -> bool {
     let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     time(result).is_none_or(|result| time(source).is_none_or(|source| result < source))
 }
 
-fn packages() -> Result<()> {
+/// Installs Debian packages of which the file, or the program of that name, is not there.
+pub(crate) fn packages(wanted: &[(&str, &'static str)]) -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let missing: Vec<&str> = PACKAGES
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|(file, _)| {
             let mut folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
@@ -155,7 +159,7 @@ fn packages() -> Result<()> {
         .context("only Debian's package manager is known here; install these programs in another way")
 }
 
-fn call(command: &mut Command) -> Result<()> {
+pub(crate) fn call(command: &mut Command) -> Result<()> {
     let name =
         Path::new(command.get_program()).file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
     let status = command.status().with_context(|| format!("cannot run {name}"))?;

@@ -10,7 +10,7 @@ use geophone::{
     export::otlp::encode_request,
     pipeline::Pipeline,
     process::{self, Facts, Host},
-    protocol::{Attributes, Exchange, Session, Shared},
+    protocol::{Attributes, Note, Session, Shared},
     recording::{Frame, Reader},
     trace::{ClockSample, Span, Tracer},
 };
@@ -97,15 +97,15 @@ impl Recording {
             Stage::Protocol => {
                 let mut table = conn::Table::<Option<Box<Session>>>::new(conn::Limits::default());
                 let shared = Arc::new(Shared::default());
-                let mut exchanges = Vec::<Exchange>::new();
+                let mut notes = Vec::<Note>::new();
                 self.decode(|event| {
                     table.event(event, &mut |connection: &Connection,
                                              session: &mut Option<Box<Session>>,
                                              update: &Update<'_>| {
                         let session = session.get_or_insert_with(|| Box::new(Session::new(Arc::clone(&shared))));
-                        session.update(connection, update, &mut exchanges);
+                        session.update(connection, update, &mut notes);
                     });
-                    black_box(&mut exchanges).clear();
+                    black_box(&mut notes).clear();
                 })
             }
             Stage::Trace => self.whole(|_| 0),

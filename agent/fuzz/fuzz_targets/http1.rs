@@ -5,7 +5,7 @@
 use geophone::{
     conn::{Connection, Content, End, Ending, Gap, Piece, Update},
     event::{Direction, Endpoints, Role, SocketId, Thread},
-    protocol::{Exchange, Session},
+    protocol::{Exchange, Note, Session},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -36,7 +36,7 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
     let mut offsets = [0_u64; 2];
     let mut time = 1_000;
     let preface = b"GET /p HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut piece = |session: &mut Session, out: &mut Vec<Exchange>, receive: bool, content: Content<'_>, time| {
+    let mut piece = |session: &mut Session, out: &mut Vec<Note>, receive: bool, content: Content<'_>, time| {
         let offset = &mut offsets[usize::from(receive)];
         let piece = Piece { offset: *offset, joined: false, time, thread: Thread::default(), content };
         *offset += content.len();
@@ -73,7 +73,7 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
                     _ => Ending::Evicted,
                 };
                 session.update(&connection, &Update::End(direction, End { time, how }), &mut out);
-                return out;
+                return done(out);
             }
         }
     }
@@ -81,5 +81,13 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
         let end = End { time: time + 1, how: Ending::Closed };
         session.update(&connection, &Update::End(direction, end), &mut out);
     }
-    out
+    done(out)
+}
+
+fn done(notes: Vec<Note>) -> Vec<Exchange> {
+    let done = notes.into_iter().filter_map(|note| match note {
+        Note::Done(exchange) => Some(exchange),
+        Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
+    });
+    done.collect()
 }

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use geophone::trace::{TraceParent, parse_tracestate};
+use geophone::trace::headers::{TraceParent, parse_tracestate};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, Open, PROCESS_EXEC,
-    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
+    Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN, HANDOVER_WAKE,
+    Handover, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
+    ROLE_ACCEPT, ROLE_CONNECT, State,
 };
 use thiserror::Error;
 
@@ -140,6 +141,8 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_WAKE => How::Wake(record.object),
             HANDOVER_SPAWN => How::Spawn,
             HANDOVER_CLAIM => How::Claim(record.object),
+            HANDOVER_CONNECT => How::Connect(record.object),
+            HANDOVER_IDLE => How::Idle,
             _ => return Err(DecodeError::Unknown),
         },
     })

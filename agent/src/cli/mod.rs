@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod logger;
 mod output;
+mod peers;
 mod replay;
 mod run;
 mod session;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thiserror::Error;
 
-use crate::{bpf::LoadError, demo as shop, doctor::Problem, export, protocol::http::PatternError, recording};
+use crate::{bpf::LoadError, demo as shop, doctor::Problem, export, peer, protocol::http::PatternError, recording};
 
 #[derive(Parser)]
 #[command(
@@ -40,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Trace what this host's services send and receive
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Make spans of a recording that `geophone run --record` made
     Replay(replay::Args),
     /// Say what this kernel offers, what is missing, and what that costs
@@ -68,6 +69,12 @@ pub enum CliError {
     /// A route pattern is none.
     #[error(transparent)]
     Route(#[from] PatternError),
+    /// Talking to other agents makes no sense as it was asked for.
+    #[error(transparent)]
+    PeerFlags(#[from] peers::PeerError),
+    /// Talking to other agents cannot be started.
+    #[error(transparent)]
+    Peers(#[from] peer::StartError),
     /// The demo did not start.
     #[error(transparent)]
     Demo(#[from] shop::StartError),

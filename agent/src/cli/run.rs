@@ -12,6 +12,7 @@ use super::{
     CliError,
     capture::{CaptureArgs, SelectArgs},
     output::{OutputArgs, duration},
+    peers::PeerArgs,
     session::{Session, Target},
 };
 use crate::export::WhenFull;
@@ -24,6 +25,8 @@ pub struct Args {
     capture: CaptureArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// Stop by itself after this time, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -38,7 +41,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
-    let target = Target { selector: args.select.selector(), children: !args.command.is_empty() };
+    let peers = args.peers.check()?;
+    let target = Target { selector: args.select.selector(), children: !args.command.is_empty(), peers };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
     let mut child = match args.command.split_first() {
         Some((program, arguments)) => match spawn(program, arguments) {

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, ExitCode},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     bpf::Kernel,
     doctor::{self, Machine},
+    peer::{Transport, TransportSettings},
     pipeline::Pipeline,
     process::{self, Host, Selector},
     run::{Account, Capture, Finished, Recorder, Settings, sample_clock, write_summary},
@@ -35,6 +37,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Session {
     runtime: Runtime,
     capture: Capture,
+    peers: Option<Transport>,
     signals: [Signal; 3],
 }
 
@@ -44,6 +47,8 @@ pub struct Target {
     pub selector: Selector,
     /// What this process starts.
     pub children: bool,
+    /// How the agent talks to those of other hosts, if it does.
+    pub peers: Option<TransportSettings>,
 }
 
 impl Session {
@@ -96,16 +101,27 @@ impl Session {
         let report_exec = target.selector.depends_on_programs();
         let kernel = Kernel::load(&capture.options(select, selective, report_exec))?;
         let front_end = kernel.front_end();
-        let pipeline = Pipeline::new(capture.limits(), shared, tracer, processes);
+        let mut pipeline = Pipeline::new(capture.limits(), shared, tracer, processes);
+        let peers = match target.peers {
+            Some(settings) => {
+                let (peers, transport) = Transport::start(settings)?;
+                pipeline.set_peers(peers);
+                Some(transport)
+            }
+            None => None,
+        };
         let settings = Settings { kernel, pipeline, selector: target.selector, children: target.children, recorder };
         let capture = Capture::start(settings, outputs)?;
+        if let Some(peers) = &peers {
+            anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());
+        }
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
-        Ok(Self { runtime, capture, signals })
+        Ok(Self { runtime, capture, peers, signals })
     }
 
     /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
     pub fn wait(&mut self, duration: Option<Duration>, mut child: Option<&mut Child>) -> bool {
-        let Self { runtime, capture, signals: [interrupt, terminate, hangup] } = self;
+        let Self { runtime, capture, signals: [interrupt, terminate, hangup], .. } = self;
         runtime.block_on(async {
             let end = async {
                 match duration {
@@ -137,10 +153,21 @@ impl Session {
         let finished = self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
         let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes } = finished;
         let stats = outputs.stats();
+        let peers = self.peers.map(|peers| {
+            let stats = Arc::clone(peers.stats());
+            peers.stop();
+            stats
+        });
         self.runtime.block_on(outputs.shutdown(FLUSH));
         self.runtime.shutdown_background();
-        let account =
-            Account { kernel: counters.ok(), undecodable, recorded, runtimes, ..Account::of(&mut pipeline, stats) };
+        let account = Account {
+            kernel: counters.ok(),
+            undecodable,
+            recorded,
+            runtimes,
+            peers,
+            ..Account::of(&mut pipeline, stats)
+        };
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
         Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::{Attributes, Side};
+use super::{Attributes, OtherEnd, Side};
 use crate::{conn::Connection, event::Endpoints};
 
 /// One end, as an attribute pair `*.address`, `*.port`.
@@ -34,6 +34,25 @@ pub fn describe(connection: &Connection, attributes: &mut Attributes) {
             attributes.push("network.transport", "unix");
         }
         None => {}
+    }
+}
+
+/// How the other end of a connection is found.
+#[must_use]
+pub fn other_end(connection: &Connection) -> OtherEnd {
+    match (&connection.endpoints, connection.sequences) {
+        (Some(Endpoints::Unix { peer, .. }), _) if *peer != 0 => OtherEnd::Sock(*peer),
+        (_, Some(sequences)) => OtherEnd::Sequences(sequences),
+        _ => OtherEnd::Unknown,
+    }
+}
+
+/// The peer's IP address.
+#[must_use]
+pub fn remote(connection: &Connection) -> Option<IpAddr> {
+    match connection.endpoints.as_ref()? {
+        Endpoints::Inet { remote, .. } => Some(remote.ip()),
+        Endpoints::Unix { .. } => None,
     }
 }
 

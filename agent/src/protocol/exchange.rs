@@ -1,10 +1,10 @@
 //! A request and its response, in the terms of no particular protocol.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use compact_str::CompactString;
 
-use crate::event::{Nanos, SocketId, Thread};
+use crate::event::{Nanos, Sequences, SocketId, Thread};
 
 /// Which side of an exchange the process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,180 @@ pub enum Side {
     Client,
 }
 
+/// A request's name: where it began. Both ends of a TCP connection know the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId {
+    /// On which connection.
+    pub socket: SocketId,
+    /// The stream offset of its first byte, or the protocol's own stream id.
+    pub place: u64,
+}
+
+/// How the other end of a connection is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherEnd {
+    /// Not at all.
+    #[default]
+    Unknown,
+    /// TCP: it has the same numbers the other way round.
+    Sequences(Sequences),
+    /// Unix: its `struct sock`.
+    Sock(u64),
+}
+
+/// What a decoder has to say, as soon as it knows it.
+#[derive(Debug)]
+pub enum Note {
+    /// A request's head is there.
+    Asked(Asked),
+    /// The first byte of a response is there.
+    Answered(Answered),
+    /// More of what a process reads is there: the last byte of a request that it is asked, or of a response to its own. Said where
+    /// another call has moved that than the beginning.
+    WentOn(Answered),
+    /// An exchange is complete, or will not be. It has been announced by [`Note::Asked`].
+    Done(Exchange),
+}
+
+/// A request, as soon as its head is there: what the search for its cause needs.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which request.
+    pub id: CallId,
+    /// Whether the process is asked or asks.
+    pub side: Side,
+    /// When its first byte moved.
+    pub time: Nanos,
+    /// Who moved the last byte of its head.
+    pub thread: Thread,
+    /// The other end of its connection.
+    pub other_end: OtherEnd,
+    /// The peer's address, as this side knows it.
+    pub remote: Option<IpAddr>,
+    /// The contexts that its headers carry.
+    pub carried: Option<Box<Carried>>,
+}
+
+/// A response, as soon as it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// To which request.
+    pub id: CallId,
+    /// Whether the process answers or is answered.
+    pub side: Side,
+    /// When its first byte moved.
+    pub time: Nanos,
+    /// Who moved it.
+    pub thread: Thread,
+}
+
+/// A header in which tracers hand a trace on, or that names a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextHeader {
+    /// W3C `traceparent`.
+    TraceParent,
+    /// W3C `tracestate`.
+    TraceState,
+    /// `b3`.
+    B3,
+    /// `X-B3-TraceId`.
+    B3TraceId,
+    /// `X-B3-SpanId`.
+    B3SpanId,
+    /// `X-B3-Sampled`.
+    B3Sampled,
+    /// `X-B3-Flags`.
+    B3Flags,
+    /// `X-Amzn-Trace-Id`.
+    AmznTraceId,
+    /// `uber-trace-id`.
+    UberTraceId,
+    /// `x-datadog-trace-id`.
+    DatadogTraceId,
+    /// `x-datadog-parent-id`.
+    DatadogParentId,
+    /// `x-datadog-sampling-priority`.
+    DatadogSamplingPriority,
+    /// `x-datadog-tags`.
+    DatadogTags,
+    /// `sw8`.
+    Sw8,
+    /// `x-request-id`, `x-correlation-id` and the like: no trace, but a name for the request.
+    Correlation,
+}
+
+impl ContextHeader {
+    /// The header of this name, in any case.
+    #[must_use]
+    #[inline]
+    pub fn named(name: &str) -> Option<Self> {
+        // By length first: most headers are none of these.
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        Some(match name.len() {
+            2 if is("b3") => Self::B3,
+            3 if is("sw8") => Self::Sw8,
+            10 if is("tracestate") => Self::TraceState,
+            10 if is("x-b3-flags") => Self::B3Flags,
+            10 if is("request-id") => Self::Correlation,
+            11 if is("traceparent") => Self::TraceParent,
+            11 if is("x-b3-spanid") => Self::B3SpanId,
+            12 if is("x-b3-traceid") => Self::B3TraceId,
+            12 if is("x-b3-sampled") => Self::B3Sampled,
+            12 if is("x-request-id") => Self::Correlation,
+            13 if is("uber-trace-id") => Self::UberTraceId,
+            14 if is("correlation-id") => Self::Correlation,
+            15 if is("x-amzn-trace-id") => Self::AmznTraceId,
+            14 if is("x-datadog-tags") => Self::DatadogTags,
+            16 if is("x-correlation-id") => Self::Correlation,
+            16 if is("x-transaction-id") => Self::Correlation,
+            18 if is("x-datadog-trace-id") => Self::DatadogTraceId,
+            19 if is("x-datadog-parent-id") => Self::DatadogParentId,
+            27 if is("x-datadog-sampling-priority") => Self::DatadogSamplingPriority,
+            _ => return None,
+        })
+    }
+}
+
+/// The headers of a request that say to which trace it belongs, or that name it, unchecked, as they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried(Vec<(ContextHeader, CompactString)>);
+
+impl Carried {
+    /// Adds the next one.
+    pub fn push(&mut self, header: ContextHeader, value: CompactString) {
+        self.0.push((header, value));
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of these is there.
+    #[must_use]
+    pub fn any(&self, headers: &[ContextHeader]) -> bool {
+        self.0.iter().any(|(header, _)| headers.contains(header))
+    }
+
+    /// The value of a header that is there once.
+    #[must_use]
+    pub fn one(&self, header: ContextHeader) -> Option<&str> {
+        let mut all = self.all(header);
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// The values of a header.
+    pub fn all(&self, header: ContextHeader) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(other, _)| *other == header).map(|(_, value)| value.as_str())
+    }
+}
+
 /// A request with its response, as one side saw it.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// On which connection.
-    pub socket: SocketId,
+    /// Which request.
+    pub id: CallId,
     /// OpenTelemetry's `network.protocol.name`.
     pub protocol: &'static str,
     /// Whether the process answered or asked.
@@ -36,18 +205,12 @@ pub struct Exchange {
     pub request_thread: Thread,
     /// Who moved the response's first byte.
     pub response_thread: Option<Thread>,
-    /// Stream offset of the request's first byte.
-    pub request_offset: u64,
     /// Span name, of low cardinality.
     pub name: CompactString,
     /// Span status.
     pub status: Status,
     /// Attributes by the semantic conventions of the protocol.
     pub attributes: Attributes,
-    /// The context that the request carries: the values of `traceparent` and `tracestate`, unchecked.
-    pub traceparent: Option<CompactString>,
-    /// See `traceparent`.
-    pub tracestate: Option<CompactString>,
     /// What of it is not certain.
     pub holes: Holes,
 }
@@ -168,5 +331,38 @@ impl From<f64> for Value {
 impl From<Vec<CompactString>> for Value {
     fn from(value: Vec<CompactString>) -> Self {
         Self::List(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_is_found_by_its_name() {
+        for (name, header) in [
+            ("TraceParent", ContextHeader::TraceParent),
+            ("tracestate", ContextHeader::TraceState),
+            ("b3", ContextHeader::B3),
+            ("X-B3-TraceId", ContextHeader::B3TraceId),
+            ("X-B3-SpanId", ContextHeader::B3SpanId),
+            ("X-B3-Sampled", ContextHeader::B3Sampled),
+            ("X-B3-Flags", ContextHeader::B3Flags),
+            ("X-Amzn-Trace-Id", ContextHeader::AmznTraceId),
+            ("uber-trace-id", ContextHeader::UberTraceId),
+            ("x-datadog-trace-id", ContextHeader::DatadogTraceId),
+            ("x-datadog-parent-id", ContextHeader::DatadogParentId),
+            ("x-datadog-sampling-priority", ContextHeader::DatadogSamplingPriority),
+            ("x-datadog-tags", ContextHeader::DatadogTags),
+            ("sw8", ContextHeader::Sw8),
+            ("X-Request-ID", ContextHeader::Correlation),
+            ("X-Correlation-ID", ContextHeader::Correlation),
+            ("Correlation-Id", ContextHeader::Correlation),
+            ("Request-Id", ContextHeader::Correlation),
+            ("X-Transaction-Id", ContextHeader::Correlation),
+        ] {
+            assert_eq!(ContextHeader::named(name), Some(header), "{name}");
+        }
+        assert_eq!(ContextHeader::named("content-type"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Protocols: [`Update`]s of a connection in, [`Exchange`]s (a request with its response) out. A protocol is one file (or
+//! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
 mod detect;
@@ -12,7 +12,9 @@ mod shared;
 mod testing;
 
 pub use detect::Foreign;
-pub use exchange::{Attributes, Exchange, Holes, Side, Status, Value};
+pub use exchange::{
+    Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side, Status, Value,
+};
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};
 
@@ -49,8 +51,8 @@ pub enum Verdict {
 
 /// Turns one connection's updates into exchanges. Never panics, whatever the bytes; bounds its own memory.
 pub trait Decoder: Send {
-    /// Takes the next update; pushes every exchange that it completes.
-    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>);
+    /// Takes the next update; pushes what it makes known.
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>);
 
     /// What it wants to see next of a direction. Not asked any more once [`Decoder::over`] says something.
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Exchange, Interest, Over, PROTOCOLS, Shared, Verdict,
+    Decoder, Interest, Note, Over, PROTOCOLS, Shared, Verdict,
     detect::{Foreign, foreign},
     shared::count,
 };
@@ -72,8 +72,8 @@ impl Session {
         Self { shared, excluded: 0, stage: Stage::Detecting(Probe::default()) }
     }
 
-    /// Takes the next update of the connection; pushes every exchange that it completes.
-    pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
+    /// Takes the next update of the connection; pushes what it makes known.
+    pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
             Stage::Detecting(probe) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Interest, Session, Shared, Understanding, Value};
+use super::{Exchange, Interest, Note, Session, Shared, Understanding, Value};
 use crate::{
     conn::{Connection, Content, End, Ending, Gap, Piece, Update},
     event::{Direction, Endpoints, Nanos, Role, SocketId, Thread},
@@ -14,6 +14,7 @@ pub(crate) struct Wire {
     pub(crate) session: Session,
     pub(crate) connection: Connection,
     pub(crate) out: Vec<Exchange>,
+    notes: Vec<Note>,
     pub(crate) now: Nanos,
     offsets: [u64; 2],
     joined: [bool; 2],
@@ -41,6 +42,7 @@ impl Wire {
                 since: 0,
             },
             out: Vec::new(),
+            notes: Vec::new(),
             now: 1_000,
             offsets: [0, 0],
             joined: [false, false],
@@ -78,15 +80,15 @@ impl Wire {
         let joined = std::mem::take(&mut self.joined[i]);
         let piece = Piece { offset: self.offsets[i], joined, time: self.now, thread, content };
         self.offsets[i] += content.len();
-        self.session.update(&self.connection, &Update::Piece(direction, piece), &mut self.out);
-        self
+        self.session.update(&self.connection, &Update::Piece(direction, piece), &mut self.notes);
+        self.keep()
     }
 
     pub(crate) fn end(&mut self, direction: Direction, how: Ending) -> &mut Self {
         self.now += 10;
         let end = End { time: self.now, how };
-        self.session.update(&self.connection, &Update::End(direction, end), &mut self.out);
-        self
+        self.session.update(&self.connection, &Update::End(direction, end), &mut self.notes);
+        self.keep()
     }
 
     pub(crate) fn close(&mut self) -> &mut Self {
@@ -95,7 +97,15 @@ impl Wire {
 
     pub(crate) fn tick(&mut self, after: Nanos) -> &mut Self {
         self.now += after;
-        self.session.update(&self.connection, &Update::Tick(self.now), &mut self.out);
+        self.session.update(&self.connection, &Update::Tick(self.now), &mut self.notes);
+        self.keep()
+    }
+
+    fn keep(&mut self) -> &mut Self {
+        self.out.extend(self.notes.drain(..).filter_map(|note| match note {
+            Note::Done(exchange) => Some(exchange),
+            Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
+        }));
         self
     }
 

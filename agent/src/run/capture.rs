@@ -29,6 +29,8 @@ const BUSY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
 /// How long after the last event it counts as idle.
 const IDLE_AFTER: Nanos = 1_000_000_000;
+/// How long the start waits until the runtimes of what runs already are known.
+const PATIENCE: Duration = Duration::from_secs(5);
 const TICK: Nanos = 100_000_000;
 /// The wall clock may be steered by milliseconds a second, in virtual machines above all.
 const CLOCK: Nanos = 200_000_000;
@@ -81,7 +83,8 @@ impl Capture {
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
-        let runtimes = kernel.take_hooks().map(Watch::start).transpose()?;
+        let chosen = selection.chosen();
+        let (runtimes, looked) = kernel.take_hooks().map(|hooks| Watch::start(hooks, chosen)).transpose()?.unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let mut worker = Worker {
             stop: Arc::clone(&stop),
@@ -101,6 +104,10 @@ impl Capture {
             worker.run();
             worker.finish()
         })?;
+        // Their tasks matter from the first request on; but nothing is worth waiting for long.
+        if let Some(looked) = looked {
+            let _ = looked.recv_timeout(PATIENCE);
+        }
         Ok(Self { stop, thread })
     }
 
@@ -158,6 +165,7 @@ impl Worker {
     /// Takes what is in the rings. Returns whether there is more, too young to be taken.
     fn round(&mut self) -> bool {
         loop {
+            self.pipeline.hear(Kernel::now(), &mut self.spans);
             let Self { kernel, pipeline, selection, runtimes, recorder, spans, undecodable, .. } = self;
             let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
                 Ok(event) => {
@@ -178,6 +186,7 @@ impl Worker {
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
             }
+            self.pipeline.tell();
             self.outputs.send(&mut self.spans);
             if count < ROUND {
                 return young;
@@ -200,6 +209,7 @@ impl Worker {
             }
         }
         self.pipeline.tick(now, &mut self.spans);
+        self.pipeline.tell();
         self.outputs.send(&mut self.spans);
     }
 
@@ -210,6 +220,7 @@ impl Worker {
             self.round();
         }
         self.pipeline.finish(Kernel::now(), &mut self.spans);
+        self.pipeline.tell();
         self.outputs.send(&mut self.spans);
         Finished {
             counters: self.kernel.counters(),

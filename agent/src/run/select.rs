@@ -55,6 +55,12 @@ impl Selection {
         }
     }
 
+    /// The processes that were chosen; `None`: all.
+    #[must_use]
+    pub fn chosen(&self) -> Option<Vec<u32>> {
+        (!self.selector.is_everything()).then(|| self.choices.keys().copied().collect())
+    }
+
     /// Takes note of an event; whether it is to be looked at further.
     pub fn admits(&mut self, event: &Event<'_>, processes: &mut Table) -> bool {
         if !self.selector.depends_on_programs() {

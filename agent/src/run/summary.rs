@@ -11,6 +11,7 @@ use crate::{
     bpf::Counters,
     conn,
     export::{DropReason, Stats},
+    peer,
     pipeline::Pipeline,
     process, runtime,
     trace::TracerStats,
@@ -35,6 +36,8 @@ pub struct Account {
     pub runtimes: runtime::Counts,
     /// Outputs.
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
+    /// What was told to the agents of other hosts and heard from them, if they talk to each other.
+    pub peers: Option<Arc<peer::Stats>>,
     /// Records in a recording, and those that it missed.
     pub recorded: Option<(u64, u64)>,
 }
@@ -84,6 +87,9 @@ pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> 
         }
         writeln!(out, "{line}")?;
     }
+    if let Some(stats) = &account.peers {
+        writeln!(out, "other hosts:    {}", peers(stats))?;
+    }
     let lost = lost(account);
     let total: u64 = lost.iter().map(|(_, count)| count).sum();
     writeln!(out, "lost:           {total}{}", list(lost))?;
@@ -99,6 +105,23 @@ pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> 
         writeln!(out, "recorded:       {records} records{}", list(vec![("missed", missed)]))?;
     }
     Ok(())
+}
+
+/// What agents have told each other: what everyone looks for, then what else there is.
+fn peers(stats: &peer::Stats) -> String {
+    let first = ["told", "heard", "applied", "late", "forged"];
+    let (shown, rest): (Vec<_>, Vec<_>) = stats.iter().partition(|(name, _)| first.contains(name));
+    let mut text = String::new();
+    for (name, count) in shown {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}{name} {count}");
+    }
+    for (name, count) in rest {
+        if count > 0 {
+            let _ = write!(text, ", {name} {count}");
+        }
+    }
+    text
 }
 
 /// What should have become a part of a span and did not.
@@ -130,8 +153,12 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     notes.extend([
         ("processes_gone", account.processes.gone),
         ("processes_unreadable", account.processes.failed),
-        ("invalid_traceparent", account.spans.invalid_traceparent),
-        ("invalid_tracestate", account.spans.invalid_tracestate),
+        ("invalid_traceparent", account.spans.invalid.traceparent),
+        ("invalid_tracestate", account.spans.invalid.tracestate),
+        ("invalid_context", account.spans.invalid.other),
+        ("unknown_cause", account.spans.causes.unknown),
+        ("evicted_calls", account.spans.causes.evicted),
+        ("forgotten_workers", account.spans.causes.forgotten),
     ]);
     notes.extend(account.runtimes.iter());
     notes

@@ -7,7 +7,9 @@
 
 mod file;
 mod go;
+mod node;
 mod python;
+mod ruby;
 mod watch;
 mod worker;
 
@@ -44,7 +46,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go, &python::Python];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby];
 
 /// A process that is looked at.
 #[derive(Debug)]

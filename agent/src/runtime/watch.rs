@@ -83,18 +83,20 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. It looks first at the files of all processes that there are.
+    /// Starts the thread. It looks first at processes that there are already: those given, or all of them. The receiver is told when
+    /// that is done.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(hooks: Hooks) -> io::Result<Self> {
+    pub fn start(hooks: Hooks, chosen: Option<Vec<u32>>) -> io::Result<(Self, Receiver<()>)> {
         let (asks, receiver): (_, Receiver<Ask>) = sync_channel(WAITING);
+        let (looked, ready) = sync_channel(1);
         let shared = Arc::new(Shared::default());
         let counters = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("geophone-runtime".to_owned())
-            .spawn(move || Worker::new(hooks, receiver, counters).run())?;
-        Ok(Self { asks, shared, thread: Some(thread) })
+            .spawn(move || Worker::new(hooks, receiver, counters).run(chosen, &looked))?;
+        Ok((Self { asks, shared, thread: Some(thread) }, ready))
     }
 
     /// Takes note of a change in the life of a process that is traced.

@@ -11,7 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -35,8 +35,8 @@ const AGAIN: usize = 1024;
 const DELAYS: [u64; 8] = [50, 100, 200, 500, 1_000, 4_000, 15_000, 60_000];
 /// How often it is looked whether the processes that probes are for still live.
 const SWEEP: Duration = Duration::from_secs(5);
-/// As an afterthought of the scheduler: nobody waits for this thread.
-const NICE: i32 = 10;
+/// A little behind whatever is watched.
+const NICE: i32 = 5;
 
 /// What is known of a file.
 #[derive(Default)]
@@ -92,28 +92,26 @@ impl Worker {
         }
     }
 
-    pub fn run(mut self) {
+    pub fn run(mut self, chosen: Option<Vec<u32>>, looked: &SyncSender<()>) {
+        // What runs already will not be seen for a first time by itself before its tasks matter.
+        for tgid in chosen.unwrap_or_else(running) {
+            if self.shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            self.process(tgid, 0);
+        }
+        // Whoever waited may have given up.
+        let _ = looked.try_send(());
         // Only politeness.
         let _ = rustix::process::setpriority_process(None, NICE);
-        // Files that run already are looked at while nothing else is to be done.
-        let mut running: Vec<u32> = running();
         while !self.shared.stop.load(Ordering::Acquire) {
-            let ask = match running.pop() {
-                Some(tgid) => match self.asks.try_recv() {
-                    Ok(ask) => {
-                        running.push(tgid);
-                        ask
-                    }
-                    Err(_) => Ask::File(tgid),
-                },
-                None => match self.asks.recv_timeout(self.timeout()) {
-                    Ok(ask) => ask,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.late();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                },
+            let ask = match self.asks.recv_timeout(self.timeout()) {
+                Ok(ask) => ask,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.late();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             match ask {
                 Ask::Process(tgid) => self.process(tgid, 0),
@@ -334,10 +332,11 @@ fn directory(tgid: u32) -> PathBuf {
     Path::new("/proc").join(tgid.to_string())
 }
 
-/// The processes that there are.
+/// The processes that there are, but for the agent.
 fn running() -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let tgids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    tgids.filter(|tgid| *tgid != std::process::id()).collect()
 }
 
 fn count(counter: &AtomicU64) {

@@ -1,18 +1,23 @@
-//! Makes a [`Span`] of an exchange: ids, parent, wall-clock times, and what geophone itself has to say about it.
+//! Makes [`Span`]s of what the protocols tell: ids, parents, wall-clock times, and what geophone itself has to say about it.
 
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceState};
+use opentelemetry::trace::{SpanContext, SpanKind};
 use rand::rngs::SysError;
 
 use super::{
     Resource, Span,
+    cause::{self, Engine, Settled},
     clock::{ClockOffset, ClockSample},
-    context::{TraceParent, parse_tracestate},
+    headers::{self, Invalid},
     ids::Ids,
 };
-use crate::protocol::{Exchange, Holes, Side, Value};
+use crate::{
+    event::{Handover, Nanos, Open, SocketId},
+    peer::Peers,
+    protocol::{Answered, Asked, Exchange, Holes, Side, Value},
+};
 
 /// Attribute: what of the span is not certain, a list of names of [`Holes`].
 pub const INCOMPLETE: &str = "geophone.incomplete";
@@ -26,16 +31,16 @@ pub struct TracerStats {
     pub spans: u64,
     /// Spans that continue a trace which came in a header.
     pub continued: u64,
-    /// `traceparent` headers that are not valid: a new trace was begun.
-    pub invalid_traceparent: u64,
-    /// `tracestate` headers that are not valid, or came without a valid `traceparent`: dropped.
-    pub invalid_tracestate: u64,
+    /// Headers that should carry a context and are not valid: left out of account.
+    pub invalid: Invalid,
+    /// The search for causes.
+    pub causes: cause::Stats,
 }
 
-/// Turns exchanges into spans.
+/// Turns what the protocols tell into spans.
 #[derive(Debug)]
 pub struct Tracer {
-    ids: Ids,
+    engine: Engine,
     clock: ClockOffset,
     stats: TracerStats,
 }
@@ -46,7 +51,11 @@ impl Tracer {
     /// # Errors
     /// The operating system has no random numbers to give.
     pub fn new(sample: ClockSample) -> Result<Self, SysError> {
-        Ok(Self { ids: Ids::new()?, clock: ClockOffset::new(sample), stats: TracerStats::default() })
+        Ok(Self {
+            engine: Engine::new(cause::Limits::default(), Ids::new()?),
+            clock: ClockOffset::new(sample),
+            stats: TracerStats::default(),
+        })
     }
 
     /// Takes another sample of the clocks: to be called every few seconds, so that a step of the wall clock is followed.
@@ -57,71 +66,117 @@ impl Tracer {
     /// What was seen so far.
     #[must_use]
     pub fn stats(&self) -> TracerStats {
-        self.stats
+        TracerStats { causes: self.engine.stats(), ..self.stats }
     }
 
-    /// The span of an exchange that was recorded of `resource`.
-    ///
-    /// A valid `traceparent` in the request is continued: the span belongs to its trace, under its parent id. On the server's
-    /// side that is the caller's span. On the client's side the header was written by instrumentation inside of the process,
-    /// whose own span of the call it names; the exchange on the wire is a part of that.
-    pub fn span(&mut self, exchange: Exchange, resource: Arc<Resource>) -> Span {
-        self.stats.spans += 1;
-        let (context, parent) = self.context(&exchange);
-        let start_unix_nano = self.clock.wall(exchange.start);
-        // From the monotonic clock: a step of the wall clock changes no duration.
-        let duration = exchange.end.saturating_sub(exchange.start);
-
-        let mut attributes = exchange.attributes;
-        if let Some(names) = hole_names(exchange.holes) {
-            attributes.push(INCOMPLETE, Value::List(names));
-        }
-        if parent != SpanId::INVALID {
-            attributes.push(LINK, "header");
-        }
-        Span {
-            context,
-            parent,
-            kind: match exchange.side {
-                Side::Server => SpanKind::Server,
-                Side::Client => SpanKind::Client,
-            },
-            name: exchange.name,
-            start_unix_nano,
-            end_unix_nano: start_unix_nano.saturating_add(duration),
-            attributes,
-            status: exchange.status,
-            links: Vec::new(),
-            resource,
-        }
+    /// A request's head was seen.
+    pub fn asked(&mut self, asked: &Asked) {
+        // On the server's side a valid context names the caller's span. On the client's side it was written by instrumentation inside of
+        // the process, whose own span of the call it names; the exchange on the wire is a part of that.
+        let carried = asked.carried.as_deref();
+        let origin = carried.and_then(|carried| headers::origin(carried, &mut self.stats.invalid));
+        self.stats.continued += u64::from(origin.is_some());
+        let ids = carried.map(headers::ids).unwrap_or_default();
+        self.engine.asked(asked, origin, ids);
     }
 
-    /// The span's own context, and its parent.
-    fn context(&mut self, exchange: &Exchange) -> (SpanContext, SpanId) {
-        let parent = exchange.traceparent.as_deref().and_then(|text| {
-            let parent = TraceParent::parse(text);
-            self.stats.invalid_traceparent += u64::from(parent.is_none());
-            parent
-        });
-        // Without a valid `traceparent`, `tracestate` means nothing.
-        let state = exchange.tracestate.as_deref().and_then(|text| {
-            let state = parent.and_then(|_| parse_tracestate(text));
-            self.stats.invalid_tracestate += u64::from(state.is_none());
-            state
-        });
-        let span_id = self.ids.span();
-        match parent {
-            Some(parent) => {
-                self.stats.continued += 1;
-                let state = state.unwrap_or(TraceState::NONE);
-                (SpanContext::new(parent.trace_id, span_id, parent.flags, false, state), parent.parent_id)
-            }
-            None => {
-                let trace_id = self.ids.trace();
-                let context = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::NONE);
-                (context, SpanId::INVALID)
-            }
+    /// The beginning of an answer was seen.
+    pub fn answered(&mut self, answered: &Answered) {
+        self.engine.answered(answered);
+    }
+
+    /// More was seen of what a process reads.
+    pub fn went_on(&mut self, moved: &Answered) {
+        self.engine.went_on(moved);
+    }
+
+    /// Work may have passed from one thread or task to another.
+    pub fn handover(&mut self, handover: &Handover) {
+        self.engine.handover(handover);
+    }
+
+    /// An exchange, recorded of `resource`, is complete. Its span comes out once its cause is settled.
+    pub fn done(&mut self, exchange: Exchange, resource: Arc<Resource>) {
+        self.engine.done(exchange, resource);
+    }
+
+    /// Lets the agents of other hosts take part.
+    pub fn set_peers(&mut self, peers: Peers) {
+        self.engine.set_peers(peers);
+    }
+
+    /// A connection is seen for the first time.
+    pub fn opened(&mut self, open: &Open) {
+        self.engine.opened(open);
+    }
+
+    /// Takes what the agents of other hosts have told; to be called before the events of a round.
+    pub fn hear(&mut self, now: Nanos) {
+        self.engine.hear(now);
+    }
+
+    /// Lets the agents of other hosts know what there is to tell them; to be called after the events of a round.
+    pub fn tell(&mut self) {
+        self.engine.tell();
+    }
+
+    /// A connection is over.
+    pub fn closed(&mut self, socket: SocketId) {
+        self.engine.closed(socket);
+    }
+
+    /// A process has ended.
+    pub fn ended(&mut self, tgid: u32) {
+        self.engine.ended(tgid);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Nanos) {
+        self.engine.tick(now);
+    }
+
+    /// Nothing more will come: what is held is given out as it is.
+    pub fn finish(&mut self) {
+        self.engine.finish();
+    }
+
+    /// Appends the spans whose causes have been settled.
+    pub fn spans(&mut self, spans: &mut Vec<Span>) {
+        let Self { engine, clock, stats } = self;
+        for settled in engine.take_settled() {
+            stats.spans += 1;
+            spans.push(span(clock, settled));
         }
+    }
+}
+
+/// The span of a call that is settled.
+fn span(clock: &ClockOffset, settled: Settled) -> Span {
+    let Settled { exchange, resource, span, trace, parent, link } = settled;
+    let start_unix_nano = clock.wall(exchange.start);
+    // From the monotonic clock: a step of the wall clock changes no duration.
+    let duration = exchange.end.saturating_sub(exchange.start);
+    let mut attributes = exchange.attributes;
+    if let Some(names) = hole_names(exchange.holes) {
+        attributes.push(INCOMPLETE, Value::List(names));
+    }
+    if let Some(link) = link {
+        attributes.push(LINK, link.name());
+    }
+    Span {
+        context: SpanContext::new(trace.id, span, trace.flags, false, trace.state),
+        parent,
+        kind: match exchange.side {
+            Side::Server => SpanKind::Server,
+            Side::Client => SpanKind::Client,
+        },
+        name: exchange.name,
+        start_unix_nano,
+        end_unix_nano: start_unix_nano.saturating_add(duration),
+        attributes,
+        status: exchange.status,
+        links: Vec::new(),
+        resource,
     }
 }
 
@@ -143,19 +198,23 @@ fn hole_names(holes: Holes) -> Option<Vec<CompactString>> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::TraceId;
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 
     use super::*;
     use crate::{
-        event::{SocketId, Thread},
-        protocol::{Attributes, Status},
+        event::Thread,
+        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status},
     };
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
+    fn id() -> CallId {
+        CallId { socket: SocketId { sock: 1, born: 1 }, place: 0 }
+    }
+
     fn exchange(side: Side) -> Exchange {
         Exchange {
-            socket: SocketId { sock: 1, born: 1 },
+            id: id(),
             protocol: "http",
             side,
             start: 2_000,
@@ -164,12 +223,9 @@ mod tests {
             end: 3_000,
             request_thread: Thread::default(),
             response_thread: None,
-            request_offset: 0,
             name: "GET".into(),
             status: Status::Unset,
             attributes: Attributes::default(),
-            traceparent: None,
-            tracestate: None,
             holes: Holes::default(),
         }
     }
@@ -178,10 +234,39 @@ mod tests {
         Tracer::new(ClockSample { before: 1_000, wall: 1_000_000, after: 1_000 }).unwrap()
     }
 
+    impl Tracer {
+        fn span(&mut self, exchange: Exchange, carried: Carried, resource: Arc<Resource>) -> Span {
+            let carried = (carried != Carried::default()).then(|| Box::new(carried));
+            let (thread, other_end) = (Thread::default(), OtherEnd::Unknown);
+            self.asked(&Asked {
+                id: exchange.id,
+                side: exchange.side,
+                time: exchange.start,
+                thread,
+                other_end,
+                remote: None,
+                carried,
+            });
+            self.done(exchange, resource);
+            self.finish();
+            let mut spans = Vec::new();
+            self.spans(&mut spans);
+            assert_eq!(spans.len(), 1);
+            spans.remove(0)
+        }
+    }
+
+    fn carried(traceparent: &str, tracestate: &str) -> Carried {
+        let mut carried = Carried::default();
+        carried.push(ContextHeader::TraceParent, traceparent.into());
+        carried.push(ContextHeader::TraceState, tracestate.into());
+        carried
+    }
+
     #[test]
     fn begins_a_trace() {
         let resource = Arc::new(Resource::default());
-        let span = tracer().span(exchange(Side::Client), Arc::clone(&resource));
+        let span = tracer().span(exchange(Side::Client), Carried::default(), Arc::clone(&resource));
         assert_ne!(span.context.trace_id(), TraceId::INVALID);
         assert_ne!(span.context.span_id(), SpanId::INVALID);
         assert_eq!(span.context.trace_flags(), TraceFlags::SAMPLED);
@@ -196,12 +281,7 @@ mod tests {
     fn continues_a_trace_on_both_sides() {
         for side in [Side::Server, Side::Client] {
             let mut tracer = tracer();
-            let request = Exchange {
-                traceparent: Some(PARENT.into()),
-                tracestate: Some("rojo=1,congo=2".into()),
-                ..exchange(side)
-            };
-            let span = tracer.span(request, Arc::default());
+            let span = tracer.span(exchange(side), carried(PARENT, "rojo=1,congo=2"), Arc::default());
             assert_eq!(span.context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
             assert_eq!(span.parent.to_string(), "b7ad6b7169203331");
             assert_ne!(span.context.span_id(), span.parent);
@@ -215,25 +295,21 @@ mod tests {
     #[test]
     fn counts_what_is_not_valid() {
         let mut tracer = tracer();
-        let request = Exchange {
-            traceparent: Some("00-garbage".into()),
-            tracestate: Some("a=1".into()),
-            ..exchange(Side::Server)
-        };
-        let span = tracer.span(request, Arc::default());
+        let span = tracer.span(exchange(Side::Server), carried("00-garbage", "a=1"), Arc::default());
         assert_eq!(span.parent, SpanId::INVALID);
         assert_eq!(span.context.trace_state().header(), "");
-        let request =
-            Exchange { traceparent: Some(PARENT.into()), tracestate: Some("broken".into()), ..exchange(Side::Server) };
-        assert_eq!(tracer.span(request, Arc::default()).parent.to_string(), "b7ad6b7169203331");
-        let expected = TracerStats { spans: 2, continued: 1, invalid_traceparent: 1, invalid_tracestate: 2 };
+        let span = tracer.span(exchange(Side::Server), carried(PARENT, "broken"), Arc::default());
+        assert_eq!(span.parent.to_string(), "b7ad6b7169203331");
+        let invalid = Invalid { traceparent: 1, tracestate: 2, other: 0 };
+        let expected = TracerStats { spans: 2, continued: 1, invalid, ..TracerStats::default() };
         assert_eq!(tracer.stats(), expected);
     }
 
     #[test]
     fn says_what_is_missing() {
         let holes = Holes { length: true, no_response: true, ..Holes::default() };
-        let span = tracer().span(Exchange { holes, ..exchange(Side::Server) }, Arc::default());
+        let incomplete = Exchange { holes, ..exchange(Side::Server) };
+        let span = tracer().span(incomplete, Carried::default(), Arc::default());
         let names = vec![CompactString::from("length"), CompactString::from("no_response")];
         assert_eq!(span.attributes.get(INCOMPLETE), Some(&Value::List(names)));
     }
@@ -241,13 +317,13 @@ mod tests {
     #[test]
     fn a_step_of_the_wall_clock_changes_no_duration() {
         let mut tracer = tracer();
-        let before = tracer.span(exchange(Side::Server), Arc::default());
+        let before = tracer.span(exchange(Side::Server), Carried::default(), Arc::default());
         tracer.sample_clock(ClockSample { before: 2_500, wall: 500, after: 2_500 });
-        let after = tracer.span(exchange(Side::Server), Arc::default());
+        let after = tracer.span(exchange(Side::Server), Carried::default(), Arc::default());
         assert!(after.start_unix_nano < before.start_unix_nano);
         assert_eq!(after.end_unix_nano - after.start_unix_nano, 1_000);
         let backwards = Exchange { end: 1, ..exchange(Side::Server) };
-        let span = tracer.span(backwards, Arc::default());
+        let span = tracer.span(backwards, Carried::default(), Arc::default());
         assert_eq!(span.start_unix_nano, span.end_unix_nano);
     }
 }

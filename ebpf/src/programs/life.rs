@@ -4,17 +4,17 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     programs::RawTracePointContext,
 };
-use geophone_ebpf::record::{Kind, RECEIVE, ROLE_CONNECT, State};
+use geophone_ebpf::record::{HANDOVER_CONNECT, Kind, RECEIVE, ROLE_CONNECT, State};
 
 use crate::{
-    capture, connection, emit,
+    capture, connection, emit, handover,
     kernel::read,
     log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection, Moved,
         OWN_PEERS, SOURCE_NONE, Tuple, config,
     },
-    process::Current,
+    process::{self, Current},
 };
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -127,7 +127,8 @@ pub fn failed(sk: u64, ret: i32) {
 #[inline(always)]
 fn connecting(sk: u64) {
     let agent = (bpf_get_current_pid_tgid() >> 32) as u32 == config!(agent_tgid);
-    if !agent && Current::traced().is_none() {
+    let who = Current::traced();
+    if !agent && who.is_none() {
         return;
     }
     // A new connection: whatever was known of this address is over.
@@ -135,6 +136,11 @@ fn connecting(sk: u64) {
     if let Some(entry) = connection::create(sk, flags) {
         // SAFETY: the map keeps the value alive while the program runs.
         unsafe { (*entry).role = u32::from(ROLE_CONNECT) };
+    }
+    if let Some(who) = who
+        && process::is_known(who.tgid)
+    {
+        handover::tell(HANDOVER_CONNECT, who, (0, 0, 0), sk);
     }
 }
 

@@ -7,8 +7,8 @@
  * sendfile splice partial uring. RECEIVE: read readv recv recvfrom recvmsg recvmmsg peek splice uring.
  *
  * The client sends COUNT requests `POST /call/TAG/i` with SIZE + i bytes of body, on one connection; the server answers
- * each with twice as many bytes. The client waits for a line on its standard input after it has connected, and prints
- * a line "i sent received start end" for each request (bytes of the bodies; CLOCK_REALTIME in nanoseconds).
+ * each with twice as many bytes. The client prints "connected" when it is, waits for a line on its standard input, and
+ * prints a line "i sent received start end" for each request (bytes of the bodies; CLOCK_REALTIME in nanoseconds).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -304,6 +304,7 @@ static void serve(const char *address) {
 static void request(const char *address, const char *tag, int count, long size) {
     int fd = open_socket(address, 0);
     char line[256];
+    puts("connected");
     if (!fgets(line, sizeof line, stdin)) exit(1);
     for (int i = 0; i < count; i++) {
         size_t total, head;

@@ -10,5 +10,6 @@ mod runner;
 
 pub use account::Exchanged;
 pub use plan::{Address, Body, Plan, Style, Template};
+pub use response::{Reader, Response, Stream};
 pub use run::{Share, main};
 pub use runner::Driver;

@@ -59,15 +59,10 @@ impl Pair {
             command.args(["client", &address, client.0, client.1, &tag, &COUNT.to_string(), &size.to_string()]);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
             let mut client = Guard::start(&mut command).ok()?;
-            let connected = wait::until(wait::PATIENCE, "a connection", || {
-                let ended = matches!(client.inner().try_wait(), Ok(Some(_)));
-                (ended || sockets(client.pid()) > 0).then_some(!ended)
-            });
-            if !connected.is_ok_and(|connected| connected) {
-                return None;
-            }
             let (go, account) = (client.inner().stdin.take()?, client.inner().stdout.take()?);
-            Some((client, go, BufReader::new(account)))
+            let (mut account, mut line) = (BufReader::new(account), String::new());
+            account.read_line(&mut line).ok()?;
+            (line == "connected\n").then_some((client, go, account))
         })?;
         Ok(Self { tag, size, server, client, go, account })
     }
@@ -97,15 +92,6 @@ impl Pair {
         ensure!(sent.len() as u64 == COUNT, "the client of {} has sent only {}", self.tag, sent.len());
         Ok(sent)
     }
-}
-
-/// How many descriptors beyond the standard ones a process has that are sockets.
-fn sockets(pid: u32) -> usize {
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return 0;
-    };
-    let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// All pairs under one agent; their spans by the tag in the path.

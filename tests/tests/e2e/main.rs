@@ -11,6 +11,7 @@ mod clients;
 mod connections;
 mod descriptors;
 mod faults;
+mod hosts;
 mod languages;
 mod messages;
 mod namespaces;

@@ -1,6 +1,6 @@
 //! The header fields that matter, picked out of all of a message's in one pass.
 
-use std::borrow::Cow;
+use crate::protocol::ContextHeader;
 
 /// What one message's header fields say. Values are as they came, without white space around them.
 #[derive(Clone, Debug, Default)]
@@ -17,12 +17,8 @@ pub struct Fields<'a> {
     pub forwarded_host: Option<&'a [u8]>,
     /// `X-Forwarded-Proto`: the first.
     pub forwarded_proto: Option<&'a [u8]>,
-    /// `traceparent`: `None` also when there are several, as W3C's Trace Context has it.
-    pub traceparent: Option<&'a [u8]>,
-    /// `tracestate`, several joined.
-    pub tracestate: Option<Cow<'a, [u8]>>,
-    /// Whether a `traceparent` was seen.
-    pub(super) traceparent_seen: bool,
+    /// Headers that carry a trace, or name the request.
+    pub contexts: Vec<(ContextHeader, &'a [u8])>,
 }
 
 impl<'a> Fields<'a> {
@@ -34,23 +30,15 @@ impl<'a> Fields<'a> {
             4 if is("host") => first(&mut self.host, value),
             9 if is("forwarded") => first(&mut self.forwarded, value),
             10 if is("user-agent") => first(&mut self.user_agent, value),
-            10 if is("tracestate") => self.trace_state(value),
-            11 if is("traceparent") => {
-                self.traceparent = (!self.traceparent_seen).then_some(value);
-                self.traceparent_seen = true;
-            }
             15 if is("x-forwarded-for") => first(&mut self.forwarded_for, value),
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
             17 if is("x-forwarded-proto") => first(&mut self.forwarded_proto, value),
-            _ => {}
+            _ => {
+                if let Some(header) = ContextHeader::named(name) {
+                    self.contexts.push((header, value));
+                }
+            }
         }
-    }
-
-    fn trace_state(&mut self, value: &'a [u8]) {
-        self.tracestate = Some(match self.tracestate.take() {
-            None => Cow::Borrowed(value),
-            Some(earlier) => Cow::Owned([&earlier, value].join(&b","[..])),
-        });
     }
 }
 
@@ -63,23 +51,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_traceparent_voids_the_first() {
-        let mut fields = Fields::default();
-        fields.add("TraceParent", b"a");
-        assert_eq!(fields.traceparent, Some(&b"a"[..]));
-        fields.add("traceparent", b"b");
-        assert_eq!(fields.traceparent, None);
-        fields.add("traceparent", b"c");
-        assert_eq!(fields.traceparent, None);
-    }
-
-    #[test]
-    fn trace_states_are_joined_and_hosts_are_not() {
+    fn contexts_are_kept_as_they_come_and_the_first_host() {
         let mut fields = Fields::default();
         for (name, value) in [("tracestate", &b"a=1"[..]), ("Tracestate", b"b=2"), ("Host", b"x"), ("host", b"y")] {
             fields.add(name, value);
         }
-        assert_eq!(fields.tracestate.as_deref(), Some(&b"a=1,b=2"[..]));
+        let state = ContextHeader::TraceState;
+        assert_eq!(fields.contexts, [(state, &b"a=1"[..]), (state, b"b=2")]);
         assert_eq!(fields.host, Some(&b"x"[..]));
     }
 }

@@ -14,5 +14,5 @@ mod token;
 pub use fields::Fields;
 pub use method::{Method, known as known_method};
 pub use route::{PatternError, Routes};
-pub use span::{NoResponse, Request, Response, is_own_export, no_response, respond, span};
+pub use span::{NoResponse, Request, Response, carried, is_own_export, no_response, respond, span};
 pub use target::{Authority, Target};

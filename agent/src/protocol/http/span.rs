@@ -7,7 +7,7 @@ use super::{Authority, Fields, Method, Target, forwarded::Forwarded, target::red
 use crate::{
     conn::Connection,
     event::{Nanos, Thread},
-    protocol::{Attributes, Exchange, Holes, Shared, Side, Status, endpoints},
+    protocol::{Attributes, CallId, Carried, Exchange, Holes, Shared, Side, Status, endpoints},
 };
 
 /// Attributes of a server's span, so that their list is allocated once.
@@ -107,7 +107,7 @@ pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Requ
         name.push_str(&template);
     }
     Exchange {
-        socket: connection.socket,
+        id: CallId { socket: connection.socket, place: request.offset },
         protocol: "http",
         side,
         start: request.time,
@@ -116,14 +116,24 @@ pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Requ
         end: request.time,
         request_thread: request.thread,
         response_thread: None,
-        request_offset: request.offset,
         name,
         status: Status::Unset,
         attributes,
-        traceparent: request.fields.traceparent.map(text),
-        tracestate: request.fields.tracestate.as_deref().map(text),
         holes: Holes { request_head: !request.complete, ..Holes::default() },
     }
+}
+
+/// The contexts that a request's header fields carry; `None` when there are none.
+#[must_use]
+pub fn carried(fields: &Fields<'_>) -> Option<Box<Carried>> {
+    if fields.contexts.is_empty() {
+        return None;
+    }
+    let mut carried = Carried::default();
+    for (header, value) in &fields.contexts {
+        carried.push(*header, text(value));
+    }
+    Some(Box::new(carried))
 }
 
 /// What only a server's span has. Returns the route.

@@ -56,7 +56,6 @@ fn a_servers_span() {
     }
     assert_eq!(span.attributes.get("geophone.http.time_to_first_byte"), Some(&Value::Float(1e-8)));
     assert_eq!(span.name, "POST /users/{id}/cart");
-    assert_eq!((span.traceparent.as_deref(), span.tracestate.as_deref()), (Some("00-a-b-01"), Some("k=v")));
     let mut keys: Vec<_> = span.attributes.0.iter().map(|(key, _)| key).collect();
     keys.sort();
     keys.dedup();

@@ -1,16 +1,17 @@
 //! A connection's two streams, walked message by message.
 
 use super::{
+    asked::Sink,
     detect,
     loss::Lost,
-    pairing::{Pairing, Sink},
+    pairing::Pairing,
     stream::{MAX_HEAD, Origin, State, Stream},
     waiting::Waiting,
 };
 use crate::{
     conn::{Connection, Content, End, Ending, Piece, Update},
     event::{Direction, Nanos},
-    protocol::{Decoder, Exchange, Interest, Over, Shared, http::NoResponse, shared::count},
+    protocol::{Decoder, Interest, Note, Over, Shared, http::NoResponse, shared::count},
 };
 
 /// After so long without a byte, a response of which the length was lost is taken to have ended.
@@ -68,7 +69,7 @@ impl Http1 {
 }
 
 impl Decoder for Http1 {
-    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Exchange>) {
+    fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
         let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
@@ -114,7 +115,12 @@ impl Http1 {
             stream.offset = piece.offset;
             if piece.joined || piece.offset > 0 {
                 self.joined(role, piece.offset > 0, cx);
+                // What has waited came before this.
+                self.resume(cx);
             }
+        }
+        if role == Role::Response && matches!(piece.content, Content::Bytes(_)) {
+            self.pairing.replied(self.seq);
         }
         if role == Role::Response && !self.waiting.is_empty() {
             self.waiting.push(origin, piece.content);
@@ -154,6 +160,7 @@ impl Http1 {
     }
 
     fn feed(&mut self, role: Role, origin: Origin, content: Content<'_>, cx: &mut Context<'_>) {
+        self.stream(role).mover = origin.thread;
         match content {
             Content::Bytes(bytes) => self.bytes(role, origin, bytes, cx),
             Content::Hole(length, gap) => self.hole(role, origin, length, gap, cx),

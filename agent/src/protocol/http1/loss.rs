@@ -106,7 +106,10 @@ impl Http1 {
         let in_body = matches!(self.stream(role).state, State::Body(_));
         self.stream(role).lose();
         if role == Role::Response {
-            self.pairing.hide(self.seq);
+            // What is just as long as a last chunk is no response.
+            if !likely_end {
+                self.pairing.hide(self.seq);
+            }
         }
         match role {
             Role::Request => {
@@ -146,7 +149,10 @@ impl Http1 {
                     return;
                 }
                 Verdict::More => return,
-                Verdict::No => stream.lose(),
+                Verdict::No => {
+                    stream.lose();
+                    self.passed_over(role, cx);
+                }
             }
         }
         match certain(bytes) {
@@ -158,12 +164,22 @@ impl Http1 {
                 stream.message = origin;
                 stream.buffer.extend_from_slice(bytes);
             }
-            Verdict::No => {
-                if role == Role::Response && self.lost.is_some() {
-                    self.lost = Some(Lost::Unknown);
-                }
+            Verdict::No => self.passed_over(role, cx),
+        }
+    }
+
+    /// What was seen begins no message; within it, any number may begin.
+    pub(super) fn passed_over(&mut self, role: Role, cx: &mut Context<'_>) {
+        if role == Role::Request {
+            return;
+        }
+        if self.lost.is_some() {
+            self.lost = Some(Lost::Unknown);
+            if self.pairing.is_awaited() {
+                self.finish_lost(cx);
             }
         }
+        self.pairing.passed(self.seq, &mut cx.sink);
     }
 
     /// The beginning of a message was found.

@@ -1,16 +1,16 @@
 //! From heads to requests and responses, and what their ends mean.
 
 use super::{
+    asked::Asked,
     decoder::{Context, Http1, Role},
     head::{self, Parsed, RequestHead, ResponseHead},
-    pairing::Asked,
     stream::{Origin, State},
 };
 use crate::{
     event::{Direction, Nanos},
     protocol::{
-        Over, Side,
-        http::{Method, NoResponse, Request, Response, is_own_export, span},
+        self, Answered, Note, Over, Side, endpoints,
+        http::{Method, NoResponse, Request, Response, carried, is_own_export, span},
     },
 };
 
@@ -100,6 +100,15 @@ impl Http1 {
         let side = if self.asks == Direction::Receive { Side::Server } else { Side::Client };
         let mut exchange = span(cx.shared, cx.connection, side, &request);
         exchange.request_end = now;
+        cx.sink.out.push(Note::Asked(protocol::Asked {
+            id: exchange.id,
+            side,
+            time: message.time,
+            thread: self.requests.mover,
+            other_end: endpoints::other_end(cx.connection),
+            remote: endpoints::remote(cx.connection),
+            carried: carried(&request.fields),
+        }));
         self.serial += 1;
         let asked = Box::new(Asked {
             exchange,
@@ -108,13 +117,15 @@ impl Http1 {
             seq: message.seq,
             size: head.framing.declared().filter(|_| complete),
             sure: false,
+            alone: false,
+            doubtful: false,
             response: None,
             response_size: None,
         });
         if self.lost.is_some() {
             self.finish_lost(cx);
         }
-        let settled = self.responses.state == State::Start;
+        let settled = matches!(self.responses.state, State::Start | State::Seek) && self.responses.buffer.is_empty();
         self.pairing.asked(asked, settled, &mut cx.sink);
         self.requests.state = body.map_or(State::Start, State::Body);
     }
@@ -133,7 +144,12 @@ impl Http1 {
         let Some(method) = method else {
             // Without its request, only a response that can have no body has a known length.
             let bare = matches!(head.status, 204 | 304) || head.framing.declared() == Some(0);
-            self.responses.state = if bare { State::Start } else { State::Seek };
+            if bare {
+                self.responses.state = State::Start;
+            } else {
+                self.responses.state = State::Seek;
+                self.passed_over(Role::Response, cx);
+            }
             return;
         };
         let Ok(body) = head.framing.response(head.version, head.status, method) else {
@@ -153,6 +169,7 @@ impl Http1 {
     /// A message's last byte has come.
     pub(super) fn body_done(&mut self, role: Role, size: u64, now: Nanos, cx: &mut Context<'_>) {
         self.stream(role).state = State::Start;
+        self.went_on(role, now, cx);
         match role {
             Role::Request => {
                 if let Some(asked) = self.pairing.request_mut(self.serial) {
@@ -166,6 +183,26 @@ impl Http1 {
                 }
                 self.pairing.finish(now, &mut cx.sink);
             }
+        }
+    }
+
+    /// Says that the last byte of what the process reads came later than the first.
+    fn went_on(&mut self, role: Role, now: Nanos, cx: &mut Context<'_>) {
+        let (reads, thread) = match role {
+            Role::Request => (self.asks == Direction::Receive, self.requests.mover),
+            Role::Response => (self.asks == Direction::Send, self.responses.mover),
+        };
+        if !reads || self.stream(role).message.time == now {
+            return;
+        }
+        let serial = self.serial;
+        let asked = match role {
+            Role::Request => self.pairing.request_mut(serial),
+            Role::Response => self.pairing.open_mut(),
+        };
+        if let Some(asked) = asked {
+            let (id, side) = (asked.exchange.id, asked.exchange.side);
+            cx.sink.out.push(Note::WentOn(Answered { id, side, time: now, thread }));
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112): heads, body lengths, and the pairing of requests and responses by their order.
 
+mod asked;
 mod body;
 mod decoder;
 mod detect;

@@ -3,17 +3,27 @@
 //! After a loss the number of requests or responses that went with the missing bytes is not known, and order says nothing any
 //! more. What was asked before remains certain. Then one request at a time is paired on trial, with the response that begins
 //! next, and the pair is kept back: a further response contradicts it, a further request confirms it, and a few in a row
-//! confirm that order can be trusted again (not one alone: a response may be seen before its request). That holds for every client that does not keep several requests in flight; where that was
-//! seen, nothing is tried until the connection has been quiet.
+//! confirm that order can be trusted again (not one alone: a response may be seen before its request). That holds for every
+//! client that asks only when all that it has asked before is answered, be it one request or several in a row; where something
+//! else was seen, nothing is tried until the connection has been quiet.
+//!
+//! Such a client's request was alone if the one before it was seen and answers have come since: nothing else can have been
+//! waiting, so the next response is its. Where that is not known, requests that were not seen may have been waiting with it,
+//! and the next response may be one of theirs. Then its own one follows. That it does not is known only when the response to
+//! a later request has come, for what is missing of a stream shows with the bytes after it; and not at all if something else is
+//! missing after the response, which then stays doubtful.
 
 use std::collections::VecDeque;
 
-use super::stream::Origin;
+use super::{
+    asked::{Asked, Sink, emit, emit_with, flush},
+    stream::Origin,
+};
 use crate::{
     event::Nanos,
     protocol::{
-        Counts, Exchange,
-        http::{Method, NoResponse, Response, no_response, respond},
+        Answered, Counts, Note,
+        http::{Method, NoResponse, Response},
         shared::count,
     },
 };
@@ -30,31 +40,6 @@ const QUIET: Nanos = 1_000_000_000;
 /// answer is seen after the request that it prompted.
 const OVERLAPS: u32 = 8;
 
-/// A request, and what has come of its response.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) exchange: Exchange,
-    pub(super) method: Method,
-    /// Numbers the requests of a connection.
-    pub(super) serial: u64,
-    /// When its first byte came, in updates.
-    pub(super) seq: u64,
-    /// Length of the request's body, if known.
-    pub(super) size: Option<u64>,
-    /// It is certain which response is its.
-    pub(super) sure: bool,
-    /// The response's head.
-    pub(super) response: Option<Response>,
-    /// Length of the response's body, if known.
-    pub(super) response_size: Option<u64>,
-}
-
-/// Where finished exchanges go, and the counters.
-pub(super) struct Sink<'a> {
-    pub(super) out: &'a mut Vec<Exchange>,
-    pub(super) counts: &'a Counts,
-}
-
 /// The requests of a connection that are not finished.
 #[derive(Debug)]
 pub(super) struct Pairing {
@@ -69,6 +54,10 @@ pub(super) struct Pairing {
     certain: bool,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
     missed: bool,
+    /// Requests may have been missed since the last one.
+    gap: bool,
+    /// When the first bytes of answers have come since the last request, in updates.
+    replied: Option<u64>,
     /// Requests that were given out without their response and whose response may still come.
     unanswered: u32,
     /// When responses, or the length of one, were last missed, in updates: others may have come with it, unseen.
@@ -86,6 +75,8 @@ impl Default for Pairing {
             held: Vec::new(),
             certain: true,
             missed: false,
+            gap: false,
+            replied: None,
             unanswered: 0,
             hidden: 0,
             requests: 0,
@@ -122,6 +113,11 @@ impl Pairing {
         self.last = self.last.max(now);
     }
 
+    /// Bytes of answers have come.
+    pub(super) fn replied(&mut self, seq: u64) {
+        self.replied.get_or_insert(seq);
+    }
+
     /// A request's head is complete. `settled`: the responses' direction is between two messages.
     pub(super) fn asked(&mut self, mut asked: Box<Asked>, settled: bool, sink: &mut Sink<'_>) {
         // Whether the client keeps several requests in flight is learnt from a sample that forgets.
@@ -130,11 +126,14 @@ impl Pairing {
             self.requests /= 2;
             self.overlaps /= 2;
         }
-        if self.held.len() >= CONFIRMED && self.queue.is_empty() && self.open.is_none() {
-            for held in std::mem::take(&mut self.held) {
-                emit(held, sink);
-            }
-            if settled && !self.overlapping() {
+        asked.alone = !std::mem::take(&mut self.gap) && self.replied.take().is_some_and(|first| first < asked.seq);
+        if self.held.len() >= CONFIRMED
+            && self.held.iter().all(|held| held.alone)
+            && self.queue.is_empty()
+            && self.open.is_none()
+        {
+            self.confirmed(sink);
+            if asked.alone && settled && !self.overlapping() {
                 self.certain = true;
                 self.unanswered = 0;
                 self.missed = false;
@@ -142,7 +141,7 @@ impl Pairing {
         }
         if asked.seq < self.hidden {
             // It began before, though its end was seen only now: its answer may have gone with what is missing.
-            self.lost_requests(true, sink.counts);
+            self.distrust(true, sink.counts);
             self.unanswered = self.unanswered.saturating_add(1);
             return flush(asked, NoResponse::Unseen, sink);
         }
@@ -189,7 +188,18 @@ impl Pairing {
             count(&sink.counts.orphans);
             return None;
         };
+        // Nothing is missing since the pairs that are held: no further response has come with them.
+        self.held.iter_mut().for_each(|held| held.alone = true);
+        if self.held.len() >= CONFIRMED {
+            self.confirmed(sink);
+        }
         self.overlaps += u32::from(asked.sure && !self.queue.is_empty());
+        sink.out.push(Note::Answered(Answered {
+            id: asked.exchange.id,
+            side: asked.exchange.side,
+            time: response.first_byte,
+            thread: response.thread,
+        }));
         asked.response = Some(response);
         let method = asked.method;
         self.open = Some(asked);
@@ -225,10 +235,29 @@ impl Pairing {
     /// Something of the responses is missing: whatever was asked until now may have been answered with it.
     pub(super) fn hide(&mut self, seq: u64) {
         self.hidden = seq;
+        if let Some(open) = self.open.as_mut().filter(|open| !open.sure && !open.alone) {
+            open.doubtful |= self.missed;
+        }
+    }
+
+    /// Responses may have passed unseen within bytes that were seen.
+    pub(super) fn passed(&mut self, seq: u64, sink: &mut Sink<'_>) {
+        if !self.certain {
+            self.hide(seq);
+        }
+        if self.is_awaited() {
+            self.lost_responses(sink);
+        }
     }
 
     /// Requests may have been missed: what comes next has no certain place in the order. `missed`: not only perhaps.
     pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
+        self.gap = true;
+        self.distrust(missed, counts);
+    }
+
+    /// Order says nothing any more. `missed`: bytes were missed, not only perhaps.
+    fn distrust(&mut self, missed: bool, counts: &Counts) {
         if self.certain {
             count(&counts.unpaired);
         }
@@ -238,11 +267,19 @@ impl Pairing {
 
     /// Responses may have been missed: whether one of those that are waited for was among them cannot be told.
     pub(super) fn lost_responses(&mut self, sink: &mut Sink<'_>) {
-        self.lost_requests(true, sink.counts);
+        self.distrust(true, sink.counts);
         self.unanswered = 0;
         self.failed(sink);
         for asked in self.queue.drain(..) {
             flush(asked, NoResponse::Unseen, sink);
+        }
+    }
+
+    /// What was paired on trial is right, but for what is doubtful by itself.
+    fn confirmed(&mut self, sink: &mut Sink<'_>) {
+        for mut held in std::mem::take(&mut self.held) {
+            held.exchange.holes.pairing = held.doubtful;
+            emit(held, sink);
         }
     }
 
@@ -255,11 +292,13 @@ impl Pairing {
 
     /// The responses' direction was joined: there may have been responses, to these requests or earlier ones.
     pub(super) fn joined_responses(&mut self, missed: bool, sink: &mut Sink<'_>) {
-        self.lost_requests(missed, sink.counts);
+        self.distrust(missed, sink.counts);
         while self.queue.len() > 1 {
             self.queue.pop_front().into_iter().for_each(|asked| flush(asked, NoResponse::Unseen, sink));
         }
-        self.queue.iter_mut().for_each(|asked| asked.sure = false);
+        for asked in &mut self.queue {
+            (asked.sure, asked.alone) = (false, false);
+        }
     }
 
     /// Whether anything waits for a response that has not begun.
@@ -277,7 +316,7 @@ impl Pairing {
     /// Gives out what has been kept back.
     pub(super) fn release(&mut self, sink: &mut Sink<'_>) {
         for mut held in std::mem::take(&mut self.held) {
-            held.exchange.holes.pairing = self.missed;
+            held.exchange.holes.pairing = self.missed || held.doubtful;
             emit(held, sink);
         }
     }
@@ -296,42 +335,4 @@ impl Pairing {
     fn overlapping(&self) -> bool {
         self.overlaps > self.requests / OVERLAPS
     }
-}
-
-/// Gives out a request without a response.
-fn flush(mut asked: Box<Asked>, why: NoResponse, sink: &mut Sink<'_>) {
-    if why == NoResponse::Unseen {
-        count(&sink.counts.flushed);
-    }
-    asked.response = None;
-    asked.response_size = None;
-    asked.exchange.holes.response_head = false;
-    asked.exchange.holes.length = false;
-    asked.exchange.end = asked.exchange.end.max(asked.exchange.request_end);
-    emit_with(asked, Some(why), sink);
-}
-
-fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
-    emit_with(asked, None, sink);
-}
-
-fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
-    let Asked { mut exchange, size, response, response_size, .. } = *asked;
-    if let Some(mut response) = response {
-        // It may have been seen before its request was, never sent before.
-        response.first_byte = response.first_byte.max(exchange.start);
-        exchange.end = exchange.end.max(response.first_byte);
-        respond(&mut exchange, response);
-    }
-    exchange.end = exchange.end.max(exchange.start);
-    if let Some(why) = why {
-        no_response(&mut exchange, why);
-    }
-    if let Some(size) = size {
-        exchange.attributes.push("http.request.body.size", size);
-    }
-    if let Some(size) = response_size {
-        exchange.attributes.push("http.response.body.size", size);
-    }
-    sink.out.push(exchange);
 }

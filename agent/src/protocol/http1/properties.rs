@@ -92,7 +92,7 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-fn pair() -> impl Strategy<Value = Pair> {
+fn any_pair() -> impl Strategy<Value = Pair> {
     let padding = prop_oneof![3 => 0..40_usize, 1 => 40..700_usize];
     (prop::bool::weighted(0.1), padding, body(), 0..2_usize, body()).prop_map(
         |(head, padding, request, interim, response)| Pair {
@@ -116,7 +116,7 @@ struct Plan {
 
 fn plan(most: usize) -> impl Strategy<Value = Plan> {
     let cuts = prop::collection::vec(prop_oneof![1 => 1..4_usize, 4 => 1..3000_usize], 1..12);
-    (prop::collection::vec(prop::collection::vec(pair(), 1..=most), 1..8), cuts, any::<bool>())
+    (prop::collection::vec(prop::collection::vec(any_pair(), 1..=most), 1..8), cuts, any::<bool>())
         .prop_map(|(batches, cuts, server)| Plan { batches, cuts, server })
 }
 
@@ -186,7 +186,8 @@ fn time(call: usize) -> Nanos {
     1_010 + 10 * call as u64
 }
 
-/// Plays a script as `conn` would hand it on: lost calls become holes before the direction's next call.
+/// Plays a script as `conn` would hand it on: lost calls become holes before the direction's next call,
+/// or its end.
 fn play(wire: &mut Wire, script: &Script, server: bool, limit: usize, lost: &dyn Fn(usize) -> bool) {
     let mut missing = [0, 0];
     for (i, call) in script.calls.iter().enumerate() {
@@ -208,6 +209,10 @@ fn play(wire: &mut Wire, script: &Script, server: bool, limit: usize, lost: &dyn
         if !unseen.is_empty() {
             put(Content::Hole(unseen.len() as u64, Gap::NotCaptured));
         }
+    }
+    for (request, missing) in [false, true].into_iter().zip(missing).filter(|(_, missing)| *missing > 0) {
+        let direction = if request == server { Direction::Receive } else { Direction::Send };
+        wire.put(direction, Content::Hole(missing, Gap::Lost));
     }
     wire.close();
 }
@@ -266,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn answers_seen_before_their_requests(pairs in prop::collection::vec(pair(), 1..6), early in prop::collection::vec(any::<bool>(), 6)) {
+    fn answers_seen_before_their_requests(pairs in prop::collection::vec(any_pair(), 1..6), early in prop::collection::vec(any::<bool>(), 6)) {
         let mut wire = Wire::new();
         for (n, pair) in pairs.iter().enumerate() {
             if early[n] {
@@ -313,7 +318,7 @@ proptest! {
     }
 
     #[test]
-    fn pairs_are_found_again_after_a_loss(plan in plan(1), tail in prop::collection::vec(pair(), 6), lost in prop::collection::vec(any::<bool>(), 12)) {
+    fn pairs_are_found_again_after_a_loss(plan in plan(1), tail in prop::collection::vec(any_pair(), 6), lost in prop::collection::vec(any::<bool>(), 12)) {
         let mut plan = plan;
         let mut wire = Wire::new();
         let before = plan.script().calls.len();
@@ -354,23 +359,51 @@ proptest! {
     }
 }
 
+fn pair(padding: usize, head: bool, request: Body, response: Body) -> Pair {
+    Pair { head, padding, request, interim: 0, response }
+}
+
+fn empty() -> Pair {
+    pair(0, false, Body::None, Body::None)
+}
+
+/// Plays a conversation of which these calls are lost, and checks what is said of it.
+fn play_lossy(batches: Vec<Vec<Pair>>, cuts: Vec<usize>, limit: usize, lost: &[usize]) {
+    let script = Plan { batches, cuts, server: false }.script();
+    let mut wire = Wire::new();
+    play(&mut wire, &script, false, limit, &|i| lost.contains(&i));
+    check(&script, &wire.out).unwrap();
+}
+
 /// The end of the request's head is lost, which is noticed only after its answer is lost, too.
 #[test]
 fn a_lost_answer_and_the_next_request() {
-    let pair = |padding, head, request, response| Pair { head, padding, request, interim: 0, response };
-    let empty = |head| vec![pair(0, head, Body::None, Body::None)];
     let first = vec![
         pair(0, false, Body::Chunks(vec![]), Body::None),
         pair(358, false, Body::Length(1028), Body::None),
         pair(36, false, Body::Chunks(vec![]), Body::Chunks(vec![429])),
     ];
-    let plan = Plan {
-        batches: vec![first, empty(false), empty(true), empty(false)],
-        cuts: vec![606, 952, 105, 1, 1024, 1],
-        server: false,
-    };
-    let script = plan.script();
-    let mut wire = Wire::new();
-    play(&mut wire, &script, plan.server, usize::MAX, &|i| [2, 3, 6].contains(&i));
-    check(&script, &wire.out).unwrap();
+    let head = pair(0, true, Body::None, Body::None);
+    let batches = vec![first, vec![empty()], vec![head], vec![empty()]];
+    play_lossy(batches, vec![606, 952, 105, 1, 1024, 1], usize::MAX, &[2, 3, 6]);
+}
+
+/// Two requests are under way, the first of them unseen; the second one's answer is in what is not captured of the call that
+/// answers the first.
+#[test]
+fn an_unseen_request_and_an_answer_that_is_not_captured() {
+    let first = vec![pair(665, false, Body::Length(2720), Body::None), empty()];
+    play_lossy(vec![first, vec![empty()], vec![empty()]], vec![793, 431, 1433], 21, &[0]);
+}
+
+/// The first answer of all waits for its request, which is lost; the next requests come after it.
+#[test]
+fn an_answer_that_waits_when_its_requests_are_joined() {
+    let batches = vec![
+        vec![pair(0, false, Body::Length(1114), Body::None), pair(24, false, Body::None, Body::Length(1))],
+        vec![pair(0, false, Body::None, Body::Chunks(vec![63])), pair(30, false, Body::None, Body::Length(1019))],
+        vec![pair(21, false, Body::Chunks(vec![217, 284]), Body::None)],
+        vec![pair(0, false, Body::Length(567), Body::None)],
+    ];
+    play_lossy(batches, vec![422], 81, &[0]);
 }

@@ -34,6 +34,8 @@ pub(super) struct Stream {
     pub(super) offset: u64,
     /// When the last byte moved.
     pub(super) last: Nanos,
+    /// Who moves the bytes at hand.
+    pub(super) mover: Thread,
     /// Something has come.
     pub(super) started: bool,
     /// Nothing will.

@@ -41,7 +41,7 @@ fn keep_alive_and_pipelining() {
     let mut wire = Wire::new();
     wire.receive(GET).send(OK).receive([get("/1"), get("/2"), get("/3")].concat()).send([OK, OK].concat()).send(OK);
     assert_eq!(wire.summary(), ["/a 200", "/1 200", "/2 200", "/3 200"]);
-    let offsets: Vec<_> = wire.out.iter().map(|e| e.request_offset).collect();
+    let offsets: Vec<_> = wire.out.iter().map(|e| e.id.place).collect();
     let one = get("/1").len() as u64;
     assert_eq!(offsets, [0, GET.len() as u64, GET.len() as u64 + one, GET.len() as u64 + 2 * one]);
 }

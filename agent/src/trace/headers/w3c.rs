@@ -4,10 +4,32 @@
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
+use super::Invalid;
+use crate::{
+    protocol::{Carried, ContextHeader},
+    trace::cause::{Origin, Trace},
+};
+
 /// Longest `tracestate` that is carried along, in bytes. The specification asks for at least so many.
 const TRACESTATE_MAX: usize = 512;
 /// Most members of a `tracestate`.
 const MEMBERS_MAX: usize = 32;
+
+/// The context of a valid `traceparent`, with its `tracestate` if that is valid too.
+pub(super) fn origin(carried: &Carried, invalid: &mut Invalid) -> Option<Origin> {
+    // Several are as none, as the specification has it; several `tracestate`s are one.
+    let parent = carried.one(ContextHeader::TraceParent).and_then(TraceParent::parse);
+    invalid.traceparent += u64::from(parent.is_none() && carried.any(&[ContextHeader::TraceParent]));
+    let states: Vec<&str> = carried.all(ContextHeader::TraceState).collect();
+    let state = (!states.is_empty()).then(|| {
+        let state = parent.and_then(|_| parse_tracestate(&states.join(",")));
+        invalid.tracestate += u64::from(state.is_none());
+        state.unwrap_or(TraceState::NONE)
+    });
+    let parent = parent?;
+    let trace = Trace { id: parent.trace_id, flags: parent.flags, state: state.unwrap_or(TraceState::NONE) };
+    Some(Origin { trace, span: parent.parent_id })
+}
 
 /// What a valid `traceparent` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

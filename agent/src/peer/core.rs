@@ -1,0 +1,438 @@
+//! What one agent says to the others and hears from them, without sockets and without a clock: orders and datagrams in, datagrams and
+//! notices out. This file has what goes out, `hearing` what comes in.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    contacts::{Answer, Contacts, is_near},
+    name::Told,
+    routes::{Alive, Routes},
+    seal::Key,
+    session::{Budget, Datagram, FORGET, SILENT, Sending, Session},
+    stats::{Stats, count},
+    wire::{ADDRESSES, HEAD, Head, Hello, Kind, LONGEST},
+};
+use crate::event::Nanos;
+
+/// Peers at a time.
+const PEERS: usize = 1024;
+/// Bytes that are kept for acknowledgement, of all peers together.
+const BACKLOG: usize = 8 << 20;
+/// Contexts that wait until it is known whether there is an agent at an address.
+const PARKED: usize = 1024;
+/// Addresses for which this agent speaks.
+const OWN: usize = 1024;
+/// An own address that no traced connection has had for so long is not spoken for any more.
+const OWN_FORGET: Nanos = 600_000_000_000;
+/// So often each peer is told for which addresses this agent speaks.
+const HELLO: Nanos = 10_000_000_000;
+/// A hello that answers one which is older than twice this opens nothing.
+const FRESH: Nanos = 5_000_000_000;
+
+/// How agents talk to each other.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where other agents listen, if nothing else is said.
+    pub port: u16,
+    /// Agents are looked for at the addresses of traced connections, where those are not public.
+    pub discover: bool,
+    /// How long a request waits for its context at most; what comes later is of no use.
+    pub hold: Nanos,
+    /// Everyone is told of a request to an address where no agent is known, if they are not more than this.
+    pub tell_all: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { port: 4419, discover: true, hold: 1_000_000_000, tell_all: 16 }
+    }
+}
+
+/// What the agent's other threads want done.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Tell whoever traces the other end.
+    Tell {
+        /// The other end's address, as it is known on this side.
+        remote: IpAddr,
+        /// What to tell.
+        told: Told,
+    },
+    /// A traced socket of this host has this address.
+    Local(IpAddr),
+    /// Traced sockets of this host talk to this address.
+    Remote(IpAddr),
+    /// A connection that this peer has told several agents of is known here; the number of the first byte that is answered on it.
+    Mine(u64, u32),
+    /// The peers that were listed by whoever runs the agent.
+    Listed(Vec<SocketAddr>),
+}
+
+/// A context that a peer has told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The peer.
+    pub from: u64,
+    /// What it has told.
+    pub told: Told,
+    /// It has told others too.
+    pub to_several: bool,
+}
+
+/// What whoever runs the agent may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An agent was found.
+    Found {
+        /// Where.
+        address: SocketAddr,
+        /// Its version.
+        version: String,
+        /// Another one ran there before.
+        restarted: bool,
+    },
+    /// An agent has fallen silent or has stopped.
+    Gone(SocketAddr),
+    /// Something was received that is not sealed with the key.
+    Forged(SocketAddr),
+}
+
+/// One agent's part in the conversation.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) config: Config,
+    pub(super) key: Key,
+    pub(super) me: u64,
+    pub(super) stats: Arc<Stats>,
+    version: String,
+    pub(super) sessions: HashMap<u64, Session>,
+    pub(super) routes: Routes,
+    pub(super) contacts: Contacts,
+    own: HashMap<IpAddr, Nanos>,
+    parked: VecDeque<(Nanos, IpAddr, Told)>,
+    budget: Budget,
+    /// Number of the last hello.
+    pub(super) hello: u64,
+    /// Hellos from this number on are fresh; the next such number, and since when it stands.
+    pub(super) fresh: (u64, u64, Nanos),
+    /// Hellos to agents that are not known may be sent: so many, until this second is over.
+    pub(super) courtesy: (u32, Nanos),
+    pub(super) changed: bool,
+    pub(super) out: VecDeque<Datagram>,
+    pub(super) heard: Vec<Heard>,
+    pub(super) events: VecDeque<Event>,
+}
+
+impl Core {
+    /// An agent that knows nobody. `me` must be random, and not 0.
+    #[must_use]
+    pub fn new(config: Config, key: Key, me: u64, stats: Arc<Stats>) -> Self {
+        Self {
+            config,
+            key,
+            me,
+            stats,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sessions: HashMap::new(),
+            routes: Routes::default(),
+            contacts: Contacts::default(),
+            own: HashMap::new(),
+            parked: VecDeque::new(),
+            budget: Budget { left: BACKLOG },
+            hello: 0,
+            fresh: (1, 1, 0),
+            courtesy: (0, 0),
+            changed: false,
+            out: VecDeque::new(),
+            heard: Vec::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes an order. What it makes to be sent is sent by [`Core::tick`] at the latest.
+    pub fn order(&mut self, now: Nanos, order: Order) {
+        match order {
+            Order::Tell { remote, told } => self.tell(now, remote, told),
+            Order::Local(address) => {
+                if self.own.len() < OWN || self.own.contains_key(&address) {
+                    let new = self.own.insert(address, now).is_none();
+                    if new {
+                        // What it is asked under this address, peers may tell it from now on.
+                        self.sessions.values_mut().for_each(|session| session.hello_sent = 0);
+                    }
+                } else {
+                    count(&self.stats.peers_full, 1);
+                }
+            }
+            Order::Remote(address) => self.want(address, now),
+            Order::Mine(peer, answers) => self.with(peer, now, |session, sending| session.claim(answers, sending)),
+            Order::Listed(addresses) => self.contacts.list(&addresses, now),
+        }
+    }
+
+    /// Does what is due, and sends what is to be told.
+    pub fn tick(&mut self, now: Nanos) {
+        self.refresh(now);
+        self.routes.tick(now);
+        let mut hellos = Vec::new();
+        let first = self.hello;
+        let unanswered = self.contacts.tick(now, |address| {
+            hellos.push(address);
+            first + hellos.len() as u64
+        });
+        for address in hellos {
+            self.greet_stranger(address);
+        }
+        count(&self.stats.unanswered, unanswered);
+        self.age(now);
+        self.own.retain(|_, used| now.saturating_sub(*used) < OWN_FORGET);
+        if self.changed {
+            self.changed = false;
+            self.find_alive();
+        }
+        self.unpark(now);
+        let Self { sessions, budget, out, stats, config, me, .. } = self;
+        for session in sessions.values_mut() {
+            let sending = &mut Sending { now, me: *me, budget, out, stats };
+            session.tick(config.hold, sending);
+        }
+        let due: Vec<u64> = self
+            .sessions
+            .values()
+            .filter(|session| !session.stopped && now.saturating_sub(session.hello_sent) >= HELLO)
+            .map(|session| session.peer)
+            .collect();
+        for peer in due {
+            self.greet(peer, 0, now);
+        }
+    }
+
+    /// How long nothing is due, if nothing comes in.
+    #[must_use]
+    pub fn idle(&self) -> Nanos {
+        let busy = !self.parked.is_empty() || self.sessions.values().any(Session::is_busy);
+        match (busy, self.sessions.is_empty() && self.contacts.is_empty()) {
+            (true, _) => 10_000_000,
+            (false, false) => 100_000_000,
+            (false, true) => 1_000_000_000,
+        }
+    }
+
+    /// Whether everything was told and acknowledged.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.sessions.values().filter(|session| session.alive).all(Session::is_settled)
+    }
+
+    /// Says to all peers that this agent stops, after what there is to tell.
+    pub fn stop(&mut self, now: Nanos) {
+        let Self { sessions, budget, out, stats, me, .. } = self;
+        for session in sessions.values_mut().filter(|session| session.alive) {
+            let sending = &mut Sending { now, me: *me, budget, out, stats };
+            session.bye(sending);
+            session.give_up(sending);
+        }
+        count(&self.stats.no_peer, self.parked.drain(..).len() as u64);
+    }
+
+    /// The next datagram to be sent.
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.out.pop_front()
+    }
+
+    /// What was heard since the last call.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// The agents that are there.
+    #[must_use]
+    pub fn alive(&self) -> &Arc<Alive> {
+        &self.routes.alive
+    }
+
+    /// The next thing that whoever runs the agent may want to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn tell(&mut self, now: Nanos, remote: IpAddr, told: Told) {
+        if let Some(peer) = self.routes.owner(told.name.answers, remote) {
+            self.with(peer, now, |session, sending| session.tell(&told, false, sending));
+            return;
+        }
+        let peers = self.routes.speakers(remote).to_vec();
+        if !peers.is_empty() {
+            let several = peers.len() > 1;
+            count(&self.stats.broadcast, u64::from(several));
+            for peer in peers {
+                self.with(peer, now, |session, sending| session.tell(&told, several, sending));
+            }
+            return;
+        }
+        self.want(remote, now);
+        if self.answer(remote) == Answer::Awaited && self.parked.len() < PARKED {
+            self.parked.push_back((now, remote, told));
+            return;
+        }
+        self.tell_all(now, remote, &told);
+    }
+
+    /// Tells everyone, because it is not known whom to tell.
+    fn tell_all(&mut self, now: Nanos, remote: IpAddr, told: &Told) {
+        let peers: Vec<u64> = self.routes.alive.peers.iter().copied().collect();
+        let few = (1..=self.config.tell_all).contains(&peers.len());
+        if !few || !self.routes.tell_all(told.name.answers, remote, now) {
+            count(&self.stats.no_peer, 1);
+            return;
+        }
+        count(&self.stats.broadcast, 1);
+        for peer in peers {
+            self.with(peer, now, |session, sending| session.tell(told, true, sending));
+        }
+    }
+
+    /// Tells what had to wait until it was known whether there is an agent.
+    fn unpark(&mut self, now: Nanos) {
+        for _ in 0..self.parked.len() {
+            let Some((since, remote, told)) = self.parked.pop_front() else {
+                break;
+            };
+            if now.saturating_sub(since) >= self.config.hold {
+                count(&self.stats.no_peer, 1);
+            } else if self.answer(remote) == Answer::Awaited && self.routes.speakers(remote).is_empty() {
+                self.parked.push_back((since, remote, told));
+            } else {
+                self.tell(now, remote, told);
+            }
+        }
+    }
+
+    fn want(&mut self, address: IpAddr, now: Nanos) {
+        if self.config.discover && is_near(address) {
+            let room = self.contacts.want(SocketAddr::new(address, self.config.port), now);
+            count(&self.stats.peers_full, u64::from(!room));
+        }
+    }
+
+    fn answer(&self, address: IpAddr) -> Answer {
+        self.contacts.answer(SocketAddr::new(address, self.config.port))
+    }
+
+    pub(super) fn with(&mut self, peer: u64, now: Nanos, act: impl FnOnce(&mut Session, &mut Sending<'_>)) {
+        let Self { sessions, budget, out, stats, me, .. } = self;
+        if let Some(session) = sessions.get_mut(&peer) {
+            act(session, &mut Sending { now, me: *me, budget, out, stats });
+        }
+    }
+
+    /// Says hello where an agent may be.
+    pub(super) fn greet_stranger(&mut self, address: SocketAddr) {
+        self.hello += 1;
+        let head = Head { kind: Kind::Hello, from: self.me, to: 0, number: self.hello };
+        let hello = Hello { answer: true, version: self.version.clone(), ..Hello::default() };
+        let (mut bytes, way) = (written(&head, &hello), self.key.way(self.me, 0));
+        if way.and_then(|way| way.seal(head.kind.code(), head.number, HEAD, &mut bytes)).is_some() {
+            self.out.push_back(Datagram { to: address, bytes });
+        }
+    }
+
+    /// Answers the hello of an agent that is not known yet: keeps nothing of it.
+    pub(super) fn answer_stranger(&mut self, peer: u64, address: SocketAddr, echo: u64) {
+        self.hello += 1;
+        let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
+        let hello = Hello { echo, answer: true, version: self.version.clone(), addresses: Vec::new() };
+        let (mut bytes, way) = (written(&head, &hello), self.key.way(self.me, peer));
+        if way.and_then(|way| way.seal(head.kind.code(), head.number, HEAD, &mut bytes)).is_some() {
+            self.out.push_back(Datagram { to: address, bytes });
+        }
+    }
+
+    /// Tells a peer for which addresses this agent speaks, in as many hellos as it takes.
+    pub(super) fn greet(&mut self, peer: u64, echo: u64, now: Nanos) {
+        let addresses: Vec<IpAddr> = self.own.keys().copied().collect();
+        let parts = addresses.len().div_ceil(ADDRESSES).max(1);
+        for part in 0..parts {
+            self.hello += 1;
+            let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
+            let some = addresses.iter().skip(part * ADDRESSES).take(ADDRESSES).copied().collect();
+            let hello = Hello { echo, answer: false, version: self.version.clone(), addresses: some };
+            let mut bytes = written(&head, &hello);
+            let Some(session) = self.sessions.get_mut(&peer) else {
+                return;
+            };
+            session.hello_sent = now;
+            if session.seal_hello(&head, &mut bytes).is_some() {
+                self.out.push_back(Datagram { to: session.address, bytes });
+            }
+        }
+    }
+
+    /// Moves on the time from which on hellos are fresh.
+    fn refresh(&mut self, now: Nanos) {
+        let (_, next, since) = self.fresh;
+        if now.saturating_sub(since) >= FRESH {
+            self.fresh = (next, self.hello + 1, now);
+        }
+    }
+
+    /// Gives up peers that are silent.
+    fn age(&mut self, now: Nanos) {
+        let Self { sessions, contacts, budget, out, stats, events, changed, me, .. } = self;
+        sessions.retain(|peer, session| {
+            let silent = now.saturating_sub(session.heard_at);
+            let alive = silent < SILENT && !session.stopped;
+            if alive != session.alive {
+                *changed = true;
+                session.alive = alive;
+                if !alive {
+                    contacts.lost(*peer, now);
+                    count(&stats.gone, 1);
+                    events.push_back(Event::Gone(session.address));
+                }
+            }
+            if session.claims.extract_if(|_, at| now.saturating_sub(*at) >= 3 * HELLO).count() > 0 {
+                *changed = true;
+            }
+            let forget = silent >= FORGET;
+            if forget {
+                session.give_up(&mut Sending { now, me: *me, budget, out, stats });
+            }
+            !forget
+        });
+    }
+
+    /// Whether there is room for one more peer.
+    pub(super) fn has_room(&self) -> bool {
+        self.sessions.len() < PEERS
+    }
+
+    fn find_alive(&mut self) {
+        let mut alive = Alive::default();
+        for session in self.sessions.values().filter(|session| session.alive) {
+            alive.peers.insert(session.peer);
+            for address in session.claims.keys().copied().chain([session.address.ip()]) {
+                alive.add(address, session.peer);
+            }
+        }
+        for (address, peer) in self.contacts.reached() {
+            if alive.peers.contains(&peer) {
+                alive.add(address, peer);
+            }
+        }
+        self.routes.alive = Arc::new(alive);
+    }
+}
+
+fn written(head: &Head, hello: &Hello) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(LONGEST);
+    head.write(&mut bytes);
+    hello.write(&mut bytes);
+    bytes
+}

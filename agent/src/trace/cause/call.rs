@@ -1,0 +1,160 @@
+//! A call as the search for its cause sees it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+use super::work::Key;
+use crate::{
+    event::{Nanos, Thread},
+    protocol::{CallId, Exchange, OtherEnd, Side},
+    trace::Resource,
+};
+
+/// Numbers the calls in the order in which they were seen.
+pub(super) type Serial = u64;
+
+/// What kind of evidence linked a call to its cause: the value of `geophone.link`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Link {
+    /// A header of the request carries the context of its cause.
+    Header,
+    /// A header carries an id that one open request of the process brought.
+    Correlation,
+    /// The runtime's own task worked for it, or a task that started it.
+    Task,
+    /// The thread worked for it.
+    Thread,
+    /// The answer to an earlier call of it was the last thing that the thread read.
+    Answer,
+    /// The event loop takes up what it has read in order, and sends as much: this followed from that.
+    Order,
+    /// The thread opened the connection while it worked for it.
+    Connect,
+    /// A thread was created by one that worked for it.
+    Clone,
+    /// A thread was woken by one that worked for it, or woke it when it was done.
+    Wake,
+    /// Both ends of the connection were seen.
+    Socket,
+    /// The agent of the other host said so.
+    Peer,
+    /// No other request was open at the time.
+    Time,
+}
+
+impl Link {
+    /// The value of `geophone.link`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Correlation => "correlation",
+            Self::Task => "task",
+            Self::Thread => "thread",
+            Self::Answer => "answer",
+            Self::Order => "order",
+            Self::Connect => "connect",
+            Self::Clone => "clone",
+            Self::Wake => "wake",
+            Self::Socket => "socket",
+            Self::Peer => "peer",
+            Self::Time => "time",
+        }
+    }
+}
+
+/// The trace that a call belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Its id.
+    pub id: TraceId,
+    /// Its flags, as they came.
+    pub flags: TraceFlags,
+    /// Its state, as it came.
+    pub state: TraceState,
+}
+
+/// A context that came from outside: in a header, or from another agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The trace.
+    pub trace: Trace,
+    /// The span that is the parent.
+    pub span: SpanId,
+}
+
+/// The cause of a call, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Not known yet; evidence may still come.
+    Open,
+    /// Another call that was seen here.
+    Call(Serial, Link),
+    /// A span that was not seen here.
+    Outside(Box<Origin>, Link),
+    /// None, or none that could be told.
+    None,
+}
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) side: Side,
+    pub(super) start: Nanos,
+    pub(super) thread: Thread,
+    pub(super) other_end: OtherEnd,
+    pub(super) remote: Option<IpAddr>,
+    /// The id of its span.
+    pub(super) span: SpanId,
+    pub(super) cause: Cause,
+    /// The id of the cause's span.
+    pub(super) parent: SpanId,
+    /// Known as soon as the cause's is.
+    pub(super) trace: Option<Trace>,
+    /// What is to become its span, once it is complete.
+    pub(super) done: Option<Box<(Exchange, Arc<Resource>)>>,
+    /// When it was complete.
+    pub(super) end: Option<Nanos>,
+    /// Calls that wait for this one's trace, or for its cause.
+    pub(super) effects: Vec<Serial>,
+    /// Outgoing calls that have the same cause as this one, whatever that is.
+    pub(super) alike: Vec<Serial>,
+    /// A request: the span that its headers name, so that one which is only passed on is known.
+    pub(super) brought: Option<Box<Brought>>,
+    /// The context that its headers carry, until it is decided what that means.
+    pub(super) origin: Option<Box<Origin>>,
+    /// An outgoing call without a cause: what is known of it.
+    pub(super) search: Option<Box<Search>>,
+    /// A request: outgoing calls that it may have caused.
+    pub(super) suspects: Vec<Serial>,
+    /// An outgoing call without a cause: who has read its answer.
+    pub(super) reader: Option<Key>,
+    /// An outgoing call that carries the context of a span within its process: the request that it was made for.
+    pub(super) by: Option<Serial>,
+}
+
+/// What a request's headers brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Brought {
+    pub(super) span: Option<(TraceId, SpanId)>,
+    pub(super) ids: Vec<u64>,
+}
+
+/// What is known of an outgoing call whose cause is not.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// Who may be found to have worked for a request when it answers: the task and those that started it, or the thread.
+    pub(super) keys: Vec<Key>,
+    /// The requests of the process that were open when it began.
+    pub(super) candidates: Vec<Serial>,
+    /// The request of whoever has created or woken the thread before.
+    pub(super) hint: Option<(Serial, Link)>,
+}
+
+impl Call {
+    pub(super) fn tgid(&self) -> u32 {
+        self.thread.tgid
+    }
+}

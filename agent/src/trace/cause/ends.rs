@@ -1,0 +1,90 @@
+//! The two ends of one connection: which outgoing call is which request.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::call::Serial;
+use crate::{
+    event::Sequences,
+    protocol::{CallId, OtherEnd, Side},
+};
+
+/// How both ends name a request. TCP: the sequence number of the first byte that the server sends, and that of the request's own first
+/// byte, which does not depend on whether a SYN was counted. Unix: the client's `struct sock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// TCP.
+    Tcp {
+        /// First byte from server to client.
+        server_first: u32,
+        /// The request's first byte.
+        request: u32,
+    },
+    /// Unix sockets, on which requests are taken in order.
+    Unix(u64),
+}
+
+/// The name of a request; `None` where its connection has none.
+#[must_use]
+pub fn name(side: Side, id: CallId, other_end: OtherEnd) -> Option<Name> {
+    let at = |first: u32| first.wrapping_add(id.place as u32);
+    match (other_end, side) {
+        (OtherEnd::Unknown, _) => None,
+        (OtherEnd::Sequences(Sequences { sent, received }), Side::Client) => {
+            Some(Name::Tcp { server_first: received, request: at(sent) })
+        }
+        (OtherEnd::Sequences(Sequences { sent, received }), Side::Server) => {
+            Some(Name::Tcp { server_first: sent, request: at(received) })
+        }
+        (OtherEnd::Sock(_), Side::Client) => Some(Name::Unix(id.socket.sock)),
+        (OtherEnd::Sock(peer), Side::Server) => Some(Name::Unix(peer)),
+    }
+}
+
+/// Ends that wait for their other end.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    outgoing: HashMap<Name, VecDeque<Serial>, foldhash::fast::RandomState>,
+    requests: HashMap<Name, VecDeque<Serial>, foldhash::fast::RandomState>,
+}
+
+impl Ends {
+    /// An end is seen: the other one, if it was seen before. Otherwise it waits.
+    pub(super) fn meet(&mut self, side: Side, name: Name, serial: Serial) -> Option<Serial> {
+        let (own, other) = match side {
+            Side::Client => (&mut self.outgoing, &mut self.requests),
+            Side::Server => (&mut self.requests, &mut self.outgoing),
+        };
+        if let Some(waiting) = other.get_mut(&name) {
+            let found = waiting.pop_front();
+            if waiting.is_empty() {
+                other.remove(&name);
+            }
+            if found.is_some() {
+                return found;
+            }
+        }
+        own.entry(name).or_default().push_back(serial);
+        None
+    }
+
+    /// The request of this name that waits for its other end.
+    pub(super) fn waiting(&self, name: Name) -> Option<Serial> {
+        self.requests.get(&name)?.front().copied()
+    }
+
+    /// An end waits no longer.
+    pub(super) fn leave(&mut self, side: Side, name: Name, serial: Serial) {
+        let own = match side {
+            Side::Client => &mut self.outgoing,
+            Side::Server => &mut self.requests,
+        };
+        if let Some(waiting) = own.get_mut(&name) {
+            waiting.retain(|other| *other != serial);
+            if waiting.is_empty() {
+                own.remove(&name);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Event loops: whether what a loop's thread sends goes on with what it has read last. Most do, and answer a request at once when they have
+//! read what it waited for. Some put off what follows from a read until they have read more: then the last read says nothing, unless it
+//! is the only one. In others (tokio) threads take work from each other, and the last read says nothing at all. Which kind a loop is shows
+//! in its answers, of which it is known whose they are.
+
+use hashbrown::HashMap;
+
+use super::{call::Serial, work::On};
+use crate::event::Nanos;
+
+/// For how long what follows from a read may be put off.
+const LATER: Nanos = 20_000_000;
+/// How soon what is not put off follows; later, it may follow from a timer.
+const AT_ONCE: Nanos = 1_000_000;
+/// Reads that are remembered.
+const READS: usize = 64;
+/// Answers that are looked at before anything is said of a loop.
+const ENOUGH: u32 = 16;
+/// One answer in so many may seem to be put off without the loop being such.
+const RARE: u32 = 25;
+
+/// What a thread has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The answer to a request.
+    Answer(Serial),
+    /// An outgoing call.
+    Call(Serial),
+}
+
+#[derive(Debug, Default)]
+struct Loop {
+    reads: Vec<(Nanos, On)>,
+    /// What was read since the loop turned round last, and what was sent after that, both in order.
+    round: (Vec<On>, Vec<Sent>),
+    answers: Proof,
+    /// Answers when only one thing had been read, just before.
+    lone: Proof,
+}
+
+impl Loop {
+    /// Whether only one thing has been read lately, and that just now.
+    fn has_one(&self, now: Nanos) -> bool {
+        let mut recent = self.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
+        recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE) && recent.next().is_none()
+    }
+}
+
+/// How often the last read was what an answer followed from.
+#[derive(Debug, Default)]
+struct Proof {
+    right: u32,
+    wrong: u32,
+}
+
+impl Proof {
+    fn add(&mut self, right: bool) {
+        *(if right { &mut self.right } else { &mut self.wrong }) += 1;
+        // What was learnt fades.
+        if self.seen() > 4096 {
+            self.right /= 2;
+            self.wrong /= 2;
+        }
+    }
+
+    fn seen(&self) -> u32 {
+        self.right + self.wrong
+    }
+
+    fn is_often_wrong(&self) -> bool {
+        self.seen() >= ENOUGH && self.wrong > self.seen() / RARE
+    }
+}
+
+/// Threads that have read requests, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Loops {
+    threads: HashMap<u32, Loop, foldhash::fast::RandomState>,
+}
+
+impl Loops {
+    /// A thread has read something. Returns what it has sent before, each with what that follows from, if it puts off what follows and
+    /// each read has been followed by one send: they are taken up in order.
+    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) -> Vec<(On, Sent)> {
+        let thread = self.threads.entry(tid).or_default();
+        thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
+        if thread.reads.len() == READS {
+            thread.reads.remove(0);
+        }
+        thread.reads.push((now, on));
+
+        let (reads, sends) = &mut thread.round;
+        let mut pairs = Vec::new();
+        if !sends.is_empty() {
+            let (reads, sends) = std::mem::take(&mut thread.round);
+            if thread.answers.is_often_wrong() && reads.len() == sends.len() {
+                pairs = reads.into_iter().zip(sends).collect();
+            }
+            thread.round.0.push(on);
+        } else if reads.last() != Some(&on) && reads.len() < READS {
+            reads.push(on);
+        }
+        pairs
+    }
+
+    /// A thread has sent something.
+    pub(super) fn sent(&mut self, tid: u32, what: Sent) {
+        if let Some(thread) = self.threads.get_mut(&tid)
+            && thread.round.1.len() <= READS
+        {
+            thread.round.1.push(what);
+        }
+    }
+
+    /// A thread turns to something that was not read.
+    pub(super) fn idle(&mut self, tid: u32) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.round = Default::default();
+        }
+    }
+
+    /// A thread has answered a request, while it seemed to go on with another one, or with that.
+    pub(super) fn answered(&mut self, tid: u32, now: Nanos, request: Serial, goes_on_with: Serial) {
+        let thread = self.threads.entry(tid).or_default();
+        thread.answers.add(request == goes_on_with);
+        if thread.has_one(now) {
+            thread.lone.add(request == goes_on_with);
+        }
+    }
+
+    /// Whether what a thread sends now may follow from something else than it has read last.
+    pub(super) fn is_ambiguous(&self, tid: u32, now: Nanos) -> bool {
+        let Some(thread) = self.threads.get(&tid) else {
+            return false;
+        };
+        thread.lone.is_often_wrong() || thread.answers.is_often_wrong() && !thread.has_one(now)
+    }
+
+    /// A thread has ended.
+    pub(super) fn ended(&mut self, tid: u32) {
+        self.threads.remove(&tid);
+    }
+}

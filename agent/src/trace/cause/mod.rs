@@ -1,0 +1,20 @@
+//! Which request caused which: notes of requests and answers in, in order of time, with what is known of who hands work to whom; each
+//! call comes out once its cause is settled. Knows threads, tasks and connections; knows no protocol, no clock, and no headers' formats.
+//!
+//! A *request* is a call that a process is asked (it serves it), an *outgoing call* one that it asks. The cause of an outgoing call is
+//! the request that its process was working for; the cause of a request is the outgoing call at the other end of its connection.
+
+mod call;
+mod ends;
+mod engine;
+mod held;
+mod hosts;
+mod loops;
+mod pending;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use call::{Cause, Link, Origin, Trace};
+pub use ends::Name;
+pub use engine::{Engine, Limits, Settled, Stats, name_of};

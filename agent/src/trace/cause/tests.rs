@@ -1,0 +1,453 @@
+//! Small worlds, event by event: who asks whom on which thread or task, and what must come out.
+
+use std::sync::Arc;
+
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+use super::*;
+use crate::{
+    event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread},
+    protocol::{Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
+    trace::ids::Ids,
+};
+
+const MS: Nanos = 1_000_000;
+
+/// One end of a request: on which socket, which request there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct End(u64, u64);
+
+struct World {
+    engine: Engine,
+    now: Nanos,
+    spans: Vec<Settled>,
+}
+
+fn thread(tgid: u32, tid: u32) -> Thread {
+    Thread { tgid, tid, task: Task::default() }
+}
+
+fn task(tgid: u32, tid: u32, id: u64, parent: u64) -> Thread {
+    Thread { tgid, tid, task: Task { id, parent } }
+}
+
+fn id(end: End) -> CallId {
+    CallId { socket: SocketId { sock: end.0, born: 1 }, place: end.1 }
+}
+
+/// Sockets 2n and 2n+1 are the ends of one connection.
+fn other_end(end: End) -> OtherEnd {
+    let (sent, received) = (end.0 as u32 * 1000, (end.0 ^ 1) as u32 * 1000);
+    OtherEnd::Sequences(Sequences { sent, received })
+}
+
+impl World {
+    fn new() -> Self {
+        Self { engine: Engine::new(Limits::default(), Ids::new().unwrap()), now: 1_000 * MS, spans: Vec::new() }
+    }
+
+    fn pass(&mut self, time: Nanos) -> &mut Self {
+        self.now += time;
+        self.engine.tick(self.now);
+        self.spans.extend(self.engine.take_settled());
+        self
+    }
+
+    fn ask(&mut self, side: Side, end: End, thread: Thread, origin: Option<Origin>, ids: &[u64]) -> &mut Self {
+        self.pass(MS / 10);
+        let asked =
+            Asked { id: id(end), side, time: self.now, thread, other_end: other_end(end), remote: None, carried: None };
+        self.engine.asked(&asked, origin, ids.to_vec());
+        self
+    }
+
+    /// A process reads a request.
+    fn serve(&mut self, end: End, thread: Thread) -> &mut Self {
+        self.ask(Side::Server, end, thread, None, &[])
+    }
+
+    /// A process sends a request.
+    fn call(&mut self, end: End, thread: Thread) -> &mut Self {
+        self.ask(Side::Client, end, thread, None, &[])
+    }
+
+    /// A process reads the answer to its request, or sends its answer.
+    fn end(&mut self, side: Side, end: End, thread: Thread) -> &mut Self {
+        self.pass(MS / 10);
+        self.engine.answered(&Answered { id: id(end), side, time: self.now, thread });
+        let exchange = Exchange {
+            id: id(end),
+            protocol: "test",
+            side,
+            start: self.now,
+            request_end: self.now,
+            first_byte: Some(self.now),
+            end: self.now,
+            request_thread: thread,
+            response_thread: Some(thread),
+            name: "".into(),
+            status: Status::Unset,
+            attributes: Attributes::default(),
+            holes: Holes::default(),
+        };
+        self.engine.done(exchange, Arc::default());
+        self.spans.extend(self.engine.take_settled());
+        self
+    }
+
+    fn answer(&mut self, end: End, thread: Thread) -> &mut Self {
+        self.end(Side::Server, end, thread)
+    }
+
+    fn read(&mut self, end: End, thread: Thread) -> &mut Self {
+        self.end(Side::Client, end, thread)
+    }
+
+    fn hand(&mut self, from: Thread, to: Thread, how: How) -> &mut Self {
+        self.pass(MS / 10);
+        self.engine.handover(&Handover { time: self.now, from, to, how });
+        self
+    }
+
+    fn finish(&mut self) -> &mut Self {
+        self.engine.finish();
+        self.spans.extend(self.engine.take_settled());
+        self
+    }
+
+    fn span(&self, side: Side, end: End) -> &Settled {
+        let fits = |s: &&Settled| s.exchange.side == side && s.exchange.id == id(end);
+        let mut found = self.spans.iter().filter(fits);
+        let span = found.next().unwrap_or_else(|| panic!("no span of {}:{}", end.0, end.1));
+        assert!(found.next().is_none(), "two spans of {}:{}", end.0, end.1);
+        span
+    }
+
+    /// The outgoing call hangs under the request, in its trace.
+    #[track_caller]
+    fn caused(&self, request: End, call: End, link: Link) {
+        let (above, below) = (self.span(Side::Server, request), self.span(Side::Client, call));
+        assert_eq!(below.parent, above.span, "parent of {}:{}", call.0, call.1);
+        assert_eq!((&below.trace, below.link), (&above.trace, Some(link)));
+    }
+
+    #[track_caller]
+    fn root(&self, side: Side, end: End) {
+        let span = self.span(side, end);
+        assert_eq!((span.parent, span.link), (SpanId::INVALID, None));
+    }
+}
+
+const A: u32 = 100;
+const B: u32 = 200;
+
+#[test]
+fn a_thread_per_request() {
+    let mut world = World::new();
+    let (one, two) = (thread(A, 101), thread(A, 102));
+    world.serve(End(11, 0), one).serve(End(13, 0), two);
+    world.call(End(20, 0), one).call(End(22, 0), two).read(End(22, 0), two).read(End(20, 0), one);
+    world.call(End(20, 50), one).read(End(20, 50), one);
+    world.answer(End(13, 0), two).answer(End(11, 0), one).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Thread);
+    world.caused(End(11, 0), End(20, 50), Link::Thread);
+    world.caused(End(13, 0), End(22, 0), Link::Thread);
+    world.root(Side::Server, End(11, 0));
+    assert_ne!(world.span(Side::Server, End(11, 0)).trace.id, world.span(Side::Server, End(13, 0)).trace.id);
+}
+
+#[test]
+fn both_ends_of_a_connection_in_either_order() {
+    for late in [false, true] {
+        let mut world = World::new();
+        let (client, server) = (thread(A, 101), thread(B, 201));
+        world.serve(End(11, 0), client);
+        if late {
+            // A send is seen when it returns.
+            world.serve(End(21, 0), server).call(End(20, 0), client);
+        } else {
+            world.call(End(20, 0), client).serve(End(21, 0), server);
+        }
+        world.answer(End(21, 0), server).read(End(20, 0), client).answer(End(11, 0), client).pass(30 * MS);
+        let (above, below) = (world.span(Side::Client, End(20, 0)), world.span(Side::Server, End(21, 0)));
+        assert_eq!((below.parent, below.link, &below.trace), (above.span, Some(Link::Socket), &above.trace));
+        world.caused(End(11, 0), End(20, 0), Link::Thread);
+    }
+}
+
+#[test]
+fn a_syn_that_was_counted_changes_no_name() {
+    let socket = SocketId { sock: 1, born: 1 };
+    let numbers = |sent, received| OtherEnd::Sequences(Sequences { sent, received });
+    let server = ends::name(Side::Server, CallId { socket, place: 40 }, numbers(500, 900));
+    let client = ends::name(Side::Client, CallId { socket, place: 40 }, numbers(900, 500));
+    let older = ends::name(Side::Client, CallId { socket, place: 41 }, numbers(899, 500));
+    assert_eq!(server, client);
+    assert_eq!(server, older);
+}
+
+#[test]
+fn an_event_loop_goes_on_with_what_it_read_last() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.serve(End(11, 0), main).call(End(20, 0), main).serve(End(13, 0), main).call(End(22, 0), main);
+    world.read(End(20, 0), main).call(End(24, 0), main).read(End(22, 0), main).call(End(26, 0), main);
+    world.read(End(26, 0), main).answer(End(13, 0), main).read(End(24, 0), main).answer(End(11, 0), main);
+    world.pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Thread);
+    world.caused(End(13, 0), End(22, 0), Link::Thread);
+    world.caused(End(11, 0), End(24, 0), Link::Answer);
+    world.caused(End(13, 0), End(26, 0), Link::Answer);
+}
+
+#[test]
+fn an_event_loop_that_puts_off_what_follows_is_not_believed() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let (one, two) = (|i| End(11, i), |i| End(13, i));
+    for i in 0..40 {
+        // It reads two, and goes on with the first.
+        world.serve(one(i), main).serve(two(i), main);
+        world.answer(one(i), main).answer(two(i), main).pass(50 * MS);
+    }
+    world.serve(one(99), main).serve(two(99), main).call(End(20, 0), main).read(End(20, 0), main);
+    world.answer(one(99), main).answer(two(99), main).pass(50 * MS);
+    world.root(Side::Client, End(20, 0));
+    // As many sends as reads are in their order.
+    world.serve(one(98), main).serve(two(98), main).call(End(22, 0), main).call(End(24, 0), main);
+    world.read(End(24, 0), main).read(End(22, 0), main).answer(two(98), main).answer(one(98), main).pass(50 * MS);
+    world.caused(one(98), End(22, 0), Link::Order);
+    world.caused(two(98), End(24, 0), Link::Order);
+    // Where there is only one, that is it.
+    world.serve(one(100), main).call(End(20, 9), main).read(End(20, 9), main).answer(one(100), main).pass(50 * MS);
+    world.caused(one(100), End(20, 9), Link::Thread);
+}
+
+#[test]
+fn goroutines_and_their_children() {
+    let mut world = World::new();
+    // The same thread runs all of them.
+    let g = |id, parent| task(A, 101, id, parent);
+    world.serve(End(11, 0), g(7, 1)).serve(End(13, 0), g(8, 1));
+    world.call(End(20, 0), g(7, 1)).call(End(22, 0), g(30, 8)).call(End(24, 0), g(31, 7));
+    // A pooled connection: another goroutine writes, another one reads.
+    world.hand(g(32, 8), Thread::default(), How::Claim(26)).call(End(26, 0), g(3, 2)).read(End(26, 0), g(4, 2));
+    for end in [20, 22, 24] {
+        world.read(End(end, 0), g(99, 0));
+    }
+    world.answer(End(13, 0), g(8, 1)).answer(End(11, 0), g(7, 1)).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Task);
+    world.caused(End(13, 0), End(22, 0), Link::Task);
+    world.caused(End(11, 0), End(24, 0), Link::Task);
+    world.caused(End(13, 0), End(26, 0), Link::Task);
+}
+
+#[test]
+fn a_task_for_each_request() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let t = |id| task(A, A, id, 0);
+    // The loop reads two requests, and starts a task for each; the tasks start others.
+    world.serve(End(11, 0), main).hand(main, t(0x10), How::Spawn);
+    world.serve(End(13, 0), main).hand(main, t(0x20), How::Spawn);
+    world.hand(t(0x10), t(0x11), How::Spawn).hand(t(0x20), t(0x21), How::Spawn);
+    world.call(End(20, 0), t(0x11)).call(End(22, 0), t(0x21)).read(End(20, 0), main).read(End(22, 0), main);
+    world.call(End(24, 0), t(0x10)).read(End(24, 0), main);
+    world.answer(End(13, 0), t(0x20)).answer(End(11, 0), t(0x10)).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Task);
+    world.caused(End(13, 0), End(22, 0), Link::Task);
+    world.caused(End(11, 0), End(24, 0), Link::Task);
+}
+
+#[test]
+fn whether_a_task_works_for_what_was_read_last_is_learnt() {
+    let main = thread(A, A);
+    let t = |id| task(A, A, id, 0);
+    for (for_request, trusted) in [(true, true), (false, false)] {
+        let mut world = World::new();
+        for i in 0..40 {
+            let (first, second) = (End(11, i), End(13, i));
+            world.serve(first, main).hand(main, t(0x10), How::Spawn).serve(second, main).hand(
+                main,
+                t(0x20),
+                How::Spawn,
+            );
+            let (one, two) = if for_request { (0x10, 0x20) } else { (0x20, 0x10) };
+            world.answer(first, t(one)).answer(second, t(two));
+        }
+        // The trace of a call is known at once only if that can be trusted.
+        world.serve(End(11, 99), main).hand(main, t(0x10), How::Spawn).serve(End(13, 99), main);
+        world.call(End(20, 99), t(0x10)).read(End(20, 99), main);
+        let known = world.engine.calls.values().all(|call| call.side == Side::Server || call.cause != Cause::Open);
+        assert_eq!(known, trusted);
+        world.answer(End(11, 99), t(0x10)).answer(End(13, 99), main).pass(30 * MS);
+        world.caused(End(11, 99), End(20, 99), Link::Task);
+    }
+}
+
+#[test]
+fn a_task_for_each_connection() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let t = |id| task(A, A, id, 0);
+    // Nothing tells whose the tasks are, before they answer.
+    world.serve(End(11, 0), main).serve(End(13, 0), main);
+    world.call(End(20, 0), t(0x10)).call(End(22, 0), t(0x20)).hand(t(0x20), t(0x21), How::Spawn);
+    world.call(End(24, 0), t(0x21)).read(End(20, 0), main).read(End(22, 0), main).read(End(24, 0), main);
+    world.answer(End(13, 0), t(0x20)).answer(End(11, 0), t(0x10));
+    // From then on it is known.
+    world.serve(End(11, 99), main).serve(End(13, 99), main).call(End(22, 99), t(0x20)).call(End(20, 99), t(0x10));
+    world.read(End(20, 99), main).read(End(22, 99), main);
+    world.answer(End(13, 99), t(0x20)).answer(End(11, 99), t(0x10)).pass(30 * MS);
+    for (request, call) in [((11, 0), (20, 0)), ((13, 0), (22, 0)), ((13, 0), (24, 0)), ((11, 99), (20, 99))] {
+        world.caused(End(request.0, request.1), End(call.0, call.1), Link::Task);
+    }
+}
+
+#[test]
+fn nesting_in_time_only_when_one_request_fits() {
+    let mut world = World::new();
+    let (reader, worker) = (thread(A, 101), thread(A, 102));
+    world.serve(End(11, 0), reader).call(End(20, 0), worker).read(End(20, 0), worker);
+    world.answer(End(11, 0), reader).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Time);
+    // Two fit: it is not known, and that is what is said.
+    world.serve(End(11, 9), reader).serve(End(13, 9), reader).call(End(20, 9), worker).read(End(20, 9), worker);
+    world.answer(End(11, 9), reader).answer(End(13, 9), reader).pass(30 * MS);
+    world.root(Side::Client, End(20, 9));
+    assert_eq!(world.engine.stats().unknown, 1);
+    // One that ends before the call does has not waited for it.
+    world.serve(End(15, 0), reader).serve(End(17, 0), reader).call(End(24, 0), worker).answer(End(15, 0), reader);
+    world.read(End(24, 0), worker).answer(End(17, 0), reader).pass(30 * MS);
+    world.caused(End(17, 0), End(24, 0), Link::Time);
+}
+
+#[test]
+fn a_call_that_nobody_asked_for() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.serve(End(11, 0), main).answer(End(11, 0), main);
+    world.call(End(20, 0), main).read(End(20, 0), main).pass(30 * MS);
+    world.root(Side::Client, End(20, 0));
+    world.root(Side::Server, End(11, 0));
+}
+
+fn origin(trace: u128, span: u64) -> Origin {
+    let trace = Trace { id: TraceId::from(trace), flags: TraceFlags::SAMPLED, state: TraceState::NONE };
+    Origin { trace, span: SpanId::from(span) }
+}
+
+#[test]
+fn a_context_that_is_passed_on_is_not_a_span_between() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.ask(Side::Server, End(11, 0), main, Some(origin(5, 6)), &[]);
+    world.ask(Side::Server, End(13, 0), main, Some(origin(7, 8)), &[]);
+    // In any order, whoever sends it.
+    world.ask(Side::Client, End(20, 0), main, Some(origin(5, 6)), &[]).read(End(20, 0), main);
+    // Written by an SDK in the process: its own span lies between.
+    world.ask(Side::Client, End(22, 0), main, Some(origin(7, 9)), &[]).read(End(22, 0), main);
+    world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Header);
+    let span = world.span(Side::Client, End(22, 0));
+    assert_eq!((span.trace.id, span.parent), (TraceId::from(7), SpanId::from(9)));
+    let span = world.span(Side::Server, End(11, 0));
+    assert_eq!((span.trace.id, span.parent, span.link), (TraceId::from(5), SpanId::from(6), Some(Link::Header)));
+}
+
+#[test]
+fn an_id_that_one_open_request_brought() {
+    let mut world = World::new();
+    let (reader, worker) = (thread(A, 101), thread(A, 102));
+    world.ask(Side::Server, End(11, 0), reader, None, &[1, 2]).ask(Side::Server, End(13, 0), reader, None, &[3, 9]);
+    world.ask(Side::Server, End(15, 0), reader, None, &[4, 9]);
+    world.ask(Side::Client, End(20, 0), worker, None, &[3]).read(End(20, 0), worker);
+    // Two have brought it.
+    world.ask(Side::Client, End(22, 0), worker, None, &[9]).read(End(22, 0), worker);
+    for end in [11, 13, 15] {
+        world.answer(End(end, 0), reader);
+    }
+    world.pass(30 * MS);
+    world.caused(End(13, 0), End(20, 0), Link::Correlation);
+    world.root(Side::Client, End(22, 0));
+}
+
+#[test]
+fn a_request_joins_the_trace_that_an_sdk_begins_for_it() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.serve(End(11, 0), main);
+    world.ask(Side::Client, End(20, 0), main, Some(origin(5, 6)), &[]).read(End(20, 0), main);
+    world.answer(End(11, 0), main).pass(30 * MS);
+    assert_eq!(world.span(Side::Server, End(11, 0)).trace.id, TraceId::from(5));
+    // The process is known now: a request waits for its call, however late that is.
+    world.serve(End(11, 9), main).pass(300 * MS);
+    world.ask(Side::Client, End(20, 9), main, Some(origin(8, 6)), &[]).read(End(20, 9), main);
+    world.answer(End(11, 9), main).pass(30 * MS);
+    assert_eq!(world.span(Side::Server, End(11, 9)).trace.id, TraceId::from(8));
+}
+
+#[test]
+fn whoever_opens_a_connection_sends_the_first_request_on_it() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.serve(End(11, 0), main).hand(main, Thread::default(), How::Connect(20));
+    world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
+    world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Connect);
+}
+
+#[test]
+fn workers_of_a_pool() {
+    let mut world = World::new();
+    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
+    world.serve(End(11, 0), a).serve(End(13, 0), b);
+    // Idle, and woken to work; then it takes up the next item without being woken, and wakes whoever waits for it.
+    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, a, How::Wake(2));
+    world.call(End(20, 9), w).read(End(20, 9), w).hand(w, b, How::Wake(3));
+    // Taken up in silence, and nobody waits yet: not known.
+    world.call(End(20, 19), w).read(End(20, 19), w).call(End(20, 29), w).read(End(20, 29), w);
+    // Woken by one, but busy for another, who waits.
+    world.hand(a, w, How::Wake(1)).call(End(20, 39), w).read(End(20, 39), w).hand(w, b, How::Wake(3));
+    // Woken by one, and nobody says anything else.
+    world.hand(a, w, How::Wake(1)).call(End(20, 49), w).read(End(20, 49), w).pass(50 * MS);
+    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
+    for (request, call) in [(11, 0), (13, 9), (13, 39), (11, 49)] {
+        world.caused(End(request, 0), End(20, call), Link::Wake);
+    }
+    world.root(Side::Client, End(20, 19));
+    world.root(Side::Client, End(20, 29));
+}
+
+#[test]
+fn a_thread_for_each_call() {
+    let mut world = World::new();
+    let (a, b) = (thread(A, 101), thread(A, 102));
+    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, thread(A, 105), How::Clone).hand(
+        b,
+        thread(A, 106),
+        How::Clone,
+    );
+    world.call(End(20, 0), thread(A, 106)).call(End(22, 0), thread(A, 105));
+    world.read(End(20, 0), thread(A, 106)).read(End(22, 0), thread(A, 105)).pass(50 * MS);
+    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
+    world.caused(End(13, 0), End(20, 0), Link::Clone);
+    world.caused(End(11, 0), End(22, 0), Link::Clone);
+}
+
+#[test]
+fn everything_comes_out_at_the_end_and_memory_is_bounded() {
+    let limits = Limits { calls: 64, ..Limits::default() };
+    let mut world = World { engine: Engine::new(limits, Ids::new().unwrap()), now: 1_000 * MS, spans: Vec::new() };
+    for i in 0..1_000 {
+        world.serve(End(11, i), thread(A, 101)).call(End(20, i), thread(A, 102));
+        assert!(world.engine.calls.len() <= 64);
+    }
+    for i in 0..1_000 {
+        world.read(End(20, i), thread(A, 102)).answer(End(11, i), thread(A, 101));
+    }
+    world.finish();
+    assert_eq!(world.spans.len(), 2_000);
+    assert!(world.engine.calls.is_empty() && world.engine.open.is_empty());
+    assert!(world.engine.stats().evicted > 0);
+}

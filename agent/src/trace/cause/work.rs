@@ -1,0 +1,230 @@
+//! Who works for what: the request that each thread and each of a runtime's tasks is busy with, and how it passes from one to another.
+
+use hashbrown::HashMap;
+
+use super::call::{Link, Serial};
+use crate::event::{Nanos, SocketId, Thread};
+
+/// Most threads and tasks that are known at a time, each; the oldest half goes when there are more.
+const MOST: usize = 65_536;
+/// How far up the tasks that started a task are looked at.
+const GENERATIONS: usize = 8;
+
+/// Answers that must have proved right before a guess is trusted, and how many of them for one that was wrong.
+const ENOUGH: u32 = 16;
+const RARE: u32 = 100;
+
+/// A worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// A thread, by its id.
+    Thread(u32),
+    /// A task of a process.
+    Task(u32, u64),
+}
+
+impl Key {
+    /// Who made a call: the task, where there is one.
+    pub(super) fn of(thread: Thread) -> Self {
+        if thread.task.id == 0 { Self::Thread(thread.tid) } else { Self::Task(thread.tgid, thread.task.id) }
+    }
+}
+
+/// What a worker is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// A request.
+    Request(Serial),
+    /// Whatever caused this outgoing call, whose answer it has read.
+    Like(Serial),
+}
+
+/// Why a worker is busy with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) on: On,
+    pub(super) since: Nanos,
+    pub(super) link: Link,
+    /// It was lent, and something was done for it since: what comes next may be for somebody else.
+    pub(super) used: bool,
+}
+
+impl Work {
+    /// Whether the worker has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may
+    /// take up the next item without being woken.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.link, Link::Clone | Link::Wake)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    work: Option<Work>,
+    /// The task that started it, 0 if none or not known.
+    parent: u64,
+    /// What its event loop had read last when it was started, until it is known whether it works for that.
+    guess: Option<On>,
+    /// The connection on which it has answered.
+    answers: Option<SocketId>,
+    /// When it was last heard of.
+    seen: Nanos,
+}
+
+/// All workers.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    workers: HashMap<Key, Worker, foldhash::fast::RandomState>,
+    /// How often tasks that a process' event loop has started worked for what it had read last, and how often not.
+    guesses: HashMap<u32, (u32, u32), foldhash::fast::RandomState>,
+    /// How many were forgotten because there were too many.
+    pub(super) forgotten: u64,
+}
+
+impl Workers {
+    /// A worker turns to something. What was seen late, because something before it was missing, changes nothing.
+    pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
+        let worker = self.worker(key, since);
+        if worker.work.is_none_or(|work| work.since <= since) {
+            worker.work = Some(Work { on, since, link, used: false });
+        }
+    }
+
+    /// A worker has done something for what it was lent.
+    pub(super) fn use_up(&mut self, key: Key) {
+        if let Some(work) = self.workers.get_mut(&key).and_then(|worker| worker.work.as_mut())
+            && work.is_lent()
+        {
+            work.used = true;
+        }
+    }
+
+    /// A worker has nothing to do that is known of.
+    pub(super) fn clear(&mut self, key: Key) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.work = None;
+        }
+    }
+
+    /// A task was started by another one, or by none, while its thread was busy with something. By none: it is not certain that it will
+    /// work for that.
+    pub(super) fn spawned(&mut self, task: Key, parent: u64, work: Option<Work>, now: Nanos) {
+        let Key::Task(tgid, _) = task else {
+            return;
+        };
+        let guess = work.filter(|_| parent == 0).map(|work| work.on);
+        let work = work.filter(|_| parent != 0 || self.trusts(tgid));
+        let worker = self.worker(task, now);
+        *worker = Worker { work, parent, guess, answers: None, seen: now };
+    }
+
+    /// Whether tasks that a process' event loop starts work for what it has read last, as far as that has shown.
+    fn trusts(&self, tgid: u32) -> bool {
+        self.guesses.get(&tgid).is_some_and(|(right, wrong)| *right >= ENOUGH && wrong * RARE < *right)
+    }
+
+    /// A task has answered a request: was that to be expected when it was started?
+    fn prove(&mut self, key: Key, request: Serial) {
+        let Key::Task(tgid, _) = key else {
+            return;
+        };
+        let guess = self.workers.get_mut(&key).and_then(|worker| worker.guess.take());
+        if let Some(On::Request(guess)) = guess {
+            let (right, wrong) = self.guesses.entry(tgid).or_default();
+            *(if guess == request { &mut *right } else { &mut *wrong }) += 1;
+            // What was learnt fades.
+            if *right + *wrong > 4096 {
+                *right /= 2;
+                *wrong /= 2;
+            }
+        }
+    }
+
+    /// A worker has answered a request on a connection.
+    pub(super) fn answered(&mut self, key: Key, request: Serial, socket: SocketId, now: Nanos) {
+        self.prove(key, request);
+        self.worker(key, now).answers = Some(socket);
+    }
+
+    /// Whether it was this worker that has answered on a connection, and not an earlier one at its address.
+    pub(super) fn answers(&self, key: Key, socket: SocketId) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.answers == Some(socket))
+    }
+
+    /// What a worker itself is busy with.
+    pub(super) fn own(&self, key: Key) -> Option<Work> {
+        self.workers.get(&key)?.work
+    }
+
+    /// What whoever made a call is busy with: the task, or the nearest of those that started it; the thread only where there is no task.
+    /// `valid` says whether something still goes on.
+    pub(super) fn of(&self, thread: Thread, valid: impl Fn(On) -> bool) -> Option<Work> {
+        if thread.task.id == 0 {
+            return self.own(Key::Thread(thread.tid)).filter(|work| valid(work.on));
+        }
+        let mut parent = thread.task.parent;
+        let mut task = thread.task.id;
+        for _ in 0..GENERATIONS {
+            let worker = self.workers.get(&Key::Task(thread.tgid, task));
+            if let Some(work) = worker.and_then(|worker| worker.work) {
+                // What it was started for is what it works for, also when that is over.
+                return valid(work.on).then_some(work);
+            }
+            if let Some(worker) = worker.filter(|worker| worker.parent != 0) {
+                parent = worker.parent;
+            }
+            if parent == 0 {
+                return None;
+            }
+            (task, parent) = (parent, 0);
+        }
+        None
+    }
+
+    /// Whoever made a call, and the tasks that started it.
+    pub(super) fn line(&mut self, thread: Thread, now: Nanos) -> Vec<Key> {
+        if thread.task.id == 0 {
+            return vec![Key::Thread(thread.tid)];
+        }
+        let own = self.worker(Key::Task(thread.tgid, thread.task.id), now);
+        if thread.task.parent != 0 {
+            own.parent = thread.task.parent;
+        }
+        let mut line = Vec::with_capacity(2);
+        let mut task = thread.task.id;
+        while task != 0 && line.len() < GENERATIONS {
+            let key = Key::Task(thread.tgid, task);
+            line.push(key);
+            task = self.workers.get(&key).map_or(0, |worker| worker.parent);
+        }
+        line
+    }
+
+    fn worker(&mut self, key: Key, now: Nanos) -> &mut Worker {
+        if self.workers.len() >= MOST {
+            self.forget();
+        }
+        let worker = self.workers.entry(key).or_default();
+        worker.seen = now;
+        worker
+    }
+
+    /// Forgets the half that was not heard of for longest.
+    fn forget(&mut self) {
+        let mut seen: Vec<Nanos> = self.workers.values().map(|worker| worker.seen).collect();
+        let middle = seen.len() / 2;
+        let (_, median, _) = seen.select_nth_unstable(middle);
+        let median = *median;
+        let before = self.workers.len();
+        self.workers.retain(|_, worker| worker.seen > median);
+        self.forgotten += (before - self.workers.len()) as u64;
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&mut self, tgid: u32) {
+        self.guesses.remove(&tgid);
+        self.workers.retain(|key, _| match key {
+            Key::Thread(tid) => *tid != tgid,
+            Key::Task(of, _) => *of != tgid,
+        });
+    }
+}

@@ -1,0 +1,3 @@
+module geophone/accuracy
+
+go 1.21

@@ -1,0 +1,199 @@
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.net.HttpURLConnection;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Semaphore;
+
+/**
+ * A service on the JDK's own server; see ../README.md. Arguments: pool or virtual, which says what threads there are; client, async or
+ * url, which says what makes the calls: HttpClient, the same with completion stages, or HttpURLConnection.
+ */
+public final class Service {
+    private record Callee(String name, String address, Semaphore room) {}
+
+    private record Answer(int status, String text) {}
+
+    private static final int THINK = Integer.parseInt(System.getenv().getOrDefault("THINK", "0"));
+    private static final int POOL = Integer.parseInt(System.getenv().getOrDefault("POOL", "0"));
+    private static final boolean RETRIES = System.getenv("RETRIES") != null;
+    private static final List<List<Callee>> GROUPS = groups();
+
+    private final ExecutorService calls;
+    private final String kind;
+    private final HttpClient client;
+
+    private Service(ExecutorService calls, String kind) {
+        this.calls = calls;
+        this.kind = kind;
+        this.client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    }
+
+    public static void main(String[] args) throws Exception {
+        boolean virtual = args[0].equals("virtual");
+        Service service = new Service(virtual ? virtualThreads() : Executors.newFixedThreadPool(64), args[1]);
+        int port = Integer.parseInt(System.getenv("PORT"));
+        HttpServer server = HttpServer.create(new InetSocketAddress(System.getenv("HOST"), port), 1024);
+        server.createContext("/", service::serve);
+        server.setExecutor(virtual ? virtualThreads() : Executors.newFixedThreadPool(64));
+        server.start();
+    }
+
+    /** By its name, so that the program compiles with JDK 17 too. */
+    private static ExecutorService virtualThreads() throws ReflectiveOperationException {
+        return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+    }
+
+    private static List<List<Callee>> groups() {
+        List<List<Callee>> groups = new ArrayList<>();
+        java.util.Map<String, Semaphore> rooms = new java.util.HashMap<>();
+        for (String group : System.getenv("CALLS").split(";")) {
+            List<Callee> callees = new ArrayList<>();
+            for (String call : group.isEmpty() ? new String[0] : group.split(",")) {
+                String[] parts = call.split("=");
+                Semaphore room = POOL == 0 ? null : rooms.computeIfAbsent(parts[1], any -> new Semaphore(POOL));
+                callees.add(new Callee(parts[0], parts[1], room));
+            }
+            if (!callees.isEmpty()) {
+                groups.add(callees);
+            }
+        }
+        return groups;
+    }
+
+    /** Milliseconds; 0 for every second request. */
+    private static long delay(long id, long position) {
+        return Math.max(0, (id * 7919 + position * 104729) % 41 - 20);
+    }
+
+    private void serve(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            String[] words = exchange.getRequestURI().getPath().split("/");
+            long id = Long.parseLong(words[2]);
+            long position = Long.parseLong(words[3]);
+            sleep(delay(id, position));
+            if (RETRIES && position > 1 && position % 10 < 5 && (id + position) % 8 == 0) {
+                answer(exchange, 503, "0");
+                return;
+            }
+            long served = 1;
+            long next = position * 10;
+            for (List<Callee> group : GROUPS) {
+                if (THINK > 0) {
+                    sleep(delay(id, next) * THINK / 20);
+                }
+                served += make(group, id, next);
+                next += group.size();
+            }
+            answer(exchange, 200, Long.toString(served));
+        } catch (RuntimeException failed) {
+            failed.printStackTrace();
+            answer(exchange, 500, "failed");
+        }
+    }
+
+    private static void answer(HttpExchange exchange, int status, String text) throws IOException {
+        byte[] body = text.getBytes(StandardCharsets.UTF_8);
+        exchange.sendResponseHeaders(status, body.length);
+        exchange.getResponseBody().write(body);
+    }
+
+    private static void sleep(long milliseconds) {
+        try {
+            if (milliseconds > 0) {
+                Thread.sleep(milliseconds);
+            }
+        } catch (InterruptedException stopped) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Makes the calls of a group at the same time. */
+    private long make(List<Callee> group, long id, long first) {
+        List<CompletableFuture<Long>> futures = new ArrayList<>();
+        for (int i = 0; i < group.size(); i++) {
+            Callee callee = group.get(i);
+            long position = first + i;
+            futures.add(kind.equals("async")
+                    ? async(callee, id, position)
+                    : CompletableFuture.supplyAsync(() -> call(callee, id, position), calls));
+        }
+        return futures.stream().mapToLong(CompletableFuture::join).sum();
+    }
+
+    private long call(Callee callee, long id, long position) {
+        Answer answer = get(callee, uri(callee, id, position));
+        if (answer.status == 503) {
+            answer = get(callee, uri(callee, id, position + 5));
+        }
+        return served(answer);
+    }
+
+    private CompletableFuture<Long> async(Callee callee, long id, long position) {
+        return later(uri(callee, id, position))
+                .thenCompose(answer -> answer.status == 503
+                        ? later(uri(callee, id, position + 5))
+                        : CompletableFuture.completedFuture(answer))
+                .thenApply(Service::served);
+    }
+
+    private CompletableFuture<Answer> later(URI uri) {
+        return client.sendAsync(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString())
+                .thenApply(response -> new Answer(response.statusCode(), response.body()));
+    }
+
+    private static URI uri(Callee callee, long id, long position) {
+        return URI.create("http://" + callee.address + "/" + callee.name + "/" + id + "/" + position);
+    }
+
+    private static long served(Answer answer) {
+        if (answer.status != 200) {
+            throw new CompletionException("answered with " + answer.status, null);
+        }
+        return Long.parseLong(answer.text);
+    }
+
+    private Answer get(Callee callee, URI uri) {
+        if (callee.room != null) {
+            callee.room.acquireUninterruptibly();
+        }
+        try {
+            return kind.equals("url") ? byConnection(uri) : byClient(uri);
+        } catch (IOException failed) {
+            throw new UncheckedIOException(failed);
+        } catch (InterruptedException stopped) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException(stopped);
+        } finally {
+            if (callee.room != null) {
+                callee.room.release();
+            }
+        }
+    }
+
+    private Answer byClient(URI uri) throws IOException, InterruptedException {
+        var response = client.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString());
+        return new Answer(response.statusCode(), response.body());
+    }
+
+    private static Answer byConnection(URI uri) throws IOException {
+        HttpURLConnection connection = (HttpURLConnection) uri.toURL().openConnection();
+        int status = connection.getResponseCode();
+        try (InputStream body = status == 200 ? connection.getInputStream() : connection.getErrorStream()) {
+            return new Answer(status, new String(body.readAllBytes(), StandardCharsets.UTF_8));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The accuracy suite: see `geophone_tests::accuracy`.
+
+fn main() -> anyhow::Result<()> {
+    geophone_tests::accuracy::main()
+}
