@@ -27,6 +27,14 @@ const PACKAGES: [(&str, &str); 11] = [
 /// Packages of the Python environment.
 const PYTHON: [&str; 1] = ["gunicorn==23.0.0"];
 
+/// The ways in which a Go program can be linked, each with arguments; by `cgo`, C's loader starts it. All but one are stripped.
+const GO_CALLS: [(&str, &[&str]); 4] = [
+    ("go-calls", &[]),
+    ("go-calls-pie", &["-buildmode=pie"]),
+    ("go-calls-cgo", &["-tags=cgo_calls"]),
+    ("go-calls-whole", &["-ldflags="]),
+];
+
 /// Installs and builds everything. Jaeger and the Collector take minutes the first time; with `GEOPHONE_E2E_CACHE` naming a
 /// folder they are taken from there, and put there.
 ///
@@ -39,7 +47,10 @@ pub fn run() -> Result<()> {
     packages()?;
     setup.python()?;
     setup.compile()?;
-    setup.go("go-server", "services/go", ".")?;
+    setup.go("go-server", "services/go", ".", &[])?;
+    for (name, mode) in GO_CALLS {
+        setup.go(name, "services/go", "./calls", mode)?;
+    }
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());
@@ -81,10 +92,12 @@ impl Setup {
     }
 
     /// Builds a package of a Go module; Go itself knows what has to be done again.
-    fn go(&self, name: &str, module: &str, package: &str) -> Result<()> {
+    fn go(&self, name: &str, module: &str, package: &str, more: &[&str]) -> Result<()> {
         let mut command = Command::new("go");
         command
-            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"])
+            .args(more)
+            .arg("-o")
             .arg(self.to.join(name))
             .arg(package);
         // The sums are in go.sum, which is part of the sources.
@@ -107,7 +120,7 @@ impl Setup {
             copy(name, cache, &self.to)?;
         } else {
             eprintln!("building {name}: this takes minutes, once");
-            self.go(name, &module, package)?;
+            self.go(name, &module, package, &[])?;
             if let Some(cache) = cache {
                 fs::create_dir_all(&cache)?;
                 copy(name, &self.to, &cache)?;

@@ -180,7 +180,7 @@ impl Worker {
         for plan in &looked.plans {
             match plan.process(&target) {
                 Ok(Answer::Found(found)) => {
-                    self.found(tgid, start, id, &found);
+                    self.found(tgid, start, id, plan.runtime(), &found);
                     return;
                 }
                 Ok(Answer::No) => {}
@@ -249,7 +249,7 @@ impl Worker {
     }
 
     /// Tells the kernel side, and attaches what the process needs.
-    fn found(&mut self, tgid: u32, start: u64, id: FileId, found: &Found) {
+    fn found(&mut self, tgid: u32, start: u64, id: FileId, runtime: &str, found: &Found) {
         if let Err(error) = self.hooks.set_runtime(tgid, found.runtime) {
             count(&self.shared.table_full);
             log::debug!("process {tgid}: {error}");
@@ -262,6 +262,7 @@ impl Worker {
             return;
         }
         count(&self.shared.found);
+        log::debug!("process {tgid}: the tasks of {runtime} are followed");
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
             self.release(before);

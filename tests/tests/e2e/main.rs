@@ -10,6 +10,7 @@ mod clients;
 mod connections;
 mod descriptors;
 mod faults;
+mod goroutines;
 mod languages;
 mod messages;
 mod namespaces;
