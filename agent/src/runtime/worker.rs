@@ -178,11 +178,11 @@ impl Worker {
         for plan in &looked.plans {
             match plan.process(&target) {
                 Ok(Answer::Found(found)) => {
-                    self.found(tgid, start, id, &found);
+                    self.found(tgid, start, id, plan.runtime(), &found);
                     return;
                 }
                 Ok(Answer::SoFar(found)) => {
-                    self.found(tgid, start, id, &found);
+                    self.found(tgid, start, id, plan.runtime(), &found);
                     // It may do without the rest: that is no loss.
                     self.ask_again(tgid, start, tries);
                     return;
@@ -255,7 +255,7 @@ impl Worker {
     }
 
     /// Tells the kernel side, and attaches what the process needs.
-    fn found(&mut self, tgid: u32, start: u64, id: FileId, found: &Found) {
+    fn found(&mut self, tgid: u32, start: u64, id: FileId, runtime: &str, found: &Found) {
         if let Err(error) = self.hooks.set_runtime(tgid, found.runtime) {
             count(&self.shared.table_full);
             log::debug!("process {tgid}: {error}");
@@ -267,6 +267,7 @@ impl Worker {
             self.hooks.forget_runtime(tgid);
             return;
         }
+        log::debug!("process {tgid}: the tasks of {runtime} are followed");
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
             if before.start != start {
