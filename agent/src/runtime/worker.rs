@@ -262,11 +262,11 @@ impl Worker {
             return;
         }
         count(&self.shared.found);
-        log::debug!("process {tgid}: the tasks of {runtime} are followed");
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
             self.release(before);
         }
+        log::debug!("process {tgid}: the tasks of {runtime} are followed");
     }
 
     fn attach(&mut self, probe: &Probe) -> Option<Key> {
