@@ -267,7 +267,6 @@ impl Worker {
             self.hooks.forget_runtime(tgid);
             return;
         }
-        log::debug!("process {tgid}: the tasks of {runtime} are followed");
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
             if before.start != start {
@@ -277,6 +276,7 @@ impl Worker {
         } else {
             count(&self.shared.found);
         }
+        log::debug!("process {tgid}: the tasks of {runtime} are followed");
     }
 
     fn attach(&mut self, probe: &Probe) -> Option<Key> {

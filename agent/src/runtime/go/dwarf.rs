@@ -5,8 +5,8 @@ use std::io::Read as _;
 
 use flate2::read::ZlibDecoder;
 use gimli::{
-    AttributeValue, DebuggingInformationEntry, DwAt, Dwarf, DwarfSections, EndianSlice, NativeEndian, SectionId, Unit,
-    constants,
+    AttributeValue, DebuggingInformationEntry, Dwarf, DwarfSections, EndianSlice, EntriesCursor, NativeEndian,
+    SectionId, constants,
 };
 use object::{
     elf::ELFCOMPRESS_ZLIB,
@@ -42,7 +42,7 @@ type Slice<'a> = EndianSlice<'a, NativeEndian>;
 /// # Errors
 /// When it is malformed, or says that something is elsewhere than it has ever been.
 pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
-    let wanted = [SectionId::DebugInfo, SectionId::DebugAbbrev, SectionId::DebugStr, SectionId::DebugLineStr];
+    let wanted = [SectionId::DebugInfo, SectionId::DebugAbbrev, SectionId::DebugStr];
     let sections =
         DwarfSections::load(|id| if wanted.contains(&id) { section(image, id.name()) } else { Ok(Vec::new()) })?;
     let dwarf: Dwarf<Slice<'_>> = sections.borrow(|section| EndianSlice::new(section, NativeEndian));
@@ -50,8 +50,9 @@ pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
     let malformed = |_: gimli::Error| Refusal::Malformed("its debugging information is malformed");
     let mut units = dwarf.units();
     while let Some(header) = units.next().map_err(malformed)? {
-        let unit = dwarf.unit(header).map_err(malformed)?;
-        structures(&dwarf, &unit, &mut found).map_err(malformed)?;
+        // Not as a whole unit, which would want the line numbers.
+        let abbreviations = dwarf.abbreviations(&header).map_err(malformed)?;
+        structures(&dwarf, header.entries(&abbreviations), &mut found).map_err(malformed)?;
         if found.iter().all(Option::is_some) {
             break;
         }
@@ -72,20 +73,19 @@ pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
 /// Looks at the structures of a unit.
 fn structures<'a>(
     dwarf: &Dwarf<Slice<'a>>,
-    unit: &Unit<Slice<'a>>,
+    mut entries: EntriesCursor<'_, Slice<'a>>,
     found: &mut [Option<u64>; FIELDS.len()],
 ) -> gimli::Result<()> {
-    let mut entries = unit.entries();
     let mut inside: Option<(Slice<'a>, isize)> = None;
     while let Some(entry) = entries.next_dfs()? {
         let depth = entry.depth();
         inside = inside.filter(|(_, above)| depth > *above);
         if entry.tag() == constants::DW_TAG_structure_type {
-            inside = name(dwarf, unit, entry)?.map(|name| (name, depth));
+            inside = name(dwarf, entry)?.map(|name| (name, depth));
         } else if let Some((structure, above)) = inside
             && entry.tag() == constants::DW_TAG_member
             && depth == above + 1
-            && let Some(member) = name(dwarf, unit, entry)?
+            && let Some(member) = name(dwarf, entry)?
         {
             let at = entry.attr_value(constants::DW_AT_data_member_location).and_then(|value| value.udata_value());
             for (found, (of, field)) in found.iter_mut().zip(FIELDS) {
@@ -98,16 +98,15 @@ fn structures<'a>(
     Ok(())
 }
 
+/// As Go's linker writes names; C has other ways, too.
 fn name<'a>(
     dwarf: &Dwarf<Slice<'a>>,
-    unit: &Unit<Slice<'a>>,
     entry: &DebuggingInformationEntry<Slice<'a>>,
 ) -> gimli::Result<Option<Slice<'a>>> {
-    const NAME: DwAt = constants::DW_AT_name;
-    match entry.attr_value(NAME) {
+    match entry.attr_value(constants::DW_AT_name) {
         Some(AttributeValue::String(name)) => Ok(Some(name)),
-        Some(value) => dwarf.attr_string(unit, value).map(Some),
-        None => Ok(None),
+        Some(AttributeValue::DebugStrRef(at)) => dwarf.debug_str.get_str(at).map(Some),
+        _ => Ok(None),
     }
 }
 
