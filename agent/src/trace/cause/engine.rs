@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     event::{Handover, How, Nanos, SocketId, Thread},
-    protocol::{Answered, Asked, CallId, Exchange, Side},
+    protocol::{Answered, Asked, CallId, Exchange, OtherEnd, Side},
     trace::{Resource, ids::Ids},
 };
 
@@ -26,6 +26,8 @@ pub struct Limits {
     /// How long a request without a cause waits for the other end of its connection. A send is seen when it returns, which may be
     /// after the request was received.
     pub grace: Nanos,
+    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns.
+    pub near: Nanos,
     /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence.
     pub patience: Nanos,
     /// Most calls that are known at a time.
@@ -34,7 +36,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { grace: 20_000_000, patience: 5_000_000_000, calls: 262_144 }
+        Self { grace: 20_000_000, near: 250_000_000, patience: 5_000_000_000, calls: 262_144 }
     }
 }
 
@@ -98,6 +100,7 @@ pub struct Engine {
     originators: HashSet<u32, foldhash::fast::RandomState>,
     pub(super) pending: Pending,
     pub(super) graces: Deadlines,
+    near: Deadlines,
     patiences: Deadlines,
     lingering: Deadlines,
     pub(super) settled: Vec<Settled>,
@@ -110,6 +113,7 @@ impl Engine {
     pub fn new(limits: Limits, ids: Ids) -> Self {
         Self {
             graces: Deadlines::new(limits.grace),
+            near: Deadlines::new(limits.near),
             patiences: Deadlines::new(limits.patience),
             lingering: Deadlines::new(limits.grace),
             limits,
@@ -191,6 +195,8 @@ impl Engine {
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
         let name = ends::name(call.side, call.id, call.other_end);
+        let near =
+            matches!(call.other_end, OtherEnd::Sock(_)) || call.remote.is_some_and(|remote| remote.is_loopback());
         self.calls.insert(serial, call);
         if let Key::Thread(tid) = key {
             self.readers.insert(tid);
@@ -214,6 +220,7 @@ impl Engine {
         match name.and_then(|name| self.ends.meet(Side::Server, name, serial)) {
             Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
             None if self.ask_peers(serial, start) => {}
+            None if near => self.near.add(start, serial),
             None => self.graces.add(start, serial),
         }
     }
@@ -567,7 +574,7 @@ impl Engine {
         while let Some(serial) = self.hosts.as_mut().and_then(|hosts| hosts.holds.due(now)) {
             self.give_up_waiting(serial, now);
         }
-        while let Some(serial) = self.graces.due(now) {
+        while let Some(serial) = self.near.due(now).or_else(|| self.graces.due(now)) {
             self.give_up_waiting(serial, now);
         }
         while let Some(serial) = self.patiences.due(now) {
@@ -580,7 +587,7 @@ impl Engine {
 
     /// Nothing more will come: everything that is complete is given out.
     pub fn finish(&mut self) {
-        while let Some(serial) = self.graces.next().or_else(|| self.patiences.next()) {
+        while let Some(serial) = self.near.next().or_else(|| self.graces.next()).or_else(|| self.patiences.next()) {
             self.give_up(serial);
         }
         let mut left: Vec<Serial> = self.calls.keys().copied().collect();
