@@ -30,13 +30,16 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
     let mut entry = CONNECTIONS.get_ptr_mut(sk);
     if let Some(found) = entry {
         // SAFETY: the map keeps the value alive while the program runs, here and below.
-        let flags = unsafe { (*found).flags };
-        if flags & CONNECTION_IGNORED != 0 {
-            return None;
-        }
-        // There is no event for the end of a Unix socket: look whether this is still the one that was meant.
-        if flags & CONNECTION_UNIX != 0 && unsafe { (*found).identity } != unix_identity(sk) {
-            entry = None;
+        let (flags, identity) = unsafe { ((*found).flags, (*found).identity) };
+        // There is no event for the end of a Unix socket, and one of what is ignored may have been missed: look whether this is still the
+        // one that was meant.
+        if flags & (CONNECTION_UNIX | CONNECTION_IGNORED) != 0 {
+            let now = if flags & CONNECTION_UNIX != 0 { unix_identity(sk) } else { tcp_identity(sk) };
+            if identity != now {
+                entry = None;
+            } else if flags & CONNECTION_IGNORED != 0 {
+                return None;
+            }
         }
     }
     let entry = match entry {
@@ -84,7 +87,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
             IPPROTO_MPTCP => flags |= CONNECTION_COUNTED | CONNECTION_PLACED,
             _ => return None,
         }
-        u64::from(read::<u32>(sk, config!(offsets.sock_portpair))?)
+        tcp_identity(sk)
     };
     let new = Connection {
         // SAFETY: the helper has no preconditions.
@@ -139,7 +142,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         open.remote_addr = tuple.remote_addr;
         open.local_port = tuple.local_port;
         open.remote_port = tuple.remote_port;
-        connection.identity = u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default());
+        connection.identity = tcp_identity(sk);
         // SAFETY: only whether there is an entry matters.
         let (listed, own) = unsafe {
             let listed = PORTS.get(tuple.local_port).is_some() || PORTS.get(tuple.remote_port).is_some();
@@ -199,6 +202,12 @@ fn unix_identity(sk: u64) -> u64 {
     read(socket + u64::from(config!(offsets.socket_inode)), config!(offsets.inode_ino)).unwrap_or_default()
 }
 
+/// The two ports of a TCP connection.
+#[inline(always)]
+fn tcp_identity(sk: u64) -> u64 {
+    u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default())
+}
+
 /// Inode of a socket's network namespace.
 #[inline(always)]
 fn netns(sk: u64) -> u32 {
@@ -239,19 +248,34 @@ struct Sequences {
 fn sequences(sk: u64, direction: u8) -> Sequences {
     let or_zero = |offset| read::<u32>(sk, offset).unwrap_or_default();
     if direction == SEND {
-        let unacked = or_zero(config!(offsets.tcp_snd_una));
-        let acked = read::<u64>(sk, config!(offsets.tcp_bytes_acked)).unwrap_or_default();
+        let (unacked, acked) = counted(sk, config!(offsets.tcp_snd_una), config!(offsets.tcp_bytes_acked));
         let last = or_zero(config!(offsets.tcp_write_seq));
         let position = acked + u64::from(last.wrapping_sub(unacked));
         Sequences { first: unacked.wrapping_sub(acked as u32), last, position }
     } else {
-        let next = or_zero(config!(offsets.tcp_rcv_nxt));
-        let received = read::<u64>(sk, config!(offsets.tcp_bytes_received)).unwrap_or_default();
+        let (next, received) = counted(sk, config!(offsets.tcp_rcv_nxt), config!(offsets.tcp_bytes_received));
         let copied = or_zero(config!(offsets.tcp_copied_seq));
         let last = copied.wrapping_sub(u32::from(copied == next && receive_shut(sk)));
         let position = received.wrapping_sub(u64::from(next.wrapping_sub(last)));
         Sequences { first: next.wrapping_sub(received as u32), last, position }
     }
+}
+
+/// A sequence number and the count of bytes that goes with it. A segment may come in between, on another processor: they are read until they
+/// stay the same.
+#[inline(always)]
+fn counted(sk: u64, sequence: u32, bytes: u32) -> (u32, u64) {
+    const TRIES: u32 = 4;
+    let mut found = (0, 0);
+    for _ in 0..TRIES {
+        let before = read::<u64>(sk, bytes).unwrap_or_default();
+        let number = read::<u32>(sk, sequence).unwrap_or_default();
+        found = (number, read::<u64>(sk, bytes).unwrap_or_default());
+        if found.1 == before && read::<u32>(sk, sequence).unwrap_or_default() == number {
+            break;
+        }
+    }
+    found
 }
 
 /// Whether the peer's FIN has come.
