@@ -293,7 +293,7 @@ pub fn receive_shut(sk: u64) -> bool {
 pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) -> u64 {
     let d = usize::from(direction & 1);
     if connection.flags & CONNECTION_PLACED == 0 {
-        place(sk, connection, direction, len);
+        place(sk, u64::from(direction), len);
     }
     let position = connection.position[d];
     if connection.flags & CONNECTION_COUNTED == 0 {
@@ -323,17 +323,24 @@ pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) ->
     position
 }
 
-/// Finds both directions' positions from the kernel's own counts, the first time that bytes are moved.
-#[inline(always)]
-fn place(sk: u64, connection: &mut Connection, direction: u8, len: u64) {
+/// Finds both directions' positions from the kernel's own counts, the first time that bytes are moved. Global, and so verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place(sk: u64, direction: u64, len: u64) -> u64 {
+    let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
+        return 0;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let connection: &mut Connection = unsafe { &mut *entry };
     let send = sequences(sk, SEND);
     let receive = sequences(sk, SEND ^ 1);
     // The SYN was counted where this side sent it.
     let syn = u64::from(connection.role == u32::from(ROLE_CONNECT));
     connection.position = [send.position.saturating_sub(syn), receive.position];
     connection.sequence = [send.last, receive.last];
-    let d = usize::from(direction & 1);
+    let d = direction as usize & 1;
     connection.position[d] = connection.position[d].saturating_sub(len);
     connection.sequence[d] = connection.sequence[d].wrapping_sub(len as u32);
     connection.flags |= CONNECTION_PLACED;
+    0
 }
