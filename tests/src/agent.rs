@@ -220,6 +220,15 @@ impl Agent {
         self.finish_by(Signal::INT)
     }
 
+    /// Ends it by SIGINT, on a machine that may be busier than a test's.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`, not well, or has printed what is no span.
+    pub fn finish_within(self, limit: Duration) -> Result<Report> {
+        self.guard.signal(Signal::INT)?;
+        self.report(limit)
+    }
+
     /// Ends it by a signal.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ use crate::agent::{Agent, Capture};
 /// No new span for so long means that no more will come: longer than an agent holds any back.
 const QUIET: Duration = Duration::from_secs(7);
 
+/// How long an agent may take to end.
+const END: Duration = Duration::from_secs(60);
+
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -61,6 +64,16 @@ impl Task {
         })
     }
 
+    /// Sends the requests without an agent, and says what came of them.
+    ///
+    /// # Errors
+    /// When a request is not answered as it should be.
+    pub fn try_services(&self, stack: &Running, first: u64) -> Result<String> {
+        let sent = load::send(&stack.plan, stack.entry, first..first + self.requests(), self.concurrency)?;
+        ensure!(sent.failed == 0, "{} requests failed: {:?}\n{}", sent.failed, sent.reasons, stack.said());
+        Ok(format!("{} requests, {:.0} per second", sent.ids.len(), sent.ids.len() as f64 / sent.took.as_secs_f64()))
+    }
+
     /// Measures a stack that runs. Ids begin at `first`, so that nothing is left of an earlier measurement.
     ///
     /// # Errors
@@ -93,7 +106,7 @@ impl Task {
         let pids = stack.pids();
         let (mut spans, mut lost) = (Vec::new(), 0);
         for agent in agents {
-            let mut report = agent.finish()?;
+            let mut report = agent.finish_within(END)?;
             spans.append(&mut report.spans);
             lost += report.count("lost").context("the agent gives no account")?;
         }
