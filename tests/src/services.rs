@@ -95,6 +95,19 @@ impl Service {
         })
     }
 
+    /// A Go service that calls another one, itself: see `services/go/calls`. `name` says how it was linked; with `tls`, it calls by
+    /// TLS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_calls(name: &'static str, tls: bool) -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::installed(name)?);
+            command.arg(address.to_string()).args(tls.then_some("s"));
+            Ok(Recipe { command, name, folders: Vec::new() })
+        })
+    }
+
     /// The same on a Unix socket.
     ///
     /// # Errors
@@ -116,6 +129,29 @@ impl Service {
             let mut command = namespace.command(&paths::installed("go-server")?);
             command.arg("tcp").arg(address.to_string());
             Ok(Recipe { command, name: "go-server", folders: Vec::new() })
+        })
+    }
+
+    /// The same on all addresses of the network namespace.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_everywhere_in(namespace: &Namespace) -> Result<Self> {
+        Self::on_port(namespace.inside.parse()?, |address| {
+            let mut command = namespace.command(&paths::installed("go-server")?);
+            command.arg("tcp").arg(everywhere(address));
+            Ok(Recipe { command, name: "go-server", folders: Vec::new() })
+        })
+    }
+
+    /// nginx on all addresses of a network namespace, as a proxy.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_everywhere_in(namespace: &Namespace, upstream: SocketAddr) -> Result<Self> {
+        Self::on_port(namespace.inside.parse()?, |address| {
+            let recipe = nginx(&everywhere(address), Some(upstream))?;
+            Ok(Recipe { command: namespace.inside(&recipe.command), ..recipe })
         })
     }
 
@@ -245,6 +281,11 @@ impl Service {
 
 fn host_and_port(address: SocketAddr) -> [String; 2] {
     [address.ip().to_string(), address.port().to_string()]
+}
+
+/// The same port on all addresses.
+fn everywhere(address: SocketAddr) -> String {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()).to_string()
 }
 
 /// The interpreter of the virtual environment, so that its packages are found.

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use opentelemetry::trace::SpanContext;
 
 use super::{
@@ -102,6 +102,8 @@ pub struct Peers {
     own: HashMap<IpAddr, Nanos>,
     remotes: HashMap<IpAddr, Remote>,
     out: Vec<Order>,
+    /// Connections that `out` says are known here.
+    claimed: HashSet<(u64, u32)>,
     ready: VecDeque<Heard>,
     orders: SyncSender<Vec<Order>>,
     notices: Receiver<Notice>,
@@ -124,6 +126,7 @@ impl Peers {
             own: HashMap::new(),
             remotes: HashMap::new(),
             out: Vec::new(),
+            claimed: HashSet::new(),
             ready: VecDeque::new(),
             orders,
             notices,
@@ -250,6 +253,7 @@ impl Peers {
         if self.out.is_empty() {
             return;
         }
+        self.claimed.clear();
         match self.orders.try_send(std::mem::take(&mut self.out)) {
             Ok(()) => (self.wake)(),
             Err(TrySendError::Full(orders) | TrySendError::Disconnected(orders)) => {
@@ -283,7 +287,7 @@ impl Peers {
             known.in_vain = 0;
             known.learned = Some(heard.from);
         }
-        if heard.to_several {
+        if heard.to_several && self.claimed.insert((heard.from, heard.told.name.answers)) {
             self.out.push(Order::Mine(heard.from, heard.told.name.answers));
         }
     }

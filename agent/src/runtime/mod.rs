@@ -6,9 +6,10 @@
 //! ([`Plan::process`]).
 
 mod file;
-mod go;
+pub mod go;
 mod node;
 mod python;
+mod ruby;
 mod watch;
 mod worker;
 
@@ -45,7 +46,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby];
 
 /// A process that is looked at.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use geophone_tests::agent::{Agent, Capture, Said, kernel_objects, require_root, say, wait_gone};
 use geophone_tests::drive::{Driver, Plan, Template};
 use geophone_tests::services::Service;
-use geophone_tests::{paths, wait};
+use geophone_tests::{child, paths, wait};
 use rustix::process::Signal;
 
 use crate::support::{both, port};
@@ -36,7 +36,8 @@ fn not_root() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
     let copy = folder.path().join("geophone");
-    std::fs::copy(paths::agent()?, &copy)?;
+    // By a process of its own: what another test starts meanwhile would hold a file that this one writes, and keep it from running.
+    child::output(Command::new("cp").args([&paths::agent()?, &copy]), wait::PATIENCE)?;
     let mut command = Command::new(paths::program("setpriv")?);
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy);
     let said = say(command.args(["run", "--output", "json"]))?;

@@ -11,6 +11,8 @@ mod clients;
 mod connections;
 mod descriptors;
 mod faults;
+mod goroutines;
+mod hosts;
 mod languages;
 mod messages;
 mod namespaces;

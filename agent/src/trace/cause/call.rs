@@ -27,6 +27,8 @@ pub enum Link {
     Thread,
     /// The answer to an earlier call of it was the last thing that the thread read.
     Answer,
+    /// The event loop takes up what it has read in order, and sends as much: this followed from that.
+    Order,
     /// The thread opened the connection while it worked for it.
     Connect,
     /// A thread was created by one that worked for it.
@@ -51,6 +53,7 @@ impl Link {
             Self::Task => "task",
             Self::Thread => "thread",
             Self::Answer => "answer",
+            Self::Order => "order",
             Self::Connect => "connect",
             Self::Clone => "clone",
             Self::Wake => "wake",

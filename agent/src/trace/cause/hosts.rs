@@ -108,3 +108,7 @@ fn outside(context: &SpanContext) -> Cause {
     let trace = Trace { id: context.trace_id(), flags: context.trace_flags(), state: context.trace_state().clone() };
     Cause::Outside(Box::new(Origin { trace, span: context.span_id() }), Link::Peer)
 }
+
+#[cfg(test)]
+#[path = "hosts_tests.rs"]
+mod tests;

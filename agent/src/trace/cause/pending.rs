@@ -79,6 +79,11 @@ impl Engine {
             let Some(search) = call.search.as_mut() else {
                 continue;
             };
+            if let Some((hint, link)) = search.hint.filter(|(hint, _)| complete && *hint == request) {
+                // Nothing has contradicted it while it could.
+                self.settle(serial, Cause::Call(hint, link));
+                continue;
+            }
             if !complete {
                 search.candidates.retain(|candidate| *candidate != request);
                 continue;
@@ -126,6 +131,8 @@ impl Engine {
         };
         self.workers.use_up(giver);
         match taken {
+            // What it was created for comes first; whoever wakes it before may only have held a lock.
+            Some(earlier) if !earlier.used && earlier.link == Link::Clone => {}
             // Woken for two before it has done anything: for which first, cannot be told.
             Some(earlier) if !earlier.used && earlier.on != work.on => self.workers.clear(taker),
             _ => self.workers.set(taker, work.on, time, Link::Wake),

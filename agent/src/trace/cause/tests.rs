@@ -201,6 +201,29 @@ fn an_event_loop_goes_on_with_what_it_read_last() {
 }
 
 #[test]
+fn an_event_loop_that_puts_off_what_follows_is_not_believed() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let (one, two) = (|i| End(11, i), |i| End(13, i));
+    for i in 0..40 {
+        // It reads two, and goes on with the first.
+        world.serve(one(i), main).serve(two(i), main);
+        world.answer(one(i), main).answer(two(i), main).pass(50 * MS);
+    }
+    world.serve(one(99), main).serve(two(99), main).call(End(20, 0), main).read(End(20, 0), main);
+    world.answer(one(99), main).answer(two(99), main).pass(50 * MS);
+    world.root(Side::Client, End(20, 0));
+    // As many sends as reads are in their order, as its answers were.
+    world.serve(one(98), main).serve(two(98), main).call(End(22, 0), main).call(End(24, 0), main);
+    world.read(End(24, 0), main).read(End(22, 0), main).answer(two(98), main).answer(one(98), main).pass(50 * MS);
+    world.caused(one(98), End(22, 0), Link::Order);
+    world.caused(two(98), End(24, 0), Link::Order);
+    // Where there is only one, that is it.
+    world.serve(one(100), main).call(End(20, 9), main).read(End(20, 9), main).answer(one(100), main).pass(50 * MS);
+    world.caused(one(100), End(20, 9), Link::Order);
+}
+
+#[test]
 fn goroutines_and_their_children() {
     let mut world = World::new();
     // The same thread runs all of them.
@@ -234,6 +257,32 @@ fn a_task_for_each_request() {
     world.caused(End(11, 0), End(20, 0), Link::Task);
     world.caused(End(13, 0), End(22, 0), Link::Task);
     world.caused(End(11, 0), End(24, 0), Link::Task);
+}
+
+#[test]
+fn whether_a_task_works_for_what_was_read_last_is_learnt() {
+    let main = thread(A, A);
+    let t = |id| task(A, A, id, 0);
+    for (for_request, trusted) in [(true, true), (false, false)] {
+        let mut world = World::new();
+        for i in 0..40 {
+            let (first, second) = (End(11, i), End(13, i));
+            world.serve(first, main).hand(main, t(0x10), How::Spawn).serve(second, main).hand(
+                main,
+                t(0x20),
+                How::Spawn,
+            );
+            let (one, two) = if for_request { (0x10, 0x20) } else { (0x20, 0x10) };
+            world.answer(first, t(one)).answer(second, t(two));
+        }
+        // The trace of a call is known at once only if that can be trusted.
+        world.serve(End(11, 99), main).hand(main, t(0x10), How::Spawn).serve(End(13, 99), main);
+        world.call(End(20, 99), t(0x10)).read(End(20, 99), main);
+        let known = world.engine.calls.values().all(|call| call.side == Side::Server || call.cause != Cause::Open);
+        assert_eq!(known, trusted);
+        world.answer(End(11, 99), t(0x10)).answer(End(13, 99), main).pass(30 * MS);
+        world.caused(End(11, 99), End(20, 99), Link::Task);
+    }
 }
 
 #[test]

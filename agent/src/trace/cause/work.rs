@@ -10,6 +10,10 @@ const MOST: usize = 65_536;
 /// How far up the tasks that started a task are looked at.
 const GENERATIONS: usize = 8;
 
+/// Answers that must have proved right before a guess is trusted, and how many of them for one that was wrong.
+const ENOUGH: u32 = 16;
+const RARE: u32 = 100;
+
 /// A worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
@@ -58,6 +62,8 @@ struct Worker {
     work: Option<Work>,
     /// The task that started it, 0 if none or not known.
     parent: u64,
+    /// What its event loop had read last when it was started, until it is known whether it works for that.
+    guess: Option<On>,
     /// The connection on which it has answered.
     answers: Option<SocketId>,
     /// When it was last heard of.
@@ -68,6 +74,8 @@ struct Worker {
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     workers: HashMap<Key, Worker, foldhash::fast::RandomState>,
+    /// How often tasks that a process' event loop has started worked for what it had read last, and how often not.
+    guesses: HashMap<u32, (u32, u32), foldhash::fast::RandomState>,
     /// How many were forgotten because there were too many.
     pub(super) forgotten: u64,
 }
@@ -97,14 +105,43 @@ impl Workers {
         }
     }
 
-    /// A task was started by another one, or by none, while its thread was busy with something.
+    /// A task was started by another one, or by none, while its thread was busy with something. By none: it is not certain that it will
+    /// work for that.
     pub(super) fn spawned(&mut self, task: Key, parent: u64, work: Option<Work>, now: Nanos) {
+        let Key::Task(tgid, _) = task else {
+            return;
+        };
+        let guess = work.filter(|_| parent == 0).map(|work| work.on);
+        let work = work.filter(|_| parent != 0 || self.trusts(tgid));
         let worker = self.worker(task, now);
-        *worker = Worker { work, parent, answers: None, seen: now };
+        *worker = Worker { work, parent, guess, answers: None, seen: now };
     }
 
-    /// A worker has answered on a connection.
-    pub(super) fn answered(&mut self, key: Key, socket: SocketId, now: Nanos) {
+    /// Whether tasks that a process' event loop starts work for what it has read last, as far as that has shown.
+    fn trusts(&self, tgid: u32) -> bool {
+        self.guesses.get(&tgid).is_some_and(|(right, wrong)| *right >= ENOUGH && wrong * RARE < *right)
+    }
+
+    /// A task has answered a request: was that to be expected when it was started?
+    fn prove(&mut self, key: Key, request: Serial) {
+        let Key::Task(tgid, _) = key else {
+            return;
+        };
+        let guess = self.workers.get_mut(&key).and_then(|worker| worker.guess.take());
+        if let Some(On::Request(guess)) = guess {
+            let (right, wrong) = self.guesses.entry(tgid).or_default();
+            *(if guess == request { &mut *right } else { &mut *wrong }) += 1;
+            // What was learnt fades.
+            if *right + *wrong > 4096 {
+                *right /= 2;
+                *wrong /= 2;
+            }
+        }
+    }
+
+    /// A worker has answered a request on a connection.
+    pub(super) fn answered(&mut self, key: Key, request: Serial, socket: SocketId, now: Nanos) {
+        self.prove(key, request);
         self.worker(key, now).answers = Some(socket);
     }
 
@@ -184,6 +221,7 @@ impl Workers {
 
     /// A process has ended.
     pub(super) fn ended(&mut self, tgid: u32) {
+        self.guesses.remove(&tgid);
         self.workers.retain(|key, _| match key {
             Key::Thread(tid) => *tid != tgid,
             Key::Task(of, _) => *of != tgid,

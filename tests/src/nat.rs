@@ -1,0 +1,71 @@
+//! Two hosts with a box between them that translates addresses both ways: whoever asks is seen at the box, and asks the box.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process;
+
+use anyhow::{Result, ensure};
+
+use crate::netns::{Namespace, ip};
+
+/// Two hosts that do not know each other's addresses.
+#[derive(Debug)]
+pub struct Nat {
+    /// The host that asks.
+    pub left: Namespace,
+    /// The host that is asked.
+    pub right: Namespace,
+    /// What the host that asks takes for the other one.
+    pub front: Ipv4Addr,
+    /// What the host that is asked takes for the other one.
+    pub back: Ipv4Addr,
+    /// The address of the host that is asked, behind the box.
+    pub hidden: Ipv4Addr,
+    middle: Namespace,
+}
+
+impl Nat {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn new() -> Result<Self> {
+        let (left, middle, right) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
+        let third = (process::id() % 250) as u8;
+        let (front, back) = (Ipv4Addr::new(10, 234, third, 254), Ipv4Addr::new(10, 235, third, 254));
+        let (asking, hidden) = (Ipv4Addr::new(10, 234, third, 1), Ipv4Addr::new(10, 235, third, 1));
+        let (l, m, r) = (left.name(), middle.name(), right.name());
+        for (host, plug, own, other) in [(l, "left", asking, front), (r, "right", hidden, back)] {
+            ip(&format!("-n {m} link add {plug} type veth peer name net netns {host}"))?;
+            ip(&format!("-n {m} address add {other}/24 dev {plug}"))?;
+            ip(&format!("-n {m} link set {plug} up"))?;
+            ip(&format!("-n {host} address add {own}/24 dev net"))?;
+            ip(&format!("-n {host} link set net up"))?;
+        }
+        // What is asked has no way back but to the box.
+        ip(&format!("-n {l} route add 10.235.{third}.0/24 via {front}"))?;
+        let status = middle.command(Path::new("sh")).args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status()?;
+        ensure!(status.success(), "cannot switch forwarding on: {status}");
+        Ok(Self { left, right, front, back, hidden, middle })
+    }
+
+    /// Lets the box pass on what is sent to this port of its own, and show itself as the sender of all that it passes on.
+    ///
+    /// # Errors
+    /// When `nft` refuses.
+    pub fn pass(&self, port: u16) -> Result<()> {
+        let rules = tempfile::NamedTempFile::new()?;
+        let hidden = self.hidden;
+        let text = format!(
+            "table ip nat {{\n\
+             chain before {{ type nat hook prerouting priority dstnat; iifname \"left\" tcp dport {port} dnat to {hidden}:{port}; }}\n\
+             chain after {{ type nat hook postrouting priority srcnat; oifname \"right\" masquerade; }}\n\
+             }}\n"
+        );
+        fs::write(rules.path(), text)?;
+        let status = self.middle.command(Path::new("nft")).arg("-f").arg(rules.path()).status()?;
+        ensure!(status.success(), "nft: {status}");
+        Ok(())
+    }
+}
