@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::{Attributes, OtherEnd, Side};
+use super::{Addresses, Attributes, OtherEnd, Side};
 use crate::{conn::Connection, event::Endpoints};
 
 /// One end, as an attribute pair `*.address`, `*.port`.
@@ -35,6 +35,17 @@ pub fn describe(connection: &Connection, attributes: &mut Attributes) {
         }
         None => {}
     }
+}
+
+/// The addresses of a connection of which this process is on `side`, as both ends know them.
+#[must_use]
+pub fn addresses(connection: &Connection, side: Side) -> Option<Addresses> {
+    let Endpoints::Inet { local, remote } = connection.endpoints.as_ref()? else {
+        return None;
+    };
+    let (client, server) = if side == Side::Server { (*remote, *local) } else { (*local, *remote) };
+    let netns = if remote.ip().is_loopback() { connection.netns } else { 0 };
+    Some(Addresses { netns, client, server })
 }
 
 /// How the other end of a connection is found.

@@ -1,6 +1,9 @@
 //! A request and its response, in the terms of no particular protocol.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use compact_str::CompactString;
 
@@ -36,6 +39,17 @@ pub enum OtherEnd {
     Sock(u64),
 }
 
+/// The addresses of a connection, the same for both of its ends as long as nothing translates them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Addresses {
+    /// Inode of the network namespace; 0 where the addresses are not those of a loopback device, which each namespace has of its own.
+    pub netns: u32,
+    /// Who asks.
+    pub client: SocketAddr,
+    /// Who is asked.
+    pub server: SocketAddr,
+}
+
 /// What a decoder has to say, as soon as it knows it.
 #[derive(Debug)]
 pub enum Note {
@@ -65,6 +79,8 @@ pub struct Asked {
     pub other_end: OtherEnd,
     /// The peer's address, as this side knows it.
     pub remote: Option<IpAddr>,
+    /// The addresses of its connection.
+    pub addresses: Option<Addresses>,
     /// The contexts that its headers carry.
     pub carried: Option<Box<Carried>>,
 }

@@ -13,7 +13,8 @@ mod testing;
 
 pub use detect::Foreign;
 pub use exchange::{
-    Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side, Status, Value,
+    Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side,
+    Status, Value,
 };
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};

@@ -245,6 +245,7 @@ mod tests {
                 thread,
                 other_end,
                 remote: None,
+                addresses: None,
                 carried,
             });
             self.done(exchange, resource);

@@ -107,6 +107,7 @@ impl Http1 {
             thread: self.requests.mover,
             other_end: endpoints::other_end(cx.connection),
             remote: endpoints::remote(cx.connection),
+            addresses: endpoints::addresses(cx.connection, side),
             carried: carried(&request.fields),
         }));
         self.serial += 1;

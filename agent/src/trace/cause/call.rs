@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
-use super::work::Key;
+use super::{ends::Names, work::Key};
 use crate::{
     event::{Nanos, Thread},
     protocol::{CallId, Exchange, OtherEnd, Side},
@@ -106,6 +106,8 @@ pub(super) struct Call {
     pub(super) thread: Thread,
     pub(super) other_end: OtherEnd,
     pub(super) remote: Option<IpAddr>,
+    /// What the other end knows it by.
+    pub(super) names: Names,
     /// The id of its span.
     pub(super) span: SpanId,
     pub(super) cause: Cause,

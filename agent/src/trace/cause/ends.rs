@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::call::Serial;
 use crate::{
     event::Sequences,
-    protocol::{CallId, OtherEnd, Side},
+    protocol::{Addresses, Asked, CallId, OtherEnd, Side},
 };
 
 /// How both ends name a request. TCP: the sequence number of the first byte that the server sends, and that of the request's own first
@@ -23,6 +23,17 @@ pub enum Name {
     },
     /// Unix sockets, on which requests are taken in order.
     Unix(u64),
+    /// The addresses of a TCP connection, and the stream offset of the request, for an end whose sequence numbers are not right.
+    Addresses(Addresses, u64),
+}
+
+/// All names of a request, the better one first.
+pub(super) type Names = [Option<Name>; 2];
+
+/// The names of a request.
+pub(super) fn names(asked: &Asked) -> Names {
+    let addresses = asked.addresses.map(|addresses| Name::Addresses(addresses, asked.id.place));
+    [name(asked.side, asked.id, asked.other_end), addresses]
 }
 
 /// The name of a request; `None` where its connection has none.
@@ -50,22 +61,26 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// An end is seen: the other one, if it was seen before. Otherwise it waits.
-    pub(super) fn meet(&mut self, side: Side, name: Name, serial: Serial) -> Option<Serial> {
+    /// An end is seen: the other one, if it was seen before; its other names are still to be taken out. Otherwise this one waits.
+    pub(super) fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
         let (own, other) = match side {
             Side::Client => (&mut self.outgoing, &mut self.requests),
             Side::Server => (&mut self.requests, &mut self.outgoing),
         };
-        if let Some(waiting) = other.get_mut(&name) {
-            let found = waiting.pop_front();
-            if waiting.is_empty() {
-                other.remove(&name);
-            }
-            if found.is_some() {
-                return found;
+        for name in names.iter().flatten() {
+            if let Some(waiting) = other.get_mut(name) {
+                let found = waiting.pop_front();
+                if waiting.is_empty() {
+                    other.remove(name);
+                }
+                if found.is_some() {
+                    return found;
+                }
             }
         }
-        own.entry(name).or_default().push_back(serial);
+        for name in names.iter().flatten() {
+            own.entry(*name).or_default().push_back(serial);
+        }
         None
     }
 
@@ -75,15 +90,17 @@ impl Ends {
     }
 
     /// An end waits no longer.
-    pub(super) fn leave(&mut self, side: Side, name: Name, serial: Serial) {
+    pub(super) fn leave(&mut self, side: Side, names: &Names, serial: Serial) {
         let own = match side {
             Side::Client => &mut self.outgoing,
             Side::Server => &mut self.requests,
         };
-        if let Some(waiting) = own.get_mut(&name) {
-            waiting.retain(|other| *other != serial);
-            if waiting.is_empty() {
-                own.remove(&name);
+        for name in names.iter().flatten() {
+            if let Some(waiting) = own.get_mut(name) {
+                waiting.retain(|other| *other != serial);
+                if waiting.is_empty() {
+                    own.remove(name);
+                }
             }
         }
     }

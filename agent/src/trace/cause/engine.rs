@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
 
 use super::{
     call::{Brought, Call, Cause, Link, Origin, Search, Serial, Trace},
-    ends::{self, Ends, Name},
+    ends::{self, Ends, Names},
     held::Deadlines,
     hosts::Hosts,
     loops::{Loops, Sent},
@@ -165,6 +165,7 @@ impl Engine {
             thread: asked.thread,
             other_end: asked.other_end,
             remote: asked.remote,
+            names: ends::names(asked),
             span: self.ids.span(),
             parent: SpanId::INVALID,
             cause: Cause::Open,
@@ -194,7 +195,7 @@ impl Engine {
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
-        let name = ends::name(call.side, call.id, call.other_end);
+        let names = call.names;
         let near =
             matches!(call.other_end, OtherEnd::Sock(_)) || call.remote.is_some_and(|remote| remote.is_loopback());
         self.calls.insert(serial, call);
@@ -217,12 +218,21 @@ impl Engine {
             self.workers.set(answerer, On::Request(serial), start, Link::Task);
         }
         self.open.entry(tgid).or_default().push(serial);
-        match name.and_then(|name| self.ends.meet(Side::Server, name, serial)) {
+        match self.meet(Side::Server, &names, serial) {
             Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
             None if self.ask_peers(serial, start) => {}
             None if near => self.near.add(start, serial),
             None => self.graces.add(start, serial),
         }
+    }
+
+    /// The other end of a request, if it was seen before. Otherwise this one waits for it.
+    fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
+        let found = self.ends.meet(side, names, serial)?;
+        if let Some(other) = self.calls.get(&found) {
+            self.ends.leave(other.side, &other.names, found);
+        }
+        Some(found)
     }
 
     /// Whether a thread's work is an open request that it has read itself.
@@ -234,7 +244,7 @@ impl Engine {
     fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64]) {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
-        let name = ends::name(call.side, call.id, call.other_end);
+        let names = call.names;
         let claimed = self.claims.remove(&sock);
         let connected = self.connects.remove(&sock);
         let work = match claimed {
@@ -275,7 +285,7 @@ impl Engine {
         } else {
             self.settle(serial, cause);
         }
-        if let Some(request) = name.and_then(|name| self.ends.meet(Side::Client, name, serial)) {
+        if let Some(request) = self.meet(Side::Client, &names, serial) {
             self.settle(request, Cause::Call(serial, Link::Socket));
         }
     }
@@ -670,15 +680,13 @@ impl Engine {
         let request = if let Cause::Call(request, _) = cause { Some(request) } else { None };
         call.cause = cause;
         call.parent = parent;
-        let (side, id, other_end, reader) = (call.side, call.id, call.other_end, call.reader.take());
+        let (side, names, reader) = (call.side, call.names, call.reader.take());
         let alike = std::mem::take(&mut call.alike);
         if let Some(search) = call.search.take() {
             self.pending.remove(serial, &search);
         }
-        if side == Side::Server
-            && let Some(name) = ends::name(side, id, other_end)
-        {
-            self.ends.leave(side, name, serial);
+        if side == Side::Server {
+            self.ends.leave(side, &names, serial);
         }
         if side == Side::Client
             && let Some(request) = request
@@ -746,9 +754,7 @@ impl Engine {
         let Some(call) = self.calls.remove(&serial) else {
             return;
         };
-        if let Some(name) = ends::name(call.side, call.id, call.other_end) {
-            self.ends.leave(call.side, name, serial);
-        }
+        self.ends.leave(call.side, &call.names, serial);
         self.by_id.remove(&(call.id, call.side == Side::Server));
     }
 
@@ -816,10 +822,4 @@ impl Engine {
 /// A trace that begins here.
 fn new_trace(ids: &mut Ids) -> Trace {
     Trace { id: ids.trace(), flags: TraceFlags::SAMPLED, state: TraceState::NONE }
-}
-
-/// The name of a call, as the agent at its other end knows it.
-#[must_use]
-pub fn name_of(asked: &Asked) -> Option<Name> {
-    ends::name(asked.side, asked.id, asked.other_end)
 }

@@ -67,7 +67,16 @@ impl World {
         let (sent, received) = if side == Side::Client { (asks, answers) } else { (answers, asks) };
         let other_end = OtherEnd::Sequences(Sequences { sent, received });
         let remote = Some(remote);
-        let asked = Asked { id: id(sock), side, time: self.now, thread: WORKER, other_end, remote, carried: None };
+        let asked = Asked {
+            id: id(sock),
+            side,
+            time: self.now,
+            thread: WORKER,
+            other_end,
+            remote,
+            addresses: None,
+            carried: None,
+        };
         self.engine.asked(&asked, None, Vec::new());
     }
 

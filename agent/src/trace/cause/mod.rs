@@ -17,4 +17,4 @@ mod work;
 
 pub use call::{Cause, Link, Origin, Trace};
 pub use ends::Name;
-pub use engine::{Engine, Limits, Settled, Stats, name_of};
+pub use engine::{Engine, Limits, Settled, Stats};

@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 use super::*;
 use crate::{
     event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread},
-    protocol::{Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
+    protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
     trace::ids::Ids,
 };
 
@@ -55,8 +55,16 @@ impl World {
 
     fn ask(&mut self, side: Side, end: End, thread: Thread, origin: Option<Origin>, ids: &[u64]) -> &mut Self {
         self.pass(MS / 10);
-        let asked =
-            Asked { id: id(end), side, time: self.now, thread, other_end: other_end(end), remote: None, carried: None };
+        let asked = Asked {
+            id: id(end),
+            side,
+            time: self.now,
+            thread,
+            other_end: other_end(end),
+            remote: None,
+            addresses: None,
+            carried: None,
+        };
         self.engine.asked(&asked, origin, ids.to_vec());
         self
     }
@@ -184,6 +192,30 @@ fn a_syn_that_was_counted_changes_no_name() {
     let older = ends::name(Side::Client, CallId { socket, place: 41 }, numbers(899, 500));
     assert_eq!(server, client);
     assert_eq!(server, older);
+}
+
+#[test]
+fn ends_with_other_numbers_meet_by_their_addresses() {
+    let mut world = World::new();
+    let addresses = |netns| {
+        let (client, server) = ("127.0.0.1:40000".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+        Some(Addresses { netns, client, server })
+    };
+    let mut ask = |side, end: End, netns, thread: Thread| {
+        world.pass(MS / 10);
+        let other_end = OtherEnd::Sequences(Sequences { sent: end.0 as u32, received: 7 });
+        let (time, addresses) = (world.now, addresses(netns));
+        let asked = Asked { id: id(end), side, time, thread, other_end, remote: None, addresses, carried: None };
+        world.engine.asked(&asked, None, Vec::new());
+    };
+    ask(Side::Client, End(20, 5), 1, thread(A, 101));
+    ask(Side::Server, End(33, 5), 2, thread(B, 201));
+    ask(Side::Server, End(35, 5), 1, thread(B, 202));
+    world.answer(End(33, 5), thread(B, 201)).answer(End(35, 5), thread(B, 202)).read(End(20, 5), thread(A, 101));
+    world.pass(300 * MS);
+    world.root(Side::Server, End(33, 5));
+    let (above, below) = (world.span(Side::Client, End(20, 5)), world.span(Side::Server, End(35, 5)));
+    assert_eq!((below.parent, below.link), (above.span, Some(Link::Socket)));
 }
 
 #[test]
