@@ -19,6 +19,9 @@ use crate::{paths, wait};
 /// How long the agent may take from a signal to its end.
 pub const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the kernel may take to check and load its programs on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
 /// Which of the kernel's hooks the agent is told to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
@@ -153,7 +156,9 @@ impl Agent {
         });
         read_lines(stderr, &shared, |output, line| output.log.push(line));
         let agent = Self { guard, shared };
-        agent.wait_log(|line| line.starts_with("capturing")).context("the agent does not say that it captures")?;
+        agent
+            .wait_log_for(START_LIMIT, |line| line.starts_with("capturing"))
+            .context("the agent does not say that it captures")?;
         Ok(agent)
     }
 
@@ -168,7 +173,11 @@ impl Agent {
     /// # Errors
     /// When it ends, or says nothing of the kind for half a minute.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        let found = self.wait(PATIENCE, |output| output.log.iter().any(|line| wanted(line)) || output.closed == 2);
+        self.wait_log_for(PATIENCE, wanted)
+    }
+
+    fn wait_log_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let found = self.wait(limit, |output| output.log.iter().any(|line| wanted(line)) || output.closed == 2);
         let output = self.shared.lock();
         if !found || !output.log.iter().any(|line| wanted(line)) {
             bail!("it said:\n{}", output.log.join("\n"));
@@ -209,6 +218,15 @@ impl Agent {
     /// When it does not end in time, not well, or has printed what is no span.
     pub fn finish(self) -> Result<Report> {
         self.finish_by(Signal::INT)
+    }
+
+    /// Ends it by SIGINT, on a machine that may be busier than a test's.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`, not well, or has printed what is no span.
+    pub fn finish_within(self, limit: Duration) -> Result<Report> {
+        self.guard.signal(Signal::INT)?;
+        self.report(limit)
     }
 
     /// Ends it by a signal.

@@ -94,7 +94,8 @@ impl Drop for Guard {
 }
 
 /// The children of a process, of all its threads.
-fn children(pid: u32) -> Vec<u32> {
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };

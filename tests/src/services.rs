@@ -95,6 +95,19 @@ impl Service {
         })
     }
 
+    /// A Go service that calls another one, itself: see `services/go/calls`. `name` says how it was linked; with `tls`, it calls by
+    /// TLS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_calls(name: &'static str, tls: bool) -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::installed(name)?);
+            command.arg(address.to_string()).args(tls.then_some("s"));
+            Ok(Recipe { command, name, folders: Vec::new() })
+        })
+    }
+
     /// The same on a Unix socket.
     ///
     /// # Errors

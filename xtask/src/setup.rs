@@ -28,6 +28,14 @@ const PACKAGES: [(&str, &str); 12] = [
 /// Packages of the Python environment.
 const PYTHON: [&str; 1] = ["gunicorn==23.0.0"];
 
+/// The ways in which a Go program can be linked, each with arguments; by `cgo`, C's loader starts it. All but one are stripped.
+const GO_CALLS: [(&str, &[&str]); 4] = [
+    ("go-calls", &[]),
+    ("go-calls-pie", &["-buildmode=pie"]),
+    ("go-calls-cgo", &["-tags=cgo_calls"]),
+    ("go-calls-whole", &["-ldflags="]),
+];
+
 /// Installs and builds everything. Jaeger and the Collector take minutes the first time; with `GEOPHONE_E2E_CACHE` naming a
 /// folder they are taken from there, and put there.
 ///
@@ -40,7 +48,10 @@ pub fn run() -> Result<()> {
     packages(&PACKAGES)?;
     virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
     setup.compile()?;
-    setup.go("go-server", "services/go", ".")?;
+    setup.go("go-server", "services/go", ".", &[])?;
+    for (name, mode) in GO_CALLS {
+        setup.go(name, "services/go", "./calls", mode)?;
+    }
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());
@@ -69,8 +80,9 @@ impl Setup {
     }
 
     /// Builds a package of a Go module; Go itself knows what has to be done again.
-    fn go(&self, name: &str, module: &str, package: &str) -> Result<()> {
-        go_build(&self.tests.join(module), package, &self.to.join(name), "-s -w").context("Go 1.25 or later is needed")
+    fn go(&self, name: &str, module: &str, package: &str, more: &[&str]) -> Result<()> {
+        go_build(&self.tests.join(module), package, &self.to.join(name), "-s -w", more)
+            .context("Go 1.25 or later is needed")
     }
 
     /// Builds a receiver, unless this folder or the cache has it, built from the same sums.
@@ -89,7 +101,7 @@ impl Setup {
             copy(name, cache, &self.to)?;
         } else {
             eprintln!("building {name}: this takes minutes, once");
-            self.go(name, &module, package)?;
+            self.go(name, &module, package, &[])?;
             if let Some(cache) = cache {
                 fs::create_dir_all(&cache)?;
                 copy(name, &self.to, &cache)?;
@@ -115,9 +127,10 @@ pub(crate) fn virtual_environment(python: &Path, folder: &Path, packages: &[&str
 }
 
 /// Builds a package of a Go module.
-pub(crate) fn go_build(module: &Path, package: &str, to: &Path, flags: &str) -> Result<()> {
+pub(crate) fn go_build(module: &Path, package: &str, to: &Path, flags: &str, more: &[&str]) -> Result<()> {
     let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-buildvcs=false", &format!("-ldflags={flags}"), "-o"]).arg(to).arg(package);
+    command.args(["build", "-trimpath", "-buildvcs=false", &format!("-ldflags={flags}")]).args(more);
+    command.arg("-o").arg(to).arg(package);
     // The sums are in go.sum, which is part of the sources.
     call(command.current_dir(module).env("GONOSUMDB", "*"))
 }

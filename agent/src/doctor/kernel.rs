@@ -87,6 +87,16 @@ pub(super) fn connections(machine: &Machine) -> Check {
     }
 }
 
+/// Whether programs can be attached to functions of processes.
+pub(super) fn uprobes(machine: &Machine) -> Check {
+    let needed_for = "tracing calls on pooled connections of Go's net/http to their callers";
+    match machine.uprobes {
+        Some(_) => Check::new("uprobes", needed_for, Verdict::Ok, "can be attached"),
+        None => Check::new("uprobes", needed_for, Verdict::Degraded, "no /sys/bus/event_source/devices/uprobe")
+            .remedy("run a kernel built with CONFIG_UPROBE_EVENTS=y, and mount /sys; all else works without"),
+    }
+}
+
 pub(super) fn jit(machine: &Machine) -> Check {
     let needed_for = "low cost: without it programs are interpreted";
     match machine.jit {

@@ -54,6 +54,8 @@ pub struct Machine {
     pub tracefs: Option<String>,
     /// Where the BPF file system is mounted.
     pub bpffs: Option<String>,
+    /// The kernel's number for events at functions of processes.
+    pub uprobes: Option<u32>,
 }
 
 impl Machine {
@@ -105,6 +107,7 @@ impl Machine {
             cgroup2: mounted("cgroup2"),
             tracefs: mounted("tracefs"),
             bpffs: mounted("bpf"),
+            uprobes: word("sys/bus/event_source/devices/uprobe/type").and_then(|t| t.parse().ok()),
         }
     }
 
@@ -178,6 +181,7 @@ mod tests {
             ),
             ("proc/sys/net/core/bpf_jit_enable", b"1\n"),
             ("proc/sys/kernel/perf_event_paranoid", b"-1\n"),
+            ("sys/bus/event_source/devices/uprobe/type", b"8\n"),
             ("sys/devices/system/cpu/online", b"0-2,7\n"),
             ("sys/devices/system/cpu/possible", b"0-127\n"),
             ("sys/kernel/security/lockdown", b"none [integrity] confidentiality\n"),
@@ -207,6 +211,7 @@ mod tests {
             cgroup2: Some("/u".into()),
             tracefs: Some("/sys/kernel/tracing".into()),
             bpffs: None,
+            uprobes: Some(8),
         };
         assert_eq!(machine, expected);
     }

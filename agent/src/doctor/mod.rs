@@ -66,6 +66,7 @@ const CHECKS: &[fn(&Machine) -> Check] = &[
     kernel::lockdown,
     kernel::capture,
     kernel::connections,
+    kernel::uprobes,
     rights::memory,
     rights::processes,
     rights::pid_namespace,

@@ -28,6 +28,7 @@ fn good() -> Machine {
         cgroup2: Some("/sys/fs/cgroup".into()),
         tracefs: Some("/sys/kernel/tracing".into()),
         bpffs: None,
+        uprobes: Some(8),
     }
 }
 
@@ -63,6 +64,7 @@ fn each_defect_is_found() {
         (btf(&["sys_enter", "sys_exit", "inet_sock_set_state"]), &[("capture", Degraded)]),
         (btf(&["sys_enter", "inet_sock_set_state"]), &[("capture", Fatal)]),
         (btf(&["sock_send_length", "sock_recv_length"]), &[("connections", Fatal)]),
+        (Machine { uprobes: None, ..good.clone() }, &[("uprobes", Degraded)]),
         (Machine { lockdown: Some("integrity".into()), ..good.clone() }, &[]),
         (Machine { lockdown: Some("confidentiality".into()), ..good.clone() }, &[("lockdown", Fatal)]),
         (capabilities(&[]), &[("privileges", Fatal), ("other processes", Degraded)]),

@@ -6,7 +6,7 @@
 //! ([`Plan::process`]).
 
 mod file;
-mod go;
+pub mod go;
 mod node;
 mod python;
 mod ruby;

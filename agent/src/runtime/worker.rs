@@ -178,11 +178,11 @@ impl Worker {
         for plan in &looked.plans {
             match plan.process(&target) {
                 Ok(Answer::Found(found)) => {
-                    self.found(tgid, start, id, &found);
+                    self.found(tgid, start, id, plan.runtime(), &found);
                     return;
                 }
                 Ok(Answer::SoFar(found)) => {
-                    self.found(tgid, start, id, &found);
+                    self.found(tgid, start, id, plan.runtime(), &found);
                     // It may do without the rest: that is no loss.
                     self.ask_again(tgid, start, tries);
                     return;
@@ -255,7 +255,7 @@ impl Worker {
     }
 
     /// Tells the kernel side, and attaches what the process needs.
-    fn found(&mut self, tgid: u32, start: u64, id: FileId, found: &Found) {
+    fn found(&mut self, tgid: u32, start: u64, id: FileId, runtime: &str, found: &Found) {
         if let Err(error) = self.hooks.set_runtime(tgid, found.runtime) {
             count(&self.shared.table_full);
             log::debug!("process {tgid}: {error}");
@@ -276,6 +276,7 @@ impl Worker {
         } else {
             count(&self.shared.found);
         }
+        log::debug!("process {tgid}: the tasks of {runtime} are followed");
     }
 
     fn attach(&mut self, probe: &Probe) -> Option<Key> {

@@ -133,9 +133,22 @@ extern "C" fn report_call() -> u64 {
         task: 0,
         task_parent: 0,
     };
-    task::current(call.who.tgid, &mut data.task, &mut data.task_parent);
+    note_task();
     let captured = at_most::<MOST>(captured);
     emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
+    0
+}
+
+/// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_task() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (call, data) = unsafe { (&(*scratch).call, &mut (*scratch).data) };
+    task::current(call.who.tgid, &mut data.task, &mut data.task_parent);
     0
 }
 

@@ -30,13 +30,16 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
     let mut entry = CONNECTIONS.get_ptr_mut(sk);
     if let Some(found) = entry {
         // SAFETY: the map keeps the value alive while the program runs, here and below.
-        let flags = unsafe { (*found).flags };
-        if flags & CONNECTION_IGNORED != 0 {
-            return None;
-        }
-        // There is no event for the end of a Unix socket: look whether this is still the one that was meant.
-        if flags & CONNECTION_UNIX != 0 && unsafe { (*found).identity } != unix_identity(sk) {
-            entry = None;
+        let (flags, identity) = unsafe { ((*found).flags, (*found).identity) };
+        // There is no event for the end of a Unix socket, and one of what is ignored may have been missed: look whether this is still the
+        // one that was meant.
+        if flags & (CONNECTION_UNIX | CONNECTION_IGNORED) != 0 {
+            let now = if flags & CONNECTION_UNIX != 0 { unix_identity(sk) } else { tcp_identity(sk) };
+            if identity != now {
+                entry = None;
+            } else if flags & CONNECTION_IGNORED != 0 {
+                return None;
+            }
         }
     }
     let entry = match entry {
@@ -84,7 +87,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
             IPPROTO_MPTCP => flags |= CONNECTION_COUNTED | CONNECTION_PLACED,
             _ => return None,
         }
-        u64::from(read::<u32>(sk, config!(offsets.sock_portpair))?)
+        tcp_identity(sk)
     };
     let new = Connection {
         // SAFETY: the helper has no preconditions.
@@ -139,7 +142,7 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         open.remote_addr = tuple.remote_addr;
         open.local_port = tuple.local_port;
         open.remote_port = tuple.remote_port;
-        connection.identity = u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default());
+        connection.identity = tcp_identity(sk);
         // SAFETY: only whether there is an entry matters.
         let (listed, own) = unsafe {
             let listed = PORTS.get(tuple.local_port).is_some() || PORTS.get(tuple.remote_port).is_some();
@@ -199,6 +202,12 @@ fn unix_identity(sk: u64) -> u64 {
     read(socket + u64::from(config!(offsets.socket_inode)), config!(offsets.inode_ino)).unwrap_or_default()
 }
 
+/// The two ports of a TCP connection.
+#[inline(always)]
+fn tcp_identity(sk: u64) -> u64 {
+    u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default())
+}
+
 /// Inode of a socket's network namespace.
 #[inline(always)]
 fn netns(sk: u64) -> u32 {
@@ -239,19 +248,34 @@ struct Sequences {
 fn sequences(sk: u64, direction: u8) -> Sequences {
     let or_zero = |offset| read::<u32>(sk, offset).unwrap_or_default();
     if direction == SEND {
-        let unacked = or_zero(config!(offsets.tcp_snd_una));
-        let acked = read::<u64>(sk, config!(offsets.tcp_bytes_acked)).unwrap_or_default();
+        let (unacked, acked) = counted(sk, config!(offsets.tcp_snd_una), config!(offsets.tcp_bytes_acked));
         let last = or_zero(config!(offsets.tcp_write_seq));
         let position = acked + u64::from(last.wrapping_sub(unacked));
         Sequences { first: unacked.wrapping_sub(acked as u32), last, position }
     } else {
-        let next = or_zero(config!(offsets.tcp_rcv_nxt));
-        let received = read::<u64>(sk, config!(offsets.tcp_bytes_received)).unwrap_or_default();
+        let (next, received) = counted(sk, config!(offsets.tcp_rcv_nxt), config!(offsets.tcp_bytes_received));
         let copied = or_zero(config!(offsets.tcp_copied_seq));
         let last = copied.wrapping_sub(u32::from(copied == next && receive_shut(sk)));
         let position = received.wrapping_sub(u64::from(next.wrapping_sub(last)));
         Sequences { first: next.wrapping_sub(received as u32), last, position }
     }
+}
+
+/// A sequence number and the count of bytes that goes with it. A segment may come in between, on another processor: they are read until they
+/// stay the same.
+#[inline(always)]
+fn counted(sk: u64, sequence: u32, bytes: u32) -> (u32, u64) {
+    const TRIES: u32 = 4;
+    let mut found = (0, 0);
+    for _ in 0..TRIES {
+        let before = read::<u64>(sk, bytes).unwrap_or_default();
+        let number = read::<u32>(sk, sequence).unwrap_or_default();
+        found = (number, read::<u64>(sk, bytes).unwrap_or_default());
+        if found.1 == before && read::<u32>(sk, sequence).unwrap_or_default() == number {
+            break;
+        }
+    }
+    found
 }
 
 /// Whether the peer's FIN has come.
@@ -269,7 +293,7 @@ pub fn receive_shut(sk: u64) -> bool {
 pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) -> u64 {
     let d = usize::from(direction & 1);
     if connection.flags & CONNECTION_PLACED == 0 {
-        place(sk, connection, direction, len);
+        place(sk, u64::from(direction), len);
     }
     let position = connection.position[d];
     if connection.flags & CONNECTION_COUNTED == 0 {
@@ -299,17 +323,24 @@ pub fn advance(sk: u64, connection: &mut Connection, direction: u8, len: u64) ->
     position
 }
 
-/// Finds both directions' positions from the kernel's own counts, the first time that bytes are moved.
-#[inline(always)]
-fn place(sk: u64, connection: &mut Connection, direction: u8, len: u64) {
+/// Finds both directions' positions from the kernel's own counts, the first time that bytes are moved. Global, and so verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place(sk: u64, direction: u64, len: u64) -> u64 {
+    let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
+        return 0;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let connection: &mut Connection = unsafe { &mut *entry };
     let send = sequences(sk, SEND);
     let receive = sequences(sk, SEND ^ 1);
     // The SYN was counted where this side sent it.
     let syn = u64::from(connection.role == u32::from(ROLE_CONNECT));
     connection.position = [send.position.saturating_sub(syn), receive.position];
     connection.sequence = [send.last, receive.last];
-    let d = usize::from(direction & 1);
+    let d = direction as usize & 1;
     connection.position[d] = connection.position[d].saturating_sub(len);
     connection.sequence[d] = connection.sequence[d].wrapping_sub(len as u32);
     connection.flags |= CONNECTION_PLACED;
+    0
 }

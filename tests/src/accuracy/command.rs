@@ -1,8 +1,11 @@
 //! The command line.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use super::interrupt;
 use super::measure::{Measurement, Task};
 use super::report;
 use super::running::{Running, Variant};
@@ -39,6 +42,9 @@ struct Arguments {
     /// Fail when more than this share of the parents is wrong, in percent
     #[arg(long, value_name = "PERCENT")]
     max_wrong: Option<f64>,
+    /// Only see whether the services do what they should, without an agent
+    #[arg(long)]
+    no_agent: bool,
     /// Say which stacks there are
     #[arg(long)]
     list: bool,
@@ -92,11 +98,16 @@ pub fn main() -> Result<()> {
         return Ok(());
     }
     require_root()?;
+    let interrupted = interrupt::watch()?;
     let mut done = Done::default();
-    if !arguments.json {
+    if !arguments.json && !arguments.no_agent {
         println!("{}", report::head());
     }
     for stack in stacks {
+        if interrupted.load(Ordering::Relaxed) {
+            done.broken.push("interrupted".to_owned());
+            break;
+        }
         if let Err(error) = arguments.measure(stack, &mut done) {
             done.broken.push(format!("{}: {error:#}", stack.name));
         }
@@ -127,6 +138,7 @@ impl Arguments {
         };
         let running = Running::start(stack, variant)?;
         for (round, &concurrency) in (1..).zip(&self.concurrency) {
+            let first = round * 10_000_000;
             let task = Task {
                 concurrency: concurrency.into(),
                 requests: self.requests,
@@ -137,9 +149,12 @@ impl Arguments {
                 agent: self.agent.clone(),
                 failures: self.failures,
             };
-            let measured = task
-                .run(stack.name, &running, round * 10_000_000)
-                .with_context(|| format!("{concurrency} requests at once"))?;
+            if self.no_agent {
+                println!("{}, {concurrency} at once: {}", stack.name, task.try_services(&running, first)?);
+                continue;
+            }
+            let measured =
+                task.run(stack.name, &running, first).with_context(|| format!("{concurrency} requests at once"))?;
             if self.json {
                 println!("{}", serde_json::to_string(&measured)?);
             } else {

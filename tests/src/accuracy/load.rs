@@ -15,7 +15,7 @@ use super::shape::{Plan, ROOT, path};
 use crate::drive::Reader;
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Failures that are kept in words.
 const MOST: usize = 3;
 

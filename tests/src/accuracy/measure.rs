@@ -13,7 +13,10 @@ use super::sdk;
 use crate::agent::{Agent, Capture};
 
 /// No new span for so long means that no more will come: longer than an agent holds any back.
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(7);
+
+/// How long an agent may take to end.
+const END: Duration = Duration::from_secs(60);
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -61,6 +64,16 @@ impl Task {
         })
     }
 
+    /// Sends the requests without an agent, and says what came of them.
+    ///
+    /// # Errors
+    /// When a request is not answered as it should be.
+    pub fn try_services(&self, stack: &Running, first: u64) -> Result<String> {
+        let sent = load::send(&stack.plan, stack.entry, first..first + self.requests(), self.concurrency)?;
+        ensure!(sent.failed == 0, "{} requests failed: {:?}\n{}", sent.failed, sent.reasons, stack.said());
+        Ok(format!("{} requests, {:.0} per second", sent.ids.len(), sent.ids.len() as f64 / sent.took.as_secs_f64()))
+    }
+
     /// Measures a stack that runs. Ids begin at `first`, so that nothing is left of an earlier measurement.
     ///
     /// # Errors
@@ -72,8 +85,13 @@ impl Task {
         ensure!(warm.ids.len() as u64 * 2 > warm_up, "the services fail: {:?}\n{}", warm.reasons, stack.said());
 
         let agents = self.agents(stack)?;
+        let mut begin = first + warm_up;
+        if agents.len() > 1 {
+            // Agents find each other when their services talk; what came before is not judged.
+            load::send(&stack.plan, stack.entry, begin..begin + warm_up, self.concurrency)?;
+            begin += warm_up;
+        }
         let before = cpu(&agents)?;
-        let begin = first + warm_up;
         let sent = load::send(&stack.plan, stack.entry, begin..begin + self.requests(), self.concurrency)?;
         ensure!(!sent.ids.is_empty(), "no request was answered: {:?}\n{}", sent.reasons, stack.said());
         for (host, agent) in agents.iter().enumerate() {
@@ -88,7 +106,7 @@ impl Task {
         let pids = stack.pids();
         let (mut spans, mut lost) = (Vec::new(), 0);
         for agent in agents {
-            let mut report = agent.finish()?;
+            let mut report = agent.finish_within(END)?;
             spans.append(&mut report.spans);
             lost += report.count("lost").context("the agent gives no account")?;
         }
@@ -109,7 +127,7 @@ impl Task {
         })
     }
 
-    /// Starts an agent on each host. In its further flags, `{address}` stands for the host's address and `{others}` for those of the
+    /// Starts an agent on each host; those of several hosts share a key, and find each other. In its further flags, `{address}` stands for the host's address and `{others}` for those of the
     /// others, with commas.
     fn agents(&self, stack: &Running) -> Result<Vec<Agent>> {
         let Some(hosts) = &stack.hosts else {
@@ -121,7 +139,8 @@ impl Task {
                 .filter(|other| *other != index)
                 .filter_map(|other| Some(hosts.get(other)?.address.to_string()))
                 .collect();
-            let flags = self.flags(stack, index, &host.address.to_string(), &others.join(","));
+            let mut flags = self.flags(stack, index, &host.address.to_string(), &others.join(","));
+            flags.extend(["--peer-key-file".to_owned(), stack.key_file().display().to_string()]);
             Agent::start_on(Some(&host.namespace), self.capture, &flags)
         };
         (0..hosts.count()).map(start).collect()

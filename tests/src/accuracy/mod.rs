@@ -8,6 +8,7 @@ mod account;
 mod command;
 mod failures;
 mod front;
+mod interrupt;
 mod load;
 mod measure;
 mod programs;

@@ -88,6 +88,7 @@ impl Running {
         let entry = SocketAddr::from((outside(hosts.as_ref(), 0), entry));
         let plan = Plan { shape: stack.shape, processes, ways, retries: variant.retries };
         let mut running = Self { plan, entry, guards, hosts, folder };
+        fs::write(running.key_file(), "a secret of the accuracy suite that is long enough")?;
         running.wait(&services)?;
         Ok(running)
     }
@@ -134,6 +135,12 @@ impl Running {
     pub fn leaders(&self, host: usize) -> Vec<u32> {
         let here = self.guards.iter().enumerate().filter(|(process, _)| self.host(*process) == host);
         here.map(|(_, guard)| guard.pid()).collect()
+    }
+
+    /// The secret that the agents of several hosts share.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key")
     }
 
     /// Where a service with an SDK writes its spans.

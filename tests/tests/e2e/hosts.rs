@@ -284,7 +284,7 @@ fn one_datagram_of_five_is_lost() -> Result<()> {
     let lossy = |mut state: u64| -> Fate {
         Box::new(move |_, bytes| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if (state >> 33) % 5 == 0 { Vec::new() } else { vec![bytes.to_vec()] }
+            if (state >> 33).is_multiple_of(5) { Vec::new() } else { vec![bytes.to_vec()] }
         })
     };
     let (asking, serving, sent) = relayed(lossy(1), lossy(2))?;

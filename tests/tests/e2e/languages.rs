@@ -7,6 +7,7 @@ use geophone_tests::agent::{Agent, Capture};
 use geophone_tests::check::{Expected, Side, check};
 use geophone_tests::drive::{Body, Driver, Exchanged, Plan, Template};
 use geophone_tests::services::Service;
+use geophone_tests::span::Span;
 use geophone_tests::wait;
 
 use crate::support::{both, client, trace, trace_with};
@@ -138,6 +139,13 @@ fn nginx_as_proxy(capture: Capture) -> Result<()> {
     let expected = Expected { sent: &sent, server: Some(service.side()), client: Some(outer), unseen: None };
     check(&front, &expected).context("before the proxy").context(said.clone())?;
 
+    // What goes on behind the proxy hangs under what came in before it, as if the proxy had been told so in a header.
+    let mut sent = sent;
+    for request in &mut sent {
+        let is = |span: &&Span| span.kind == "SERVER" && span.target() == request.target;
+        let above = front.iter().find(is).context("no span before the proxy")?;
+        request.traceparent = format!("00-{}-{}-01", above.trace_id, above.span_id);
+    }
     // The proxy's own connections have ports that the client does not know, and its own Host.
     let server = Side { peer: String::new(), port: 0, ..behind.side() };
     let client = Side { peer: String::new(), port: 0, ..service.side() };

@@ -11,6 +11,7 @@ mod clients;
 mod connections;
 mod descriptors;
 mod faults;
+mod goroutines;
 mod hosts;
 mod languages;
 mod messages;

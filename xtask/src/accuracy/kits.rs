@@ -105,8 +105,8 @@ impl Kits {
 
     fn go(&self) -> Result<()> {
         let module = self.sources.join("go");
-        go_build(&module, ".", &self.to.join("go-service"), "")?;
-        go_build(&module, ".", &self.to.join("go-service-stripped"), "-s -w").context("Go 1.21 or later is needed")
+        go_build(&module, ".", &self.to.join("go-service"), "", &[])?;
+        go_build(&module, ".", &self.to.join("go-service-stripped"), "-s -w", &[]).context("Go 1.21 or later is needed")
     }
 
     fn java(&self) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Where fields are in the structures of Go's runtime and of `net/http`, by the version of Go: the same on all 64-bit
-//! architectures. `tests/` compares this with the debugging information of programs built with each version.
+//! architectures. `cargo run --example go_layout` compares this with the debugging information of programs.
 
 use super::Refusal;
 

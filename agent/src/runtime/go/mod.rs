@@ -2,6 +2,7 @@
 //! `net/http` hands a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
 
 mod buildinfo;
+mod dwarf;
 mod layout;
 mod modules;
 mod pclntab;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use geophone_ebpf::config::{RUNTIME_GO, Runtime, go};
 
-use self::layout::Layout;
+pub use self::layout::Layout;
 use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 
 /// Programs made by the Go compiler.
@@ -33,7 +34,11 @@ impl Detector for Go {
         let Some(version) = buildinfo::version(image)? else {
             return Ok(None);
         };
-        let layout = Layout::of(&version)?;
+        // The table is right for every program of a version that it knows, and costs nothing.
+        let layout = match Layout::of(&version) {
+            Err(unknown) => dwarf::layout(image)?.ok_or(unknown)?,
+            layout => layout?,
+        };
         let mut runtime = Runtime { kind: RUNTIME_GO, no_wakes: 1, ..Runtime::default() };
         let mut set = |index: usize, value: u64| {
             if let Some(at) = runtime.at.get_mut(index) {
@@ -59,6 +64,18 @@ impl Detector for Go {
         }
         Ok(Some(Box::new(Known(Found { runtime, probes }))))
     }
+}
+
+/// What the table says of a file, and what its debugging information says, where it has any: for checking the table.
+///
+/// # Errors
+/// When the version is not known, or the file cannot be understood.
+pub fn layouts(image: &Image) -> Result<Option<(String, Layout, Option<Layout>)>, Refusal> {
+    let Some(version) = buildinfo::version(image)? else {
+        return Ok(None);
+    };
+    let layout = Layout::of(&version)?;
+    Ok(Some((version, layout, dwarf::layout(image)?)))
 }
 
 /// The same in each process.

@@ -2,7 +2,7 @@
 //! be the same.
 
 use object::{
-    elf::{PT_INTERP, SHT_DYNSYM, SHT_SYMTAB},
+    elf::{PT_INTERP, SHT_DYNSYM},
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _},
 };
 
@@ -41,14 +41,14 @@ impl Interpreter {
     /// When its tables cannot be understood.
     pub fn of(image: &Image) -> Result<Option<Self>, Refusal> {
         image.elf(|elf| {
-            let Some((runtime, runtime_size)) = symbol(elf, b"_PyRuntime")? else {
+            let Some((runtime, runtime_size)) = symbol(elf, b"_PyRuntime\0")? else {
                 return Ok(None);
             };
             if runtime_size == 0 || runtime_size > RUNTIME_MOST {
                 return Err(Refusal::Malformed("the size of _PyRuntime cannot be right"));
             }
             let mut version = None;
-            if let Some((address, 4..)) = symbol(elf, b"Py_Version")?
+            if let Some((address, 4..)) = symbol(elf, b"Py_Version\0")?
                 && let Some(offset) = image.offset_of(address)
             {
                 let mut hex = [0; 4];
@@ -76,16 +76,19 @@ pub fn asyncio(elf: &Elf<'_>) -> Option<Asyncio> {
     (running_loop < size && running_task < size).then_some(Asyncio { running_task })
 }
 
-/// A symbol's address and size: of those that are exported, else of all.
+/// The address and size of a symbol that is exported; `name` has a zero behind it. The names are searched first: few files have this
+/// one, and some have very many others.
 fn symbol(elf: &Elf<'_>, name: &[u8]) -> Result<Option<(u64, u64)>, Refusal> {
-    for kind in [SHT_DYNSYM, SHT_SYMTAB] {
-        let table = elf.sections.symbols(elf.endian, elf.data, kind)?;
-        let defined = table.iter().filter(|symbol| !symbol.is_undefined(elf.endian));
-        for symbol in defined {
-            if table.symbol_name(elf.endian, symbol)? == name {
-                return Ok(Some((symbol.st_value(elf.endian), symbol.st_size(elf.endian))));
-            }
-        }
+    let table = elf.sections.symbols(elf.endian, elf.data, SHT_DYNSYM)?;
+    if table.is_empty() {
+        return Ok(None);
     }
-    Ok(None)
+    let names = elf.sections.section(table.string_section())?.data(elf.endian, elf.data)?;
+    if !names.windows(name.len()).any(|part| part == name) {
+        return Ok(None);
+    }
+    let is_named = |at: u32| names.get(at as usize..).is_some_and(|rest| rest.starts_with(name));
+    let mut defined = table.iter().filter(|symbol| !symbol.is_undefined(elf.endian));
+    let symbol = defined.find(|symbol| is_named(symbol.st_name(elf.endian)));
+    Ok(symbol.map(|symbol| (symbol.st_value(elf.endian), symbol.st_size(elf.endian))))
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     event::{Handover, How, Nanos, SocketId, Thread},
-    protocol::{Answered, Asked, CallId, Exchange, Side},
+    protocol::{Answered, Asked, CallId, Exchange, OtherEnd, Side},
     trace::{Resource, ids::Ids},
 };
 
@@ -26,6 +26,8 @@ pub struct Limits {
     /// How long a request without a cause waits for the other end of its connection. A send is seen when it returns, which may be
     /// after the request was received.
     pub grace: Nanos,
+    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns.
+    pub near: Nanos,
     /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence.
     pub patience: Nanos,
     /// Most calls that are known at a time.
@@ -34,7 +36,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { grace: 20_000_000, patience: 5_000_000_000, calls: 262_144 }
+        Self { grace: 20_000_000, near: 250_000_000, patience: 5_000_000_000, calls: 262_144 }
     }
 }
 
@@ -98,6 +100,7 @@ pub struct Engine {
     originators: HashSet<u32, foldhash::fast::RandomState>,
     pub(super) pending: Pending,
     pub(super) graces: Deadlines,
+    near: Deadlines,
     patiences: Deadlines,
     lingering: Deadlines,
     pub(super) settled: Vec<Settled>,
@@ -110,6 +113,7 @@ impl Engine {
     pub fn new(limits: Limits, ids: Ids) -> Self {
         Self {
             graces: Deadlines::new(limits.grace),
+            near: Deadlines::new(limits.near),
             patiences: Deadlines::new(limits.patience),
             lingering: Deadlines::new(limits.grace),
             limits,
@@ -188,8 +192,11 @@ impl Engine {
         if span.is_some() || !ids.is_empty() {
             call.brought = Some(Box::new(Brought { span, ids }));
         }
-        let (key, tgid, start, socket) = (Key::of(call.thread), call.tgid(), call.start, call.id.socket);
+        let (thread, start, socket) = (call.thread, call.start, call.id.socket);
+        let (key, tgid) = (Key::of(thread), call.tgid());
         let name = ends::name(call.side, call.id, call.other_end);
+        let near =
+            matches!(call.other_end, OtherEnd::Sock(_)) || call.remote.is_some_and(|remote| remote.is_loopback());
         self.calls.insert(serial, call);
         if let Key::Thread(tid) = key {
             self.readers.insert(tid);
@@ -199,8 +206,8 @@ impl Engine {
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
-        if let Key::Thread(tid) = key {
-            self.loop_reads(tid, start, On::Request(serial));
+        if matches!(key, Key::Thread(_)) {
+            self.loop_reads(thread, start, On::Request(serial));
         }
         // A task that has answered on this connection before will do so again.
         if let Some(answerer) = self.answerers.get(&socket).copied()
@@ -213,6 +220,7 @@ impl Engine {
         match name.and_then(|name| self.ends.meet(Side::Server, name, serial)) {
             Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
             None if self.ask_peers(serial, start) => {}
+            None if near => self.near.add(start, serial),
             None => self.graces.add(start, serial),
         }
     }
@@ -235,7 +243,7 @@ impl Engine {
             None => connected
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
-                .or_else(|| self.work_of(thread).filter(|_| !self.loops.is_ambiguous(thread.tid, start))),
+                .or_else(|| self.work_of(thread).filter(|_| !self.is_ambiguous(thread, start))),
         };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
@@ -357,13 +365,14 @@ impl Engine {
         };
         let key = Key::of(answered.thread);
         match answered.side {
-            Side::Client => self.read_answer(serial, key, answered.time),
+            Side::Client => self.read_answer(serial, answered.thread, answered.time),
             Side::Server => self.wrote_answer(serial, key, answered),
         }
     }
 
     /// Whoever reads an answer goes on with what it was asked for.
-    fn read_answer(&mut self, serial: Serial, key: Key, now: Nanos) {
+    fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
+        let key = Key::of(thread);
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
@@ -383,8 +392,8 @@ impl Engine {
             Cause::Outside(..) => call.by.map(On::Request),
             Cause::None => None,
         };
-        if let Key::Thread(tid) = key {
-            self.loop_reads(tid, now, on.unwrap_or(On::Like(serial)));
+        if matches!(key, Key::Thread(_)) {
+            self.loop_reads(thread, now, on.unwrap_or(On::Like(serial)));
         }
         match on {
             // Whoever has read the request itself keeps that as the reason.
@@ -394,9 +403,14 @@ impl Engine {
         }
     }
 
+    /// Whether the last read of a thread says nothing of what it sends: only of those that have several requests open at a time.
+    fn is_ambiguous(&self, thread: Thread, now: Nanos) -> bool {
+        self.crowded.contains(&thread.tid) && self.loops.is_ambiguous(thread, now)
+    }
+
     /// An event loop reads. If it puts off what follows, it is now that this can be told.
-    fn loop_reads(&mut self, tid: u32, now: Nanos, on: On) {
-        let pairs = self.loops.read(tid, now, on);
+    fn loop_reads(&mut self, thread: Thread, now: Nanos, on: On) {
+        let pairs = self.loops.read(thread, now, on);
         // Of the answers it is known to which requests they are: if one of them is out of place, so may be all.
         let in_place = pairs.iter().all(|(on, sent)| match (*sent, *on) {
             (Sent::Answer(answered), On::Request(request)) => answered == request,
@@ -407,7 +421,10 @@ impl Engine {
             },
             (Sent::Call(_), _) => true,
         });
-        if !in_place {
+        let shows = pairs.iter().any(|(_, sent)| matches!(sent, Sent::Answer(_)));
+        if pairs.is_empty()
+            || !(if shows { self.loops.ordered(thread.tgid, in_place) } else { self.loops.is_ordered(thread.tgid) })
+        {
             return;
         }
         for (on, sent) in pairs {
@@ -450,12 +467,12 @@ impl Engine {
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 self.loops.sent(tid, Sent::Answer(serial));
                 if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
-                    self.loops.answered(tid, serial, request);
+                    self.loops.answered(answered.thread, answered.time, serial, request);
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
-                    && !self.loops.is_ambiguous(tid, answered.time)
+                    && !self.is_ambiguous(answered.thread, answered.time)
                 {
                     self.settle(call, Cause::Call(serial, Link::Answer));
                 }
@@ -483,7 +500,7 @@ impl Engine {
         };
         let key = Key::of(moved.thread);
         match moved.side {
-            Side::Client => self.read_answer(serial, key, moved.time),
+            Side::Client => self.read_answer(serial, moved.thread, moved.time),
             Side::Server => {
                 let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
                 self.workers.set(key, On::Request(serial), moved.time, link);
@@ -557,7 +574,7 @@ impl Engine {
         while let Some(serial) = self.hosts.as_mut().and_then(|hosts| hosts.holds.due(now)) {
             self.give_up_waiting(serial, now);
         }
-        while let Some(serial) = self.graces.due(now) {
+        while let Some(serial) = self.near.due(now).or_else(|| self.graces.due(now)) {
             self.give_up_waiting(serial, now);
         }
         while let Some(serial) = self.patiences.due(now) {
@@ -570,7 +587,7 @@ impl Engine {
 
     /// Nothing more will come: everything that is complete is given out.
     pub fn finish(&mut self) {
-        while let Some(serial) = self.graces.next().or_else(|| self.patiences.next()) {
+        while let Some(serial) = self.near.next().or_else(|| self.graces.next()).or_else(|| self.patiences.next()) {
             self.give_up(serial);
         }
         let mut left: Vec<Serial> = self.calls.keys().copied().collect();

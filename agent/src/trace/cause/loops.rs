@@ -1,11 +1,12 @@
 //! Event loops: whether what a loop's thread sends goes on with what it has read last. Most do, and answer a request at once when they have
 //! read what it waited for. Some put off what follows from a read until they have read more: then the last read says nothing, unless it
-//! is the only one. Which kind a loop is shows in its answers, of which it is known whose they are.
+//! is the only one. In others (tokio) threads take work from each other, and the last read says nothing at all. Which kind a loop is shows
+//! in its answers, of which it is known whose they are.
 
 use hashbrown::HashMap;
 
 use super::{call::Serial, work::On};
-use crate::event::Nanos;
+use crate::event::{Nanos, Thread};
 
 /// For how long what follows from a read may be put off.
 const LATER: Nanos = 20_000_000;
@@ -27,33 +28,76 @@ pub(super) enum Sent {
     Call(Serial),
 }
 
+/// A thread.
 #[derive(Debug, Default)]
 struct Loop {
     reads: Vec<(Nanos, On)>,
     /// What was read since the loop turned round last, and what was sent after that, both in order.
     round: (Vec<On>, Vec<Sent>),
-    at_once: u32,
-    put_off: u32,
 }
 
 impl Loop {
-    fn puts_off(&self) -> bool {
-        let seen = self.at_once + self.put_off;
-        seen >= ENOUGH && self.put_off > seen / RARE
+    /// Whether only one thing has been read lately, and that just now.
+    fn has_one(&self, now: Nanos) -> bool {
+        let mut recent = self.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
+        recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE) && recent.next().is_none()
     }
 }
 
-/// Threads that have read requests, by their ids.
+/// What the answers of a process' loops have shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// An answer followed from the last read.
+    last: Proof,
+    /// The same when that was the only one, just before.
+    lone: Proof,
+    /// The answers of a round were in the places of their reads.
+    order: Proof,
+}
+
+/// How often something has proved right.
+#[derive(Debug, Default)]
+struct Proof {
+    right: u32,
+    wrong: u32,
+}
+
+impl Proof {
+    fn add(&mut self, right: bool) {
+        *(if right { &mut self.right } else { &mut self.wrong }) += 1;
+        // What was learnt fades.
+        if self.seen() > 4096 {
+            self.right /= 2;
+            self.wrong /= 2;
+        }
+    }
+
+    fn seen(&self) -> u32 {
+        self.right + self.wrong
+    }
+
+    fn is_often_wrong(&self) -> bool {
+        self.seen() >= ENOUGH && self.wrong > self.seen() / RARE
+    }
+
+    fn is_proved(&self) -> bool {
+        self.seen() >= ENOUGH && !self.is_often_wrong()
+    }
+}
+
+/// Threads that have read requests, by their ids, and what their processes have shown.
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     threads: HashMap<u32, Loop, foldhash::fast::RandomState>,
+    processes: HashMap<u32, Shown, foldhash::fast::RandomState>,
 }
 
 impl Loops {
-    /// A thread has read something. Returns what it has sent before, each with what that follows from, if it puts off what follows and
-    /// each read has been followed by one send: they are taken up in order.
-    pub(super) fn read(&mut self, tid: u32, now: Nanos, on: On) -> Vec<(On, Sent)> {
-        let thread = self.threads.entry(tid).or_default();
+    /// A thread has read something. Returns what it has sent before, each with what that may follow from, if each read has been followed
+    /// by one send: they may have been taken up in order.
+    pub(super) fn read(&mut self, thread: Thread, now: Nanos, on: On) -> Vec<(On, Sent)> {
+        let puts_off = self.processes.get(&thread.tgid).is_some_and(|shown| shown.last.is_often_wrong());
+        let thread = self.threads.entry(thread.tid).or_default();
         thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
         if thread.reads.len() == READS {
             thread.reads.remove(0);
@@ -64,7 +108,7 @@ impl Loops {
         let mut pairs = Vec::new();
         if !sends.is_empty() {
             let (reads, sends) = std::mem::take(&mut thread.round);
-            if thread.puts_off() && reads.len() == sends.len() {
+            if puts_off && reads.len() == sends.len() {
                 pairs = reads.into_iter().zip(sends).collect();
             }
             thread.round.0.push(on);
@@ -72,6 +116,18 @@ impl Loops {
             reads.push(on);
         }
         pairs
+    }
+
+    /// The answers of a round were in the places of their reads, or were not. Returns whether order can be believed.
+    pub(super) fn ordered(&mut self, tgid: u32, in_place: bool) -> bool {
+        let order = &mut self.processes.entry(tgid).or_default().order;
+        order.add(in_place);
+        in_place && order.is_proved()
+    }
+
+    /// Whether order can be believed.
+    pub(super) fn is_ordered(&self, tgid: u32) -> bool {
+        self.processes.get(&tgid).is_some_and(|shown| shown.order.is_proved())
     }
 
     /// A thread has sent something.
@@ -91,35 +147,27 @@ impl Loops {
     }
 
     /// A thread has answered a request, while it seemed to go on with another one, or with that.
-    pub(super) fn answered(&mut self, tid: u32, request: Serial, goes_on_with: Serial) {
-        let thread = self.threads.entry(tid).or_default();
-        if request == goes_on_with {
-            thread.at_once += 1;
-        } else {
-            thread.put_off += 1;
-        }
-        // What was learnt fades.
-        if thread.at_once + thread.put_off > 4096 {
-            thread.at_once /= 2;
-            thread.put_off /= 2;
+    pub(super) fn answered(&mut self, thread: Thread, now: Nanos, request: Serial, goes_on_with: Serial) {
+        let lone = self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
+        let shown = self.processes.entry(thread.tgid).or_default();
+        shown.last.add(request == goes_on_with);
+        if lone {
+            shown.lone.add(request == goes_on_with);
         }
     }
 
     /// Whether what a thread sends now may follow from something else than it has read last.
-    pub(super) fn is_ambiguous(&self, tid: u32, now: Nanos) -> bool {
-        let Some(thread) = self.threads.get(&tid) else {
+    pub(super) fn is_ambiguous(&self, thread: Thread, now: Nanos) -> bool {
+        let Some(shown) = self.processes.get(&thread.tgid) else {
             return false;
         };
-        if !thread.puts_off() {
-            return false;
-        }
-        let mut recent = thread.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
-        let at_once = recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE);
-        !at_once || recent.next().is_some()
+        let has_one = || self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
+        shown.last.is_often_wrong() && !(shown.lone.is_proved() && has_one())
     }
 
-    /// A thread has ended.
-    pub(super) fn ended(&mut self, tid: u32) {
-        self.threads.remove(&tid);
+    /// A thread, or the process of this number, has ended.
+    pub(super) fn ended(&mut self, id: u32) {
+        self.threads.remove(&id);
+        self.processes.remove(&id);
     }
 }

@@ -79,6 +79,11 @@ impl Engine {
             let Some(search) = call.search.as_mut() else {
                 continue;
             };
+            if let Some((hint, link)) = search.hint.filter(|(hint, _)| complete && *hint == request) {
+                // Nothing has contradicted it while it could.
+                self.settle(serial, Cause::Call(hint, link));
+                continue;
+            }
             if !complete {
                 search.candidates.retain(|candidate| *candidate != request);
                 continue;

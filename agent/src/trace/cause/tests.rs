@@ -213,14 +213,14 @@ fn an_event_loop_that_puts_off_what_follows_is_not_believed() {
     world.serve(one(99), main).serve(two(99), main).call(End(20, 0), main).read(End(20, 0), main);
     world.answer(one(99), main).answer(two(99), main).pass(50 * MS);
     world.root(Side::Client, End(20, 0));
-    // As many sends as reads are in their order.
+    // As many sends as reads are in their order, as its answers were.
     world.serve(one(98), main).serve(two(98), main).call(End(22, 0), main).call(End(24, 0), main);
     world.read(End(24, 0), main).read(End(22, 0), main).answer(two(98), main).answer(one(98), main).pass(50 * MS);
     world.caused(one(98), End(22, 0), Link::Order);
     world.caused(two(98), End(24, 0), Link::Order);
     // Where there is only one, that is it.
     world.serve(one(100), main).call(End(20, 9), main).read(End(20, 9), main).answer(one(100), main).pass(50 * MS);
-    world.caused(one(100), End(20, 9), Link::Thread);
+    world.caused(one(100), End(20, 9), Link::Order);
 }
 
 #[test]
