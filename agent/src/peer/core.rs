@@ -344,10 +344,11 @@ impl Core {
     }
 
     /// Answers the hello of an agent that is not known yet: keeps nothing of it.
-    pub(super) fn answer_stranger(&mut self, peer: u64, address: SocketAddr, echo: u64) {
+    pub(super) fn answer_stranger(&mut self, now: Nanos, peer: u64, address: SocketAddr, echo: u64) {
         self.hello += 1;
         let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
-        let hello = Hello { echo, answer: true, version: self.version.clone(), addresses: Vec::new() };
+        let after = self.sessions.get(&peer).map_or(now, Session::number);
+        let hello = Hello { echo, after, answer: true, version: self.version.clone(), addresses: Vec::new() };
         let (mut bytes, way) = (written(&head, &hello), self.key.way(self.me, peer));
         if way.and_then(|way| way.seal(head.kind.code(), head.number, HEAD, &mut bytes)).is_some() {
             self.out.push_back(Datagram { to: address, bytes });
@@ -362,11 +363,12 @@ impl Core {
             self.hello += 1;
             let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
             let some = addresses.iter().skip(part * ADDRESSES).take(ADDRESSES).copied().collect();
-            let hello = Hello { echo, answer: false, version: self.version.clone(), addresses: some };
-            let mut bytes = written(&head, &hello);
             let Some(session) = self.sessions.get_mut(&peer) else {
                 return;
             };
+            let after = session.number();
+            let hello = Hello { echo, after, answer: false, version: self.version.clone(), addresses: some };
+            let mut bytes = written(&head, &hello);
             session.hello_sent = now;
             if session.seal_hello(&head, &mut bytes).is_some() {
                 self.out.push_back(Datagram { to: session.address, bytes });

@@ -65,7 +65,7 @@ impl Core {
         };
         if head.to == 0 {
             if self.may_answer(now) {
-                self.answer_stranger(head.from, from, head.number);
+                self.answer_stranger(now, head.from, from, head.number);
             }
             return;
         }
@@ -129,7 +129,7 @@ impl Core {
         let restarted = before.is_some();
         count(if restarted { &self.stats.restarted } else { &self.stats.found }, 1);
         self.events.push_back(Event::Found { address: from, version: hello.version.clone(), restarted });
-        self.sessions.insert(head.from, Session::new(head.from, from, seal, open, now));
+        self.sessions.insert(head.from, Session::new(head.from, from, (seal, open), head.number, hello.after, now));
         self.changed = true;
         true
     }

@@ -95,22 +95,27 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(peer: u64, address: SocketAddr, seal: Way, open: Way, now: Nanos) -> Self {
+    /// Begins with the hello of number `hello`; the peer's batches have greater numbers than `after`.
+    ///
+    /// The two may have talked before, with the same keys, and forgotten each other. So numbers begin with the time, which runs faster
+    /// than anybody counts: none is ever used twice, and what was recorded then is known to be old.
+    pub(super) fn new(peer: u64, address: SocketAddr, ways: (Way, Way), hello: u64, after: u64, now: Nanos) -> Self {
+        let (seal, open) = ways;
         Self {
             peer,
             address,
             seal,
             open,
-            hellos: Window::default(),
+            hellos: Window::after(hello.saturating_sub(1)),
             hello_sent: 0,
             heard_at: now,
             stopped: false,
             alive: true,
             claims: HashMap::new(),
-            number: 0,
+            number: now,
             sent_at: now,
-            received: Window::default(),
-            originals: Window::default(),
+            received: Window::after(after),
+            originals: Window::after(after),
             filling: Vec::new(),
             filling_told: 0,
             unacknowledged: VecDeque::new(),
@@ -118,6 +123,11 @@ impl Session {
             ack_count: 0,
             round_trip: ROUND_TRIP,
         }
+    }
+
+    /// The number of the last batch.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether something waits to be sent or acknowledged.

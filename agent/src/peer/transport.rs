@@ -18,6 +18,7 @@ use rand::{TryRng as _, rngs::SysRng};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::{Errno, read, write},
+    net::sockopt::set_socket_recv_buffer_size_force,
     time::{ClockId, clock_gettime},
 };
 use thiserror::Error;
@@ -35,6 +36,8 @@ use crate::event::Nanos;
 const ROUND: usize = 64;
 /// How long the thread waits for the last acknowledgements when the agent stops.
 const LINGER: Nanos = 100_000_000;
+/// What the kernel may keep of datagrams that were not taken yet, in bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// The same warning about one address is not said more often than this.
 const WARN: Nanos = 60_000_000_000;
 /// How often names of listed peers are looked up.
@@ -159,6 +162,8 @@ fn bind(listen: Option<SocketAddr>, port: u16) -> Result<UdpSocket, StartError> 
         },
     };
     socket.set_nonblocking(true)?;
+    // Many may tell at once. Without the right to more than the usual, what does not fit is sent again.
+    let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
     Ok(socket)
 }
 

@@ -20,6 +20,12 @@ pub enum Seen {
 }
 
 impl<const WORDS: usize> Window<WORDS> {
+    /// All numbers up to this one count as having come.
+    #[must_use]
+    pub fn after(number: u64) -> Self {
+        Self { latest: number, words: [u64::MAX; WORDS] }
+    }
+
     /// How many numbers are remembered.
     pub const SIZE: u64 = 64 * WORDS as u64;
 
@@ -94,6 +100,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn begins_after_any_number() {
+        let mut window = Window::<2>::after(1000);
+        assert_eq!(
+            [1, 872, 873, 1000].map(|n| window.insert(n)),
+            [Seen::TooOld, Seen::TooOld, Seen::Before, Seen::Before]
+        );
+        assert_eq!([1003, 1001, 1003].map(|n| window.insert(n)), [Seen::New, Seen::New, Seen::Before]);
+        assert_eq!(window.insert(1000), Seen::Before);
+    }
 
     proptest! {
         #[test]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! head:  version u8 · kind u8 · from u64 · to u64 · number u64
-//! hello: echo u64 · flags u8 · version of the agent: length u8, text · addresses: family u8 (4, 6), 4 or 16 bytes, to the end
+//! hello: echo u64 · after u64 · flags u8 · version of the agent: length u8, text · addresses: family u8 (4, 6), 4 or 16 bytes, to the end
 //! batch: since varint · latest u64 · recent u128 (if latest is not 0) · items to the end
 //! item:  kind u8 · answers u32 · request u32 · trace id 16 · span id 8 · flags u8 · trace state: length u16, text (if any)
 //! ```
@@ -114,6 +114,8 @@ impl Head {
 pub struct Hello {
     /// Number of the hello that this one answers; 0: of none.
     pub echo: u64,
+    /// The sender's batches for the receiver have greater numbers than this.
+    pub after: u64,
     /// An answer is wanted.
     pub answer: bool,
     /// Version of the agent.
@@ -130,6 +132,7 @@ const VERSION_LONGEST: usize = 32;
 impl Hello {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.echo.to_be_bytes());
+        out.extend(self.after.to_be_bytes());
         out.push(if self.answer { ANSWER } else { 0 });
         let version: String = self.version.chars().filter(char::is_ascii_graphic).take(VERSION_LONGEST).collect();
         out.push(version.len() as u8);
@@ -153,6 +156,7 @@ impl Hello {
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(body);
         let echo = cursor.u64()?;
+        let after = cursor.u64()?;
         let flags = cursor.u8()?;
         let len = usize::from(cursor.u8()?);
         let version = cursor.take(len)?;
@@ -171,7 +175,7 @@ impl Hello {
                 _ => return None,
             });
         }
-        Some(Self { echo, answer: flags & ANSWER != 0, version, addresses })
+        Some(Self { echo, after, answer: flags & ANSWER != 0, version, addresses })
     }
 }
 

@@ -107,10 +107,10 @@ proptest! {
 
     #[test]
     fn a_hello_is_what_was_written(
-        echo in any::<u64>(), answer in any::<bool>(), version in "[!-~]{0,32}",
+        echo in any::<u64>(), after in any::<u64>(), answer in any::<bool>(), version in "[!-~]{0,32}",
         addresses in proptest::collection::vec(any::<IpAddr>(), 0..=ADDRESSES),
     ) {
-        let hello = Hello { echo, answer, version, addresses };
+        let hello = Hello { echo, after, answer, version, addresses };
         let mut bytes = Vec::new();
         hello.write(&mut bytes);
         prop_assert!(bytes.len() <= ROOM, "{}", bytes.len());

@@ -64,6 +64,31 @@ fn a_dead_peer_is_given_up_after_five_seconds() {
 }
 
 #[test]
+fn agents_that_have_forgotten_each_other_talk_again() {
+    for lost in [[at(1), at(2)], [at(1), at(1)], [at(2), at(2)]] {
+        let mut network = acquainted();
+        network.tell(1, 2, 1);
+        network.tell(2, 1, 1);
+        network.run(SECOND);
+        let recorded = network.sniffed.clone();
+        network.fate = Box::new(move |datagram| if lost.contains(&datagram.to) { Vec::new() } else { vec![WAY] });
+        network.run(60 * SECOND);
+        network.fate = Box::new(|_| vec![WAY]);
+        network.run(20 * SECOND);
+        network.order(1, Order::Listed(vec![at(2)]));
+        network.order(2, Order::Listed(vec![at(1)]));
+        network.run(20 * SECOND);
+        for (from, datagram) in recorded {
+            network.deliver(from, datagram);
+        }
+        network.tell(1, 2, 2);
+        network.tell(2, 1, 2);
+        network.run(SECOND);
+        assert_eq!((network.host(1).places(), network.host(2).places()), (vec![1, 2], vec![1, 2]), "{lost:?}");
+    }
+}
+
+#[test]
 fn a_dead_peer_costs_a_bounded_amount_of_memory() {
     let mut network = acquainted();
     network.hosts.remove(&at(2));

@@ -5,7 +5,11 @@ mod failures;
 mod finding;
 mod losses;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
@@ -35,6 +39,8 @@ struct Network {
     wire: Vec<(Nanos, SocketAddr, Datagram)>,
     /// All that was ever sent.
     sniffed: Vec<(SocketAddr, Datagram)>,
+    /// Their heads, which no two may have in common: they are what a key is used with.
+    heads: HashSet<Vec<u8>>,
     fate: Fate,
     /// Address translation: whoever sends from the first is seen at the second.
     translate: Option<(SocketAddr, SocketAddr)>,
@@ -64,6 +70,7 @@ impl Network {
             hosts: BTreeMap::new(),
             wire: Vec::new(),
             sniffed: Vec::new(),
+            heads: HashSet::new(),
             fate: Box::new(|_| vec![WAY]),
             translate: None,
             next: 1,
@@ -130,6 +137,7 @@ impl Network {
             host.core.tick(self.now);
             while let Some(datagram) = host.core.poll_transmit() {
                 assert!(datagram.bytes.len() <= super::LONGEST, "a datagram of {} bytes", datagram.bytes.len());
+                assert!(self.heads.insert(datagram.bytes[..26].to_vec()), "a number is used twice with one key");
                 for delay in (self.fate)(&datagram) {
                     self.wire.push((self.now + delay, *address, datagram.clone()));
                 }
