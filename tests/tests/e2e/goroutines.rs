@@ -142,7 +142,9 @@ fn calls_by_tls(capture: Capture) -> Result<()> {
     let (seen, works) = record(capture, &Service::go_calls("go-calls", true)?)?;
     let handlers: Vec<u64> = seen.answers.iter().filter_map(|(_, said)| Some(said.as_ref()?.id)).collect();
     ensure!(handlers.len() == works, "{} answers of {works}", handlers.len());
-    ensure!(seen.claims.len() == works / 2 * CALLS, "{} claims", seen.claims.len());
+    // A goroutine whose stack has to grow just then enters the function twice, and its claim comes twice.
+    let calls = works / 2 * CALLS;
+    ensure!((calls..=calls + calls / 20).contains(&seen.claims.len()), "{} claims of {calls}", seen.claims.len());
     for (_, claim) in &seen.claims {
         ensure!(handlers.contains(&claim.id) || handlers.contains(&claim.parent), "{claim:?} is of no handler");
     }
