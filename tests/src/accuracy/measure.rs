@@ -1,5 +1,6 @@
 //! One measurement: an agent, a number of requests, and how good its spans are.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +16,8 @@ use crate::agent::{Agent, Capture};
 /// No new span for so long means that no more will come: longer than an agent holds any back.
 const QUIET: Duration = Duration::from_secs(7);
 
+/// How long agents may take to find each other.
+const MEET: Duration = Duration::from_secs(3);
 /// How long an agent may take to end.
 const END: Duration = Duration::from_secs(60);
 
@@ -87,8 +90,9 @@ impl Task {
         let agents = self.agents(stack)?;
         let mut begin = first + warm_up;
         if agents.len() > 1 {
-            // Agents find each other when their services talk; what came before is not judged.
+            // Agents find each other when their services talk, and that takes a while; what came before is not judged.
             load::send(&stack.plan, stack.entry, begin..begin + warm_up, self.concurrency)?;
+            thread::sleep(MEET);
             begin += warm_up;
         }
         let before = cpu(&agents)?;
