@@ -43,8 +43,17 @@ enum Step {
 /// and the other architecture.
 const KERNELS: &[&str] = &["5.10", "6.12", "6.1-arm64"];
 
+/// What all steps together leave on the disk of a fresh clone, in GiB, with room for the packages they unpack on their way.
+const DISK: u64 = 10;
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = ebpf::root()?;
+    let space = rustix::fs::statvfs(&root)?;
+    let free = (space.f_bavail * space.f_frsize) >> 30;
+    if free < DISK {
+        // Said beforehand because a linker without space says no more than "Bus error".
+        println!("warning: {free} GiB are free here; a fresh clone needs {DISK}");
+    }
     let mut account = Vec::new();
     for step in Step::value_variants() {
         if args.skip.contains(step) || !args.only.is_empty() && !args.only.contains(step) {
