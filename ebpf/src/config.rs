@@ -176,6 +176,8 @@ pub struct Config {
     pub policy_mask: u32,
     /// Number of the system call `futex`.
     pub futex_call: u32,
+    /// 1: each tracepoint has two programs, because this kernel leaves programs out.
+    pub twins: u32,
 }
 
 /// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.

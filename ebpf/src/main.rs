@@ -40,59 +40,66 @@ mod sockets;
 mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
+#[path = "programs/twin.rs"]
+mod twin;
 
 use aya_ebpf::{
     macros::{raw_tracepoint, uprobe},
     programs::{ProbeContext, RawTracePointContext},
 };
 
-/// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
-#[raw_tracepoint]
-pub fn sock_send(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::SEND));
-    0
+/// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
+macro_rules! tracepoint {
+    ($(#[$doc:meta])* $first:ident, $second:ident: $($work:ident)::+($($more:expr)?)) => {
+        $(#[$doc])*
+        #[raw_tracepoint]
+        pub fn $first(ctx: RawTracePointContext) -> i32 {
+            preempt::without(|| $($work)::+::<false>(&ctx $(, $more)?));
+            0
+        }
+
+        $(#[$doc])*
+        #[raw_tracepoint]
+        pub fn $second(ctx: RawTracePointContext) -> i32 {
+            preempt::without(|| $($work)::+::<true>(&ctx $(, $more)?));
+            0
+        }
+    };
 }
 
-/// Front end *sockets*: `sock_recv_length(struct sock *sk, int ret, int flags)`.
-#[raw_tracepoint]
-pub fn sock_receive(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::RECEIVE));
-    0
+tracepoint! {
+    /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
+    sock_send, sock_send_again: sockets::moved(geophone_ebpf::record::SEND)
 }
 
-/// Front end *syscalls*: `sys_exit(struct pt_regs *regs, long ret)`.
-#[raw_tracepoint]
-pub fn syscall_exit(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| syscalls::returned(&ctx));
-    0
+tracepoint! {
+    /// Front end *sockets*: `sock_recv_length(struct sock *sk, int ret, int flags)`.
+    sock_receive, sock_receive_again: sockets::moved(geophone_ebpf::record::RECEIVE)
 }
 
-/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
-#[raw_tracepoint]
-pub fn socket_state(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| life::changed(&ctx));
-    0
+tracepoint! {
+    /// Front end *syscalls*: `sys_exit(struct pt_regs *regs, long ret)`.
+    syscall_exit, syscall_exit_again: syscalls::returned()
 }
 
-/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
-#[raw_tracepoint]
-pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::forked(&ctx));
-    0
+tracepoint! {
+    /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
+    socket_state, socket_state_again: life::changed()
 }
 
-/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
-#[raw_tracepoint]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::executed());
-    0
+tracepoint! {
+    /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
+    process_fork, process_fork_again: process::forked()
 }
 
-/// `sched_process_exit(struct task_struct *p, ...)`.
-#[raw_tracepoint]
-pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::exited());
-    0
+tracepoint! {
+    /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
+    process_exec, process_exec_again: process::executed()
+}
+
+tracepoint! {
+    /// `sched_process_exit(struct task_struct *p, ...)`.
+    process_exit, process_exit_again: process::exited()
 }
 
 /// `sched_waking(struct task_struct *p)`.

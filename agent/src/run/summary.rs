@@ -128,7 +128,8 @@ fn peers(stats: &peer::Stats) -> String {
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
     let mut lost = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let harmless = ["written", "skipped", "unreadable", "io_uring", "implausible_task", "unclaimed"];
+        let harmless =
+            ["written", "skipped", "unreadable", "io_uring", "implausible_task", "unclaimed", "missed_returns"];
         lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
     }
     let conn = &account.connections;
@@ -146,7 +147,7 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
 fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     let mut notes = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let wanted = ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed"];
+        let wanted = ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns"];
         notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));

@@ -43,6 +43,10 @@ pub static RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
 #[btf_map]
 pub static SCRATCH: Array<Scratch, 1> = Array::new();
 
+/// What the first program of a tracepoint has done, until the second has seen it: see `twin.rs`.
+#[btf_map]
+pub static HANDLED: HashMap<u64, u8, 16_384> = HashMap::new();
+
 /// Counters, by [`stats::Counter`].
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { stats::COUNT }> = PerCpuArray::new();

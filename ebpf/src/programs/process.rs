@@ -14,6 +14,7 @@ use crate::{
     emit, handover,
     kernel::read,
     maps::{PROCESSES, RUNTIMES, config},
+    twin::{self, Occurrence},
 };
 
 /// The thread that runs, when its calls are to be looked at.
@@ -66,11 +67,11 @@ fn flags(tgid: u32) -> u32 {
 
 /// A clone: what is selected goes over to the child process, and perhaps what the thread works for.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext) {
+pub fn forked<const SECOND: bool>(ctx: &RawTracePointContext) {
     let id = bpf_get_current_pid_tgid();
     let (parent, tid) = ((id >> 32) as u32, id as u32);
     let before = flags(parent);
-    if before == 0 {
+    if before == 0 || !twin::is_mine::<SECOND>(Occurrence::Process(tid)) {
         return;
     }
     let child: u64 = ctx.arg(1);
@@ -95,8 +96,11 @@ pub fn forked(ctx: &RawTracePointContext) {
 /// A new program: the agent must look at the process again, and may change its mind about it. Until it has, the process is traced,
 /// so that nothing is lost; the agent throws away what it did not want.
 #[inline(always)]
-pub fn executed() {
+pub fn executed<const SECOND: bool>(_ctx: &RawTracePointContext) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if !twin::is_mine::<SECOND>(Occurrence::Process(tgid)) {
+        return;
+    }
     // Another program has another runtime, if any.
     let _ = RUNTIMES.remove(tgid);
     let flags = flags(tgid);
@@ -115,10 +119,10 @@ pub fn executed() {
 
 /// The end of a process.
 #[inline(always)]
-pub fn exited() {
+pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
     let id = bpf_get_current_pid_tgid();
     let tgid = (id >> 32) as u32;
-    if tgid != id as u32 {
+    if tgid != id as u32 || !twin::is_mine::<SECOND>(Occurrence::Process(tgid)) {
         return;
     }
     let _ = RUNTIMES.remove(tgid);

@@ -14,6 +14,7 @@ use crate::{
     life,
     maps::{CALLS, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, config},
     process::Current,
+    twin::{self, Occurrence},
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -30,7 +31,7 @@ const S_IFSOCK: u16 = 0o140_000;
 
 /// `sys_exit`.
 #[inline(always)]
-pub fn returned(ctx: &RawTracePointContext) {
+pub fn returned<const SECOND: bool>(ctx: &RawTracePointContext) {
     let regs: u64 = ctx.arg(0);
     let ret: i64 = ctx.arg(1);
     if ret < 0 && !life::is_end(ret) {
@@ -46,6 +47,9 @@ pub fn returned(ctx: &RawTracePointContext) {
     let Some(who) = Current::traced() else {
         return;
     };
+    if !twin::is_mine::<SECOND>(Occurrence::Thread(who.tid)) {
+        return;
+    }
     // Numbers and structures of 32-bit calls are others.
     if config!(compat_mask) != 0 {
         // SAFETY: the helper has no preconditions.
