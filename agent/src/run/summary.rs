@@ -11,7 +11,7 @@ use crate::{
     bpf::Counters,
     conn,
     export::{DropReason, Stats},
-    peer,
+    packets, peer,
     pipeline::Pipeline,
     process, runtime,
     trace::TracerStats,
@@ -38,6 +38,8 @@ pub struct Account {
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
     /// What was told to the agents of other hosts and heard from them, if they talk to each other.
     pub peers: Option<Arc<peer::Stats>>,
+    /// The packets of a packet capture, if it was one.
+    pub packets: Option<packets::Stats>,
     /// Records in a recording, and those that it missed.
     pub recorded: Option<(u64, u64)>,
 }
@@ -63,6 +65,11 @@ impl Account {
 /// Those of the stream.
 pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> {
     let conn = &account.connections;
+    if let Some(packets::Stats { packets, segments, other, fragments, damaged, evicted }) = account.packets {
+        let left_out =
+            [("not TCP", other), ("fragments", fragments), ("damaged", damaged), ("connections forgotten", evicted)];
+        writeln!(out, "packets:        {packets}, {segments} of TCP{}", list(left_out.to_vec()))?;
+    }
     writeln!(
         out,
         "captured:       {} spans of {} calls on {} connections",
