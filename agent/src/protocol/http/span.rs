@@ -5,7 +5,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{Authority, Fields, Method, Target, forwarded::Forwarded, target::redact};
 use crate::{
-    conn::Connection,
+    conn::{Connection, Ending},
     event::{Nanos, Thread},
     protocol::{Attributes, CallId, Carried, Exchange, Holes, Shared, Side, Status, endpoints},
 };
@@ -58,6 +58,18 @@ pub enum NoResponse {
     Other,
     /// Not known, because the agent lost sight of it: no error.
     Unseen,
+}
+
+impl From<Ending> for NoResponse {
+    fn from(how: Ending) -> Self {
+        match how {
+            Ending::Closed => Self::Closed,
+            Ending::Reset(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Self::Reset,
+            Ending::Reset(libc::ETIMEDOUT) => Self::Timeout,
+            Ending::Reset(_) => Self::Other,
+            Ending::Evicted => Self::Unseen,
+        }
+    }
 }
 
 impl NoResponse {
