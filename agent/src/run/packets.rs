@@ -13,6 +13,8 @@ use crate::{
 const TICK: Nanos = 100_000_000;
 /// How long a segment waits for those before it: as long as a retransmission takes at first (RFC 6298, section 2.1).
 const REORDER: Nanos = 1_000_000_000;
+/// How long a connection that is over is remembered: what comes a second time then is no new one.
+const LINGER: Nanos = 5_000_000_000;
 /// What waits meanwhile, in bytes: a fast connection's window.
 const HELD: usize = 4 << 20;
 
@@ -28,7 +30,13 @@ pub struct ReplayedPackets {
 /// The bounds of the connection stage for packets, which come in another order more often and later than calls do.
 #[must_use]
 pub fn packet_limits(limits: conn::Limits) -> conn::Limits {
-    conn::Limits { reorder: REORDER, held: HELD, held_total: limits.held_total.max(64 * HELD), ..limits }
+    conn::Limits {
+        reorder: REORDER,
+        held: HELD,
+        held_total: limits.held_total.max(64 * HELD),
+        linger: LINGER,
+        ..limits
+    }
 }
 
 /// The clock of a packet capture, which is the time of day.
