@@ -189,8 +189,6 @@ pub enum Change {
     Established,
     /// This side will send no more.
     SendClosed,
-    /// The peer will send no more.
-    ReceiveClosed,
     /// TCP is done with it (its other end has closed or reset it, and so has this one, or need not), but the process still holds
     /// the socket and may read what is queued: more [`Data`] may come, and then [`Change::Closed`] or `Data.end`, or nothing.
     Draining,

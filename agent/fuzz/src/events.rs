@@ -116,7 +116,6 @@ impl<'a> Steps<'a> {
                 change: *self.input.choose(&[
                     Change::Established,
                     Change::SendClosed,
-                    Change::ReceiveClosed,
                     Change::Draining,
                     Change::Closed,
                 ])?,

@@ -158,9 +158,6 @@ impl<S: Default> Table<S> {
             Change::SendClosed => self.with(slot, time, sink, |entry, shared, sink| {
                 entry.end_send(time, shared, sink);
             }),
-            // The FIN has arrived, but the process may still have to read what came before it. The receiving direction
-            // ends when the process has seen its end (`Data::end`), or some time after the connection has been closed.
-            Change::ReceiveClosed => {}
             Change::Closed if entry.life == Life::Dormant => self.forget(slot),
             Change::Draining | Change::Closed => {
                 let how = match state.error {

@@ -56,12 +56,7 @@ fn any_data() -> impl Strategy<Value = Any> {
 }
 
 fn any_event() -> impl Strategy<Value = Any> {
-    let change = prop_oneof![
-        Just(Change::Established),
-        Just(Change::SendClosed),
-        Just(Change::ReceiveClosed),
-        Just(Change::Closed),
-    ];
+    let change = prop_oneof![Just(Change::Established), Just(Change::SendClosed), Just(Change::Closed),];
     let inet = any::<bool>().prop_map(|accept| open(0, 1, if accept { Role::Accept } else { Role::Unknown }));
     let unix = (0..6_u64, 0..3_u32).prop_map(|(peer, tgid)| open_unix(0, 1, peer, tgid));
     let open = (time(), any_socket(), prop_oneof![inet, unix]).prop_map(|(at, id, event)| match event {
