@@ -453,7 +453,7 @@ fn broken_for_good() {
     let get = talk.get(1, "/a");
     talk.ask(&get);
     for _ in 0..17 {
-        talk.ask(&[&frame(PING, 0, 0, &[0; 8])[..], &frame(PING, 0, 7, &[0; 8])].concat());
+        talk.ask(&frame(PING, 0, 0, &[0; 8])).ask(&frame(PING, 0, 7, &[0; 8]));
     }
     assert_eq!((talk.wire.count("given_up_malformed"), talk.wire.out.len()), (1, 1));
 }
