@@ -11,13 +11,15 @@ use super::{
     way::{Block, Greeting, Origin, Payload, State, Way},
 };
 use crate::{
-    conn::{Connection, Content, Gap, Piece, Update},
+    conn::{Connection, Content, Piece, Update},
     event::{Direction, Nanos},
     protocol::{Counts, Decoder, Exchange, Interest, Note, Over, Shared, shared::count},
 };
 
-/// The most that is asked for of a call: what the kernel side captures at most.
-const WIDE: u32 = 16 << 10;
+/// What is asked for of a call: as much as the kernel side captures at most. Several frames go with one call, and what a header block
+/// says that is not seen remains unknown for as long as others refer to it, which may be as long as the connection lasts. So all of
+/// them are worth more than what a body's bytes cost that are captured with them, up to where it is skipped by its length.
+const BYTES: u32 = 16 << 10;
 /// The longest frame that is believed, besides DATA.
 const MAX_FRAME: u32 = 1 << 20;
 /// How often a connection may break the rules, each time in a way that missing bytes do not explain.
@@ -85,7 +87,6 @@ impl Decoder for Http2 {
 
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest {
         let way = self.way(direction);
-        let bytes = if way.wide { shared.capture.max(WIDE) } else { shared.capture };
         let from = match &way.state {
             State::Payload(payload) => match payload.frame.kind {
                 Kind::Headers | Kind::PushPromise | Kind::Continuation => 0,
@@ -95,7 +96,7 @@ impl Decoder for Http2 {
             },
             State::Preface(_) | State::Header | State::Seek => 0,
         };
-        Interest { from, bytes, never: false }
+        Interest { from, bytes: BYTES.max(shared.capture), never: false }
     }
 
     fn over(&self) -> Option<Over> {
@@ -145,7 +146,7 @@ impl Http2 {
         way.offset = piece.offset;
         match piece.content {
             Content::Bytes(bytes) => self.bytes(direction, bytes, cx),
-            Content::Hole(length, gap) => self.hole(direction, length, gap, cx),
+            Content::Hole(length, _) => self.hole(direction, length, cx),
         }
         way!(self, direction).offset = piece.offset.saturating_add(piece.content.len());
         self.check(piece.time, cx);
@@ -347,12 +348,11 @@ impl Http2 {
         }
     }
 
-    fn hole(&mut self, direction: Direction, mut length: u64, gap: Gap, cx: &mut Context<'_>) {
+    fn hole(&mut self, direction: Direction, mut length: u64, cx: &mut Context<'_>) {
         while length > 0 && self.over.is_none() {
             let way = way!(self, direction);
             let State::Payload(mut payload) = way.state else {
                 if way.state != State::Seek {
-                    way.wide |= gap == Gap::NotCaptured;
                     self.lose(direction, cx);
                 }
                 return;
@@ -360,13 +360,13 @@ impl Http2 {
             let within = length.min(payload.left());
             length -= within;
             // At most as long as a frame.
-            self.skip(direction, &mut payload, within as u32, gap, cx);
+            self.skip(direction, &mut payload, within as u32, cx);
             self.went(direction, payload, None, cx);
         }
     }
 
     /// So much of a payload is missing.
-    fn skip(&mut self, direction: Direction, payload: &mut Payload, length: u32, gap: Gap, cx: &mut Context<'_>) {
+    fn skip(&mut self, direction: Direction, payload: &mut Payload, length: u32, cx: &mut Context<'_>) {
         let stream = payload.frame.stream;
         if payload.prefix > 0 {
             // What is padding is not known any more.
@@ -394,7 +394,6 @@ impl Http2 {
             }
             Kind::Headers | Kind::PushPromise | Kind::Continuation => {
                 let way = way!(self, direction);
-                way.wide |= gap == Gap::NotCaptured;
                 if let Some(block) = &mut way.block {
                     block.cut = true;
                 } else {

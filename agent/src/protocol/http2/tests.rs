@@ -323,7 +323,7 @@ fn bodies_are_passed_over() {
     talk.answer(&head);
     let interest = talk.wire.interest(Send);
     talk.wire.hole(Send, 65_536, Gap::NotCaptured);
-    assert!(interest.from > 65_536 && interest.bytes == 1024, "{interest:?}");
+    assert!(interest.from > 65_536 && interest.bytes == 16 << 10, "{interest:?}");
     talk.answer(&frame(DATA, END_STREAM, 1, b"end"));
     let span = talk.one();
     assert_eq!((int(&span, "http.response.body.size"), span.holes), (Some(65_539), Holes::default()));
@@ -374,8 +374,6 @@ fn a_hole_in_a_header_block_makes_the_table_unknown() {
     let (seen, unseen) = second.split_at(9 + 3);
     talk.ask(seen);
     talk.wire.hole(Receive, unseen.len() as u64, Gap::NotCaptured);
-    // More is asked for, since it was the limit.
-    assert_eq!(talk.wire.interest(Receive).bytes, 16 << 10);
     let third = talk.get(5, "/first");
     let ok = [talk.ok(1, END_STREAM), talk.ok(3, END_STREAM), talk.ok(5, END_STREAM)].concat();
     talk.ask(&third).answer(&ok);

@@ -95,8 +95,6 @@ pub(super) struct Way {
     pub(super) block: Option<Block>,
     /// What has come of the block, unless it was read in place.
     pub(super) buffer: Vec<u8>,
-    /// A frame's header, or a header block, was beyond what is captured of a call: more is asked for.
-    pub(super) wide: bool,
 }
 
 impl Default for Way {
@@ -112,7 +110,6 @@ impl Default for Way {
             hpack: hpack::Decoder::default(),
             block: None,
             buffer: Vec::new(),
-            wide: false,
         }
     }
 }
