@@ -8,6 +8,7 @@ mod exchange;
 pub mod framed;
 pub mod http;
 mod http1;
+mod http2;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -28,12 +29,12 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, http2::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
 pub struct Protocol {
-    /// Name as in OpenTelemetry's `network.protocol.name`, lower case.
+    /// Name, lower case: OpenTelemetry's `network.protocol.name`, with the version where each has a decoder of its own.
     pub name: &'static str,
     /// Whether these bytes are this protocol.
     pub detect: fn(&Sample<'_>) -> Verdict,

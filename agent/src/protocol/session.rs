@@ -173,7 +173,6 @@ impl Session {
         let counts = &self.shared.counts;
         count(match foreign {
             Foreign::Tls => &counts.given_up_tls,
-            Foreign::Http2 => &counts.given_up_http2,
             Foreign::Unknown => &counts.given_up_unknown,
             Foreign::Malformed => &counts.given_up_malformed,
         });

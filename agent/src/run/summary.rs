@@ -192,7 +192,7 @@ mod tests {
     fn says_what_is_lost_and_what_is_not() {
         let account = Account {
             connections: conn::Stats { calls: 10, opened: 2, lost_gaps: 3, ..conn::Stats::default() },
-            protocols: vec![("given_up_tls", 4), ("given_up_http2", 0), ("switched", 1)],
+            protocols: vec![("given_up_tls", 4), ("given_up_unknown", 0), ("switched", 1)],
             spans: TracerStats { spans: 5, ..TracerStats::default() },
             ..Account::default()
         };

@@ -11,8 +11,8 @@ use crate::{
     connection, emit,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
-        SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_WIDE, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE,
+        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
     task,
 };
@@ -89,7 +89,8 @@ extern "C" fn report_call() -> u64 {
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
     let offset = connection::advance(sk, entry, direction, u64::from(len));
-    let (from, limit) = policy(sk, entry.born, direction);
+    let usual = if entry.flags & CONNECTION_WIDE != 0 { CAPTURE_MAX } else { config!(capture) };
+    let (from, limit) = policy(sk, entry.born, direction, usual);
     let end = offset.wrapping_add(u64::from(len));
     if end < from {
         emit::count(Counter::Skipped);
@@ -110,6 +111,15 @@ extern "C" fn report_call() -> u64 {
         let want = at_most::<MOST>(u64::from(len).saturating_sub(skipped).min(u64::from(limit)));
         if want != 0 {
             captured = copy(scratch, skipped, want);
+            if offset == 0 && captured >= size_of::<u64>() as u64 && begins_http2(scratch) {
+                // What the first requests say is said once, and referred to for as long as the connection lasts: advice would come
+                // too late for them.
+                entry.flags |= CONNECTION_WIDE;
+                let all = at_most::<MOST>(u64::from(len));
+                if all > captured {
+                    captured = copy(scratch, 0, all);
+                }
+            }
             if captured < want {
                 flags |= FAULT;
             }
@@ -152,10 +162,18 @@ extern "C" fn note_task() -> u64 {
     0
 }
 
-/// What the agent wants of a direction: from which position, and how many bytes of a call.
+/// Whether what was captured of a connection's first call is the client's preface of HTTP/2.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
-    let usual = (0, config!(capture));
+fn begins_http2(scratch: *mut Scratch) -> bool {
+    // SAFETY: the work space is this program's while it runs, and longer.
+    let first = unsafe { core::ptr::read_unaligned((&raw const (*scratch).bytes).cast::<[u8; 8]>()) };
+    u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"PRI * HT")
+}
+
+/// What the agent wants of a direction: from which position, and how many bytes of a call. `usual`: how many, unless it said so.
+#[inline(always)]
+fn policy(sk: u64, born: u64, direction: u8, usual: u32) -> (u64, u32) {
+    let usual = (0, usual);
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
     };

@@ -205,6 +205,8 @@ pub struct Tuple {
 pub const CONNECTION_PLACED: u32 = 32;
 /// A Unix socket.
 pub const CONNECTION_UNIX: u32 = 64;
+/// It began with HTTP/2's preface: calls are captured as far as can be, unless the policy says otherwise.
+pub const CONNECTION_WIDE: u32 = 128;
 
 /// A position in the vector of a `*mmsg` call.
 #[repr(C)]

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     event::Nanos,
     protocol::{
-        Answered, Counts, Note,
+        Answered, Counts, Exchange, Note,
         http::{Method, NoResponse, Response},
         shared::count,
     },
@@ -204,6 +204,13 @@ impl Pairing {
         let method = asked.method;
         self.open = Some(asked);
         Some(method)
+    }
+
+    /// The request that waits for its response, if it is certain that it is the only one.
+    pub(super) fn take_only(&mut self) -> Option<Exchange> {
+        let only = self.queue.len() == 1 && self.open.is_none();
+        let asked = self.queue.pop_front_if(|asked| only && asked.sure)?;
+        Some(asked.exchange)
     }
 
     /// The response that is being received is complete.
