@@ -7,7 +7,7 @@ use super::{
     engine::Engine,
     work::{Key, On},
 };
-use crate::event::{Handover, Nanos};
+use crate::event::Nanos;
 
 /// Calls by those who may be found to have worked for a request.
 #[derive(Debug, Default)]
@@ -43,6 +43,12 @@ impl Pending {
 }
 
 impl Engine {
+    /// Whether a request may be the cause of an outgoing call whose cause is not known.
+    pub(super) fn may_cause(&self, request: Serial, call: Serial) -> bool {
+        let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
+        search.is_some_and(|search| search.candidates.contains(&request))
+    }
+
     /// An outgoing call is complete, its cause unknown: it must lie inside of the request that caused it.
     pub(super) fn nested(&mut self, serial: Serial, now: Nanos) {
         let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) else {
@@ -97,45 +103,6 @@ impl Engine {
                 // Nobody is left who could say that it was his.
                 self.give_up(serial);
             }
-        }
-    }
-
-    /// A thread has woken another one of its process: to hand work over, or because work is done.
-    pub(super) fn woken(&mut self, handover: &Handover) {
-        let Handover { time, from, to, .. } = *handover;
-        let (giver, taker) = (Key::of(from), Key::Thread(to.tid));
-        let taken = self.workers.own(taker).filter(|work| self.is_open(work.on));
-        let waits_for = taken.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
-        if let Some(call) = self.last_read.remove(&from.tid) {
-            // An answer is passed on, to whoever waits for it in the end.
-            match waits_for {
-                Some(request) if self.may_cause(request, call) => self.settle(call, Cause::Call(request, Link::Wake)),
-                Some(_) => {}
-                None if self.readers.contains(&to.tid) => {}
-                None => {
-                    self.last_read.insert(to.tid, call);
-                    return;
-                }
-            }
-        }
-        let given = self.work_of(from);
-        if waits_for.is_some() || self.readers.contains(&to.tid) {
-            // It has what it waited for: the work for it is done.
-            if given.is_some_and(|work| work.is_lent() && work.used) {
-                self.workers.clear(giver);
-            }
-            return;
-        }
-        let Some(work) = given.filter(|work| !work.used) else {
-            return;
-        };
-        self.workers.use_up(giver);
-        match taken {
-            // What it was created for comes first; whoever wakes it before may only have held a lock.
-            Some(earlier) if !earlier.used && earlier.link == Link::Clone => {}
-            // Woken for two before it has done anything: for which first, cannot be told.
-            Some(earlier) if !earlier.used && earlier.on != work.on => self.workers.clear(taker),
-            _ => self.workers.set(taker, work.on, time, Link::Wake),
         }
     }
 }
