@@ -2,7 +2,7 @@
 //! request has worked for it.
 
 use super::{
-    call::{Cause, Link, Serial},
+    call::{Cause, Hint, Link, Serial},
     engine::Engine,
     loops::Sent,
     work::{Key, On},
@@ -20,7 +20,10 @@ impl Engine {
         };
         let key = Key::of(answered.thread);
         match answered.side {
-            Side::Client => self.read_answer(serial, answered.thread, answered.time),
+            Side::Client => {
+                self.read_answer(serial, answered.thread, answered.time);
+                self.outlived(serial, answered.time);
+            }
             Side::Server => self.wrote_answer(serial, key, answered),
         }
     }
@@ -106,6 +109,16 @@ impl Engine {
         }
     }
 
+    /// An event loop has read the answer to a call before it has answered a request, which may mean something.
+    fn suggest(&mut self, call: Serial, request: Serial) {
+        if let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) {
+            search.hint = match search.hint {
+                None => Some(Hint { request, link: Link::Answer, of_loop: true }),
+                Some(hint) => Some(hint).filter(|hint| hint.request == request),
+            };
+        }
+    }
+
     /// Whoever answers a request has worked for it.
     fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
         let Some(start) = self.calls.get(&serial).map(|call| call.start) else {
@@ -119,15 +132,18 @@ impl Engine {
             }
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 self.loops.sent(tid, Sent::Answer(serial));
-                if let Some(request) = self.workers.own(key).and_then(|work| self.request_of(work.on)) {
+                if let Some(request) = self.workers.own(key).and_then(|work| self.likely(work.on)) {
                     self.loops.answered(answered.thread, answered.time, serial, request);
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
-                    && !self.is_ambiguous(answered.thread, answered.time)
                 {
-                    self.settle(call, Cause::Call(serial, Link::Answer));
+                    if self.is_ambiguous(answered.thread, answered.time) {
+                        self.suggest(call, serial);
+                    } else {
+                        self.settle(call, Cause::Call(serial, Link::Answer));
+                    }
                 }
                 return;
             }

@@ -3,11 +3,11 @@
 use opentelemetry::trace::SpanId;
 
 use super::{
-    call::{Brought, Call, Cause, Link, Origin, Search, Serial},
+    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial},
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
-    work::{Key, On, Right, Work},
+    work::{Key, On, Work},
 };
 use crate::{
     event::{Nanos, Thread},
@@ -36,6 +36,7 @@ impl Engine {
             cause: Cause::Open,
             trace: None,
             done: None,
+            is_answered: false,
             end: None,
             effects: Vec::new(),
             alike: Vec::new(),
@@ -44,6 +45,7 @@ impl Engine {
             search: None,
             suspects: Vec::new(),
             reader: None,
+            is_kept: false,
             by: None,
         };
         match asked.side {
@@ -134,7 +136,15 @@ impl Engine {
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
         } else {
-            self.cause_of(&mut call, serial, work.filter(|_| is_sure), claimed.unwrap_or(thread), start)
+            let who = claimed.unwrap_or(thread);
+            match work.filter(|_| !is_sure) {
+                Some(work) => {
+                    let request = self.likely(work.on);
+                    let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
+                    self.search(&mut call, hint, who, start)
+                }
+                None => self.cause_of(&mut call, serial, work, who, start),
+            }
         };
         if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
             self.loops.sent(thread.tid, Sent::Call(serial));
@@ -163,8 +173,10 @@ impl Engine {
         if let Some(work) = work {
             match self.request_of(work.on) {
                 // When it is done, it may say for whom it was.
-                Some(request) if work.is_lent() => hint = Some((request, work.link)).filter(|_| !work.used),
-                Some(request) if work.used => hint = Some((request, work.link)),
+                Some(request) if work.is_lent() || work.used => {
+                    let of_made = !work.is_lent();
+                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| of_made || !work.used);
+                }
                 Some(request) => return Cause::Call(request, work.link),
                 None => {}
             }
@@ -172,15 +184,21 @@ impl Engine {
                 like = Some(earlier);
             }
         }
+        let cause = self.search(call, hint, who, now);
+        if let Some(earlier) = like.filter(|_| cause == Cause::Open).and_then(|earlier| self.calls.get_mut(&earlier)) {
+            earlier.alike.push(serial);
+            call.alike.extend(like);
+        }
+        cause
+    }
+
+    /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.
+    fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
         self.workers.take_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {
             return Cause::None;
-        }
-        if let Some(earlier) = like.and_then(|earlier| self.calls.get_mut(&earlier)) {
-            earlier.alike.push(serial);
-            call.alike.extend(like);
         }
         let keys = self.workers.line(who, now);
         call.search = Some(Box::new(Search { keys, candidates, hint }));

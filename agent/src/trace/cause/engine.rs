@@ -103,6 +103,8 @@ pub struct Engine {
     pub(super) near: Deadlines,
     pub(super) patiences: Deadlines,
     pub(super) lingering: Deadlines,
+    /// Requests that are answered, and which something may still turn out to have been for.
+    pub(super) kept: Deadlines,
     pub(super) settled: Vec<Settled>,
     pub(super) stats: Stats,
 }
@@ -114,6 +116,7 @@ impl Engine {
             near: Deadlines::new(limits.near),
             patiences: Deadlines::new(limits.patience),
             lingering: Deadlines::new(limits.grace),
+            kept: Deadlines::new(limits.patience.saturating_add(limits.near)),
             limits,
             ids,
             next: 0,
@@ -156,7 +159,7 @@ impl Engine {
         while let Some(serial) = self.patiences.due(now) {
             self.give_up(serial);
         }
-        while let Some(serial) = self.lingering.due(now) {
+        while let Some(serial) = self.lingering.due(now).or_else(|| self.kept.due(now)) {
             self.forget(serial);
         }
     }
@@ -221,6 +224,15 @@ impl Engine {
             On::Request(serial) => self.calls.get(&serial).is_some_and(|call| call.end.is_none()),
             On::Like(serial) => self.calls.contains_key(&serial),
         }
+    }
+
+    /// The open request that something seems to mean.
+    pub(super) fn likely(&self, on: On) -> Option<Serial> {
+        let hint = || match on {
+            On::Like(serial) => self.calls.get(&serial)?.search.as_ref()?.hint.map(|hint| hint.request),
+            On::Request(_) => None,
+        };
+        self.request_of(on).or_else(hint)
     }
 
     /// The open request that something means, if that is known.

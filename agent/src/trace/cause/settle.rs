@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
 
 use super::{
-    call::{Cause, Link, Serial, Trace},
+    call::{Cause, Hint, Link, Serial, Trace},
     engine::{Engine, Settled},
     work::On,
 };
@@ -43,7 +43,7 @@ impl Engine {
             self.clear_suspects(serial);
         } else if is_open {
             self.patiences.add(now, serial);
-            self.nested(serial, now);
+            self.outlived(serial, now);
         }
         self.emit(serial);
     }
@@ -54,8 +54,11 @@ impl Engine {
             return;
         };
         if call.side == Side::Client {
-            if let Some((request, link)) = call.search.as_ref().and_then(|search| search.hint) {
-                self.settle(serial, Cause::Call(request, link));
+            let tgid = call.tgid();
+            if let Some(hint) = call.search.as_ref().and_then(|search| search.hint)
+                && self.believes(tgid, hint) == Some(true)
+            {
+                self.settle_by(serial, hint);
             }
             return;
         }
@@ -70,6 +73,16 @@ impl Engine {
     /// No more evidence is waited for.
     pub(super) fn give_up(&mut self, serial: Serial) {
         let Some(call) = self.calls.get_mut(&serial).filter(|call| call.cause == Cause::Open) else {
+            return;
+        };
+        if let Some(hint) = call.search.as_ref().and_then(|search| search.hint) {
+            let tgid = call.tgid();
+            if self.believes(tgid, hint) == Some(true) {
+                self.settle_by(serial, hint);
+                return;
+            }
+        }
+        let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
         let cause = match call.origin.take() {
@@ -87,6 +100,15 @@ impl Engine {
         if self.calls.get(&serial).is_some_and(|call| call.cause == Cause::Open) {
             self.conclude(serial, cause, None);
         }
+    }
+
+    /// A call's cause is what something points to, and nothing else is known.
+    pub(super) fn settle_by(&mut self, serial: Serial, hint: Hint) {
+        if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
+            // It does not confirm itself.
+            search.hint = None;
+        }
+        self.settle(serial, Cause::Call(hint.request, hint.link));
     }
 
     /// Fixes a cause; `trace` is that of a root, a new one by default.
@@ -120,8 +142,12 @@ impl Engine {
         call.parent = parent;
         let (side, names, reader) = (call.side, call.names, call.reader.take());
         let alike = std::mem::take(&mut call.alike);
+        let tgid = call.tgid();
         if let Some(search) = call.search.take() {
             self.pending.remove(serial, &search);
+            if let (Some(hint), Some(request)) = (search.hint, request) {
+                self.judge(tgid, hint, hint.request == request);
+            }
         }
         if side == Side::Server {
             self.ends.leave(side, &names, serial);
@@ -179,9 +205,10 @@ impl Engine {
         };
         let (exchange, resource) = *done;
         let settled = Settled { exchange, resource, span: call.span, trace: trace.clone(), parent: call.parent, link };
-        let side = call.side;
+        let (side, call_is_kept) = (call.side, call.is_kept);
         self.settled.push(settled);
         match side {
+            Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),
             // Its other end may be seen a little later.
             Side::Client => self.lingering.add(end, serial),

@@ -251,7 +251,7 @@ impl Workers {
         None
     }
 
-    /// Whoever made a call, and the tasks that started it.
+    /// Whoever made a call, and the tasks that started it, as far as they may have done so for this call.
     pub(super) fn line(&mut self, thread: Thread, now: Nanos) -> Vec<Key> {
         if thread.task.id == 0 {
             return vec![Key::Thread(thread.tid)];
@@ -265,7 +265,7 @@ impl Workers {
         while task != 0 && line.len() < GENERATIONS {
             let key = Key::Task(thread.tgid, task);
             line.push(key);
-            task = self.workers.get(&key).map_or(0, |worker| worker.parent);
+            task = self.workers.get(&key).filter(|worker| !worker.is_shared).map_or(0, |worker| worker.parent);
         }
         line
     }
