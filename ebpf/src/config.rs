@@ -188,6 +188,8 @@ pub const RUNTIME_GO: u32 = 1;
 pub const RUNTIME_PYTHON: u32 = 2;
 /// Node.js: one event loop.
 pub const RUNTIME_NODE: u32 = 3;
+/// tokio: tasks.
+pub const RUNTIME_TOKIO: u32 = 4;
 
 /// How the task that runs on a thread of a process is found: the values of the `RUNTIMES` map, by thread group. What `at` holds is
 /// said where each runtime is read.

@@ -40,6 +40,8 @@ mod sockets;
 mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
+#[path = "programs/tokio.rs"]
+mod tokio;
 #[path = "programs/twin.rs"]
 mod twin;
 
@@ -127,6 +129,20 @@ pub fn node_timers(_ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
     preempt::without(|| go::round_trip(&ctx));
+    0
+}
+
+/// tokio: the entry of a function that wakes a task.
+#[uprobe]
+pub fn tokio_wake(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tokio::woken(&ctx));
+    0
+}
+
+/// tokio: the entry of a function that takes a new task.
+#[uprobe]
+pub fn tokio_spawn(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tokio::spawned(&ctx));
     0
 }
 

@@ -10,6 +10,7 @@ pub mod go;
 mod node;
 mod python;
 mod ruby;
+mod tokio;
 mod watch;
 mod worker;
 
@@ -46,7 +47,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby, &tokio::Tokio];
 
 /// A process that is looked at.
 #[derive(Debug)]
