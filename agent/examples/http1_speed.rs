@@ -29,6 +29,7 @@ fn main() {
             netns: 1,
             sequences: None,
             since: 0,
+            decrypted: false,
         };
         let body = vec![b'x'; 615];
         let response = [RESPONSE, &body].concat();

@@ -167,6 +167,9 @@ pub struct Data<'a> {
     pub relative: bool,
     /// The peer has closed its direction.
     pub end: bool,
+    /// These are bytes that a TLS library has decrypted or will encrypt, and `offset` counts such bytes. Where one call of a connection
+    /// is, all later ones are.
+    pub decrypted: bool,
 }
 
 /// A change of a connection's state.

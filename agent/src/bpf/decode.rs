@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN, HANDOVER_WAKE,
-    Handover, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
-    ROLE_ACCEPT, ROLE_CONNECT, State,
+    DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
+    HANDOVER_WAKE, Handover, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE,
+    RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
 };
 use thiserror::Error;
 
@@ -85,6 +85,7 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
         bytes,
         relative: data.flags & RELATIVE != 0,
         end: data.flags & END != 0,
+        decrypted: data.flags & DECRYPTED != 0,
     })
 }
 

@@ -135,7 +135,7 @@ pub struct Kernel {
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
-    connections: HashMap<MapData, u64, [u64; 6]>,
+    connections: HashMap<MapData, u64, [u64; 9]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
@@ -304,9 +304,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// Tells the kernel side what is wanted of a connection.
-    pub fn advise(&mut self, socket: SocketId, direction: Direction, interest: Interest) {
-        self.policies.set(socket, direction, interest, self.capture);
+    /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.
+    pub fn advise(&mut self, socket: SocketId, direction: Direction, decrypted: bool, interest: Interest) {
+        self.policies.set(socket, direction, decrypted, interest, self.capture);
     }
 
     /// Forgets a connection that the agent has given up, so that its place can be used.

@@ -50,7 +50,15 @@ impl<S: Default> Entry<S> {
     /// A connection of which nothing is known but that it is there.
     pub(super) fn new(socket: SocketId, since: Nanos, clock: Nanos) -> Self {
         Self {
-            connection: Connection { socket, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since },
+            connection: Connection {
+                socket,
+                endpoints: None,
+                role: Role::Unknown,
+                netns: 0,
+                sequences: None,
+                since,
+                decrypted: false,
+            },
             state: S::default(),
             streams: Ways::default(),
             waiting: None,
@@ -115,6 +123,20 @@ impl<S: Default> Entry<S> {
             deadline: self.waiting.as_ref().map(|waiting| waiting.deadline),
             send_ended: self.streams.get(Direction::Send).ended,
             receive_ended: self.streams.get(Direction::Receive).ended,
+        }
+    }
+
+    /// From here on the streams are what is decrypted: they begin anew. Encrypted calls that wait are of no use any more.
+    pub(super) fn decrypted(&mut self, whole: bool, held: &mut usize) {
+        self.connection.decrypted = true;
+        for direction in [Direction::Send, Direction::Receive] {
+            self.streams.get_mut(direction).begin_anew();
+        }
+        if let Some(waiting) = self.waiting.take() {
+            *held -= waiting.cost;
+        }
+        if whole {
+            self.begin();
         }
     }
 

@@ -17,6 +17,9 @@ pub struct Connection {
     pub sequences: Option<Sequences>,
     /// When it was first seen, or established.
     pub since: Nanos,
+    /// Its streams are what TLS protects, decrypted. When this turns true, both streams begin anew, and what was seen before was a
+    /// handshake, encrypted, or led up to it.
+    pub decrypted: bool,
 }
 
 /// One thing that a connection's decoder is told.

@@ -10,6 +10,7 @@ mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use detect::Foreign;
 pub use exchange::{

@@ -7,6 +7,7 @@ use super::{
     Decoder, Interest, Note, Over, PROTOCOLS, Shared, Verdict,
     detect::{Foreign, foreign},
     shared::count,
+    tls::{Agreed, Handshake},
 };
 use crate::{
     conn::{Connection, Content, Piece, Update},
@@ -44,12 +45,18 @@ pub struct Session {
     shared: Arc<Shared>,
     /// Protocols that this connection has turned out not to be, as bits by index in [`PROTOCOLS`].
     excluded: u32,
+    /// What it tells is what TLS protects: see [`Connection::decrypted`].
+    decrypted: bool,
+    /// What was agreed on in its handshake, if that was seen.
+    agreed: Option<Agreed>,
     stage: Stage,
 }
 
 enum Stage {
     Detecting(Probe),
     Decoding(&'static str, Box<dyn Decoder>),
+    /// TLS, whose handshake may tell something.
+    Encrypted(Box<Handshake>),
     Over(Understanding),
 }
 
@@ -69,19 +76,39 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, excluded: 0, stage: Stage::Detecting(Probe::default()) }
+        Self { shared, excluded: 0, decrypted: false, agreed: None, stage: Stage::Detecting(Probe::default()) }
     }
 
     /// Takes the next update of the connection; pushes what it makes known.
     pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        if connection.decrypted != self.decrypted {
+            self.begin_anew();
+        }
+        let before = out.len();
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
+            Stage::Encrypted(handshake) => {
+                if let Update::Piece(direction, piece) = update {
+                    self.agreed = handshake.piece(*direction, piece).or(self.agreed);
+                    if self.agreed.is_some() || handshake.is_over() {
+                        self.stage = Stage::Over(Understanding::Not(Foreign::Tls));
+                    }
+                }
+                return;
+            }
             Stage::Detecting(probe) => {
                 let Update::Piece(direction, piece) = update else {
                     return;
                 };
                 match probe.look(*direction, piece, self.excluded) {
                     Found::Nothing => return,
+                    Found::Foreign(Foreign::Tls) if !self.decrypted => {
+                        count(&self.shared.counts.given_up_tls);
+                        let mut handshake = Box::<Handshake>::default();
+                        self.agreed = handshake.piece(*direction, piece);
+                        self.stage = Stage::Encrypted(handshake);
+                        return;
+                    }
                     Found::Foreign(foreign) => return self.give_up(foreign),
                     Found::Protocol(name, mut decoder, pending) => {
                         for (direction, piece) in &pending {
@@ -95,7 +122,30 @@ impl Session {
             }
             Stage::Over(_) => return,
         }
+        if let Some(agreed) = self.agreed {
+            for note in out.get_mut(before..).unwrap_or_default() {
+                if let Note::Done(exchange) = note {
+                    agreed.describe(exchange);
+                }
+            }
+        }
         self.leave();
+    }
+
+    /// What comes now is what TLS protects. What was said before, such as a request to begin with TLS, is over.
+    fn begin_anew(&mut self) {
+        if self.is_encrypted() {
+            count(&self.shared.counts.tls_decrypted);
+        }
+        self.decrypted = true;
+        self.excluded = 0;
+        self.stage = Stage::Detecting(Probe::default());
+    }
+
+    /// Whether it is TLS, and what is inside is not known.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stage, Stage::Encrypted(_) | Stage::Over(Understanding::Not(Foreign::Tls)))
     }
 
     /// What to capture next of a direction. Changes only with [`Session::update`].
@@ -108,6 +158,7 @@ impl Session {
                 never: false,
             },
             Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
+            Stage::Encrypted(_) => Interest { from: 0, bytes: self.shared.capture, never: false },
             Stage::Over(_) => Interest::NEVER,
         }
     }
@@ -118,6 +169,7 @@ impl Session {
         match &self.stage {
             Stage::Detecting(_) => Understanding::Detecting,
             Stage::Decoding(name, _) => Understanding::Understood(name),
+            Stage::Encrypted(_) => Understanding::Not(Foreign::Tls),
             Stage::Over(understanding) => *understanding,
         }
     }

@@ -40,6 +40,7 @@ impl Wire {
                 netns: 1,
                 sequences: None,
                 since: 0,
+                decrypted: false,
             },
             out: Vec::new(),
             notes: Vec::new(),

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Policy, policy_slot},
-    record::{Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    record::{DECRYPTED, Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
@@ -11,10 +11,11 @@ use crate::{
     connection, emit,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
-        SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_RAW,
+        MOVED_WHOLE, Moved, NOWHERE, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR,
+        Scratch, config,
     },
-    task,
+    task, tls,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -88,16 +89,36 @@ extern "C" fn report_call() -> u64 {
     // SAFETY: the map keeps the value alive while the program runs.
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
-    let offset = connection::advance(sk, entry, direction, u64::from(len));
-    let (from, limit) = policy(sk, entry.born, direction);
+    let mut flags = 0;
+    let offset = if call.decrypted == MOVED_RAW {
+        let offset = connection::advance(sk, entry, direction, u64::from(len));
+        if entry.flags & CONNECTION_TLS != 0 {
+            tls::moved();
+        }
+        if entry.flags & CONNECTION_DECRYPTED == 0 {
+            if entry.flags & CONNECTION_COUNTED != 0 {
+                flags |= RELATIVE;
+            }
+            offset
+        } else if len != 0 {
+            return 0;
+        } else {
+            // Nothing more comes, decrypted or not.
+            flags |= DECRYPTED;
+            decrypted_position(entry, call, direction)
+        }
+    } else {
+        flags |= DECRYPTED;
+        decrypted_position(entry, call, direction)
+    };
+    if flags & DECRYPTED != 0 && entry.flags & CONNECTION_JOINED != 0 {
+        flags |= RELATIVE;
+    }
+    let (from, limit) = policy(sk, entry.born, direction, u32::from(flags & DECRYPTED != 0));
     let end = offset.wrapping_add(u64::from(len));
     if end < from {
         emit::count(Counter::Skipped);
         return 0;
-    }
-    let mut flags = 0;
-    if entry.flags & CONNECTION_COUNTED != 0 {
-        flags |= RELATIVE;
     }
     // `from` lies inside the call, or before it.
     let skipped = from.saturating_sub(offset);
@@ -112,6 +133,14 @@ extern "C" fn report_call() -> u64 {
             captured = copy(scratch, skipped, want);
             if captured < want {
                 flags |= FAULT;
+            }
+            if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
+                // SAFETY: the work space is this program's while it runs.
+                let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };
+                if tls::is_record(header) {
+                    entry.flags |= CONNECTION_TLS;
+                    tls::moved();
+                }
             }
         }
     }
@@ -139,6 +168,27 @@ extern "C" fn report_call() -> u64 {
     0
 }
 
+/// Where decrypted bytes begin, and what comes next after them.
+#[inline(always)]
+fn decrypted_position(entry: &mut Connection, call: &Moved, direction: u8) -> u64 {
+    let d = usize::from(direction & 1);
+    if call.decrypted != MOVED_RAW && entry.flags & CONNECTION_DECRYPTED == 0 {
+        if call.decrypted == MOVED_WHOLE {
+            entry.decrypted = [0; 2];
+        } else {
+            entry.flags |= CONNECTION_JOINED;
+        }
+        entry.flags |= CONNECTION_DECRYPTED;
+    }
+    if entry.decrypted[d] == NOWHERE {
+        // Both ends of the connection find the same place, if both come upon it at the beginning of the same message.
+        entry.decrypted[d] = call.count;
+    }
+    let position = entry.decrypted[d];
+    entry.decrypted[d] = position.wrapping_add(u64::from(call.len));
+    position
+}
+
 /// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -154,7 +204,7 @@ extern "C" fn note_task() -> u64 {
 
 /// What the agent wants of a direction: from which position, and how many bytes of a call.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
+fn policy(sk: u64, born: u64, direction: u8, decrypted: u32) -> (u64, u32) {
     let usual = (0, config!(capture));
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
@@ -164,6 +214,7 @@ fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
         let slot: *const Policy = slot;
         if core::ptr::read_volatile(&raw const (*slot).sock) != sk
             || core::ptr::read_volatile(&raw const (*slot).born) != born
+            || core::ptr::read_volatile(&raw const (*slot).decrypted) != decrypted
         {
             return usual;
         }
