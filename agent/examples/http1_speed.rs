@@ -30,6 +30,7 @@ fn main() {
             sequences: None,
             since: 0,
             decrypted: false,
+            wire: None,
         };
         let body = vec![b'x'; 615];
         let response = [RESPONSE, &body].concat();

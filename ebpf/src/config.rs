@@ -86,6 +86,12 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `inode.i_ino`
     pub inode_ino: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `linux_binprm.file`
+    pub binprm_file: u32,
     /// `socket.sk`
     pub socket_sk: u32,
     /// From a `struct socket` to the inode that it is allocated with (`socket_alloc`).
@@ -239,6 +245,18 @@ pub mod go {
     pub const TLS_WRITE: usize = 11;
     /// When (`CLOCK_MONOTONIC`, ns) probes were in place at both: of connections that are younger, all that is decrypted is seen.
     pub const TLS_SINCE: usize = 12;
+}
+
+/// A file: the keys of the `EXECUTED` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Inode.
+    pub ino: u64,
+    /// Device, as the kernel writes it: the minor number in the lower 20 bits.
+    pub dev: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// A process is traced.

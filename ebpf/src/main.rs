@@ -87,8 +87,8 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[raw_tracepoint]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::executed());
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    preempt::without(|| process::executed(&ctx));
     0
 }
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
-    hooks::{self, Hooks, RuntimeValue},
+    hooks::{self, FileKey, Hooks, RuntimeValue},
     offsets,
     policy::Policies,
     preempt,
@@ -135,6 +135,7 @@ pub struct Kernel {
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
+    executed: Option<HashMap<MapData, FileKey, u8>>,
     connections: HashMap<MapData, u64, [u64; 9]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -199,6 +200,7 @@ impl Kernel {
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
         let runtimes = Some(take(&mut ebpf, "RUNTIMES")?);
+        let executed = Some(take(&mut ebpf, "EXECUTED")?);
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
@@ -209,6 +211,7 @@ impl Kernel {
             policies,
             processes,
             runtimes,
+            executed,
             connections,
             counters,
             logger,
@@ -259,7 +262,7 @@ impl Kernel {
 
     /// What is done on another thread; there is one of it.
     pub fn take_hooks(&mut self) -> Option<Hooks> {
-        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?))
+        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?, self.executed.take()?))
     }
 
     /// Where bytes are seen.

@@ -58,6 +58,7 @@ impl<S: Default> Entry<S> {
                 sequences: None,
                 since,
                 decrypted: false,
+                wire: None,
             },
             state: S::default(),
             streams: Ways::default(),
@@ -179,6 +180,7 @@ impl<S: Default> Entry<S> {
             bytes: &[],
             relative: false,
             end: true,
+            wire: None,
         };
         self.call(Direction::Send, &end, shared, sink);
     }
@@ -273,6 +275,7 @@ impl<S: Default> Entry<S> {
 
     #[inline]
     fn deliver<F: Sink<S>>(&mut self, direction: Direction, call: &Call<'_>, shared: &mut Shared<'_>, sink: &mut F) {
+        self.connection.wire = call.wire.map(|wire| (direction, call.offset, wire));
         let mut out = Out { connection: &self.connection, state: &mut self.state, stats: shared.stats, sink };
         self.streams.get_mut(direction).deliver(direction, call, &mut out);
     }

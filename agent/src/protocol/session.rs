@@ -7,7 +7,7 @@ use super::{
     Decoder, Interest, Note, Over, PROTOCOLS, Shared, Verdict,
     detect::{Foreign, foreign},
     shared::count,
-    tls::{Agreed, Handshake},
+    tls::{Agreed, Handshake, Places},
 };
 use crate::{
     conn::{Connection, Content, Piece, Update},
@@ -49,6 +49,8 @@ pub struct Session {
     decrypted: bool,
     /// What was agreed on in its handshake, if that was seen.
     agreed: Option<Agreed>,
+    /// Where what is inside of TLS is on the socket.
+    places: Places,
     stage: Stage,
 }
 
@@ -76,13 +78,16 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, excluded: 0, decrypted: false, agreed: None, stage: Stage::Detecting(Probe::default()) }
+        Self { shared, excluded: 0, decrypted: false, agreed: None, places: Places::default(), stage: Stage::Detecting(Probe::default()) }
     }
 
     /// Takes the next update of the connection; pushes what it makes known.
     pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
         if connection.decrypted != self.decrypted {
             self.begin_anew();
+        }
+        if self.decrypted {
+            self.places.note(connection, update);
         }
         let before = out.len();
         match &mut self.stage {
@@ -122,10 +127,16 @@ impl Session {
             }
             Stage::Over(_) => return,
         }
-        if let Some(agreed) = self.agreed {
+        if self.decrypted {
             for note in out.get_mut(before..).unwrap_or_default() {
-                if let Note::Done(exchange) = note {
-                    agreed.describe(exchange);
+                match note {
+                    Note::Asked(asked) => self.places.place(asked),
+                    Note::Done(exchange) => {
+                        if let Some(agreed) = self.agreed {
+                            agreed.describe(exchange);
+                        }
+                    }
+                    _ => {}
                 }
             }
         }

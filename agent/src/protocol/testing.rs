@@ -41,6 +41,7 @@ impl Wire {
                 sequences: None,
                 since: 0,
                 decrypted: false,
+                wire: None,
             },
             out: Vec::new(),
             notes: Vec::new(),

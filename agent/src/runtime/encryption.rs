@@ -51,7 +51,7 @@ impl Encryption {
     /// Probes the libraries of the system, for as long as the agent runs.
     pub fn installed(&mut self, means: &mut Means<'_>) {
         for path in tls::installed() {
-            match self.file(&path) {
+            match self.file(&path, false) {
                 Ok(Some(library)) => {
                     for probe in &library.probes {
                         means.probes.attach(means.hooks, means.shared, probe);
@@ -77,9 +77,10 @@ impl Encryption {
         };
         let mut probes = Vec::new();
         let (mut failed, mut java) = (false, false);
+        let exe = FileId::of(&proc.join("exe")).ok();
         for file in files {
             java |= file.path.file_name().is_some_and(|name| name == "libjvm.so");
-            let Some(library) = self.mapped(&file) else { continue };
+            let Some(library) = self.mapped(&file, exe) else { continue };
             for probe in &library.probes {
                 match means.probes.attach(means.hooks, means.shared, probe) {
                     Some(key) => probes.push(key),
@@ -116,10 +117,15 @@ impl Encryption {
         });
     }
 
-    fn mapped(&mut self, file: &Mapped) -> Option<Rc<Library>> {
-        match self.file(&file.open) {
+    /// `exe`: the program of the process.
+    fn mapped(&mut self, file: &Mapped, exe: Option<FileId>) -> Option<Rc<Library>> {
+        // A library that was linked into another one is seldom one with names.
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let inside = ["ssl", "tls", "crypto"].iter().any(|part| name.contains(part))
+            || exe.is_some_and(|exe| FileId::of(&file.open).or_else(|_| FileId::of(&file.path)).ok() == Some(exe));
+        match self.file(&file.open, inside) {
             Ok(library) => library,
-            Err(_) => self.file(&file.path).unwrap_or_else(|error| {
+            Err(_) => self.file(&file.path, inside).unwrap_or_else(|error| {
                 log::debug!("{}: {error}", file.path.display());
                 None
             }),
@@ -127,12 +133,12 @@ impl Encryption {
     }
 
     /// What is known of a file, looked at if it is new.
-    fn file(&mut self, path: &Path) -> io::Result<Option<Rc<Library>>> {
+    fn file(&mut self, path: &Path, inside: bool) -> io::Result<Option<Rc<Library>>> {
         let id = FileId::of(path)?;
         if let Some(found) = self.files.get(&id) {
             return Ok(found.clone());
         }
-        let looked = Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), tls::find));
+        let looked = Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), |image| tls::find(image, inside)));
         let library = match looked {
             Ok(library) => library.map(Rc::new),
             Err(Refusal::Io(error)) => return Err(error),

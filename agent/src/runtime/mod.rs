@@ -41,6 +41,11 @@ pub trait Plan {
     /// The runtime's name, for people.
     fn runtime(&self) -> &'static str;
 
+    /// Whether a process can be looked at before it uses a socket. It is then, each time that the file is run.
+    fn early(&self) -> bool {
+        false
+    }
+
     /// Looks at one of them.
     ///
     /// # Errors

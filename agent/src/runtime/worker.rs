@@ -99,6 +99,20 @@ impl Worker {
         self.encryption(tgid);
     }
 
+    /// A program has begun. What it needs should be there before it uses a socket.
+    fn began(&mut self, tgid: u32) {
+        let exe = directory(tgid).join("exe");
+        if let Ok(looked) = self.file(&exe)
+            && looked.plans.iter().any(|plan| plan.early())
+        {
+            if let Ok(id) = FileId::of(&exe) {
+                self.hooks.tell_again(id.dev, id.ino);
+            }
+            self.tasks(tgid, 0);
+        }
+        self.encryption(tgid);
+    }
+
     fn encryption(&mut self, tgid: u32) {
         let Some(start) = self.start(tgid) else {
             return;
@@ -137,8 +151,7 @@ impl Worker {
                 Ask::Process(tgid) => self.process(tgid),
                 Ask::Encrypted(tgid) => self.encryption(tgid),
                 Ask::File(tgid) => {
-                    // It will be asked for if it matters.
-                    let _ = self.file(&directory(tgid).join("exe"));
+                    self.began(tgid);
                 }
                 Ask::Stop => break,
             }
@@ -332,6 +345,7 @@ impl Worker {
         }
         let Self { encryption, probes, proc, .. } = self;
         encryption.sweep(probes, |tgid| proc.start(tgid).ok());
+        probes.sweep();
     }
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Policy, policy_slot},
-    record::{DECRYPTED, Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    record::{DECRYPTED, Data, END, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
         CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_RAW,
-        MOVED_WHOLE, Moved, NOWHERE, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR,
+        MOVED_WHOLE, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR,
         Scratch, config,
     },
     task, tls,
@@ -164,7 +164,14 @@ extern "C" fn report_call() -> u64 {
     };
     note_task();
     let captured = at_most::<MOST>(captured);
-    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
+    let mut prefix = 0;
+    if flags & DECRYPTED != 0 {
+        prefix = PREFIX;
+        let wire = if call.decrypted == MOVED_RAW { NOWHERE } else { call.count };
+        // SAFETY: the work space is this program's while it runs; its bytes follow the header.
+        unsafe { (&raw mut (*scratch).bytes).cast::<u64>().write(wire) };
+    }
+    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + prefix + captured, false);
     0
 }
 
@@ -181,8 +188,7 @@ fn decrypted_position(entry: &mut Connection, call: &Moved, direction: u8) -> u6
         entry.flags |= CONNECTION_DECRYPTED;
     }
     if entry.decrypted[d] == NOWHERE {
-        // Both ends of the connection find the same place, if both come upon it at the beginning of the same message.
-        entry.decrypted[d] = call.count;
+        entry.decrypted[d] = if call.count == NOWHERE { entry.position[d] } else { call.count };
     }
     let position = entry.decrypted[d];
     entry.decrypted[d] = position.wrapping_add(u64::from(call.len));
@@ -245,6 +251,9 @@ fn at_most<const MAX: u64>(mut value: u64) -> u64 {
 
 const MOST: u64 = CAPTURE_MAX as u64;
 
+/// Bytes before decrypted ones.
+const PREFIX: u64 = 8;
+
 /// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
 #[inline(always)]
 fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
@@ -252,6 +261,7 @@ fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
     let (call, parts, to) =
         unsafe { (&(*scratch).call, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
     if call.source == SOURCE_BUFFER {
+        let to = if call.decrypted == MOVED_RAW { to } else { to.wrapping_add(PREFIX as usize) };
         // SAFETY: `want` is at most CAPTURE_MAX, the space twice that.
         if unsafe { copy_user(to, want, call.address + skip) } {
             return want;

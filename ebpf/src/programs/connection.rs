@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
-    record::{Kind, Open, ROLE_CONNECT, SEND},
+    record::{Kind, NOWHERE, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX,
-        CONNECTION_WHOLE, CONNECTIONS, Connection, NOWHERE, OWN_PEERS, PORTS, Tuple, config,
+        CONNECTION_WHOLE, CONNECTIONS, Connection, OWN_PEERS, PORTS, Tuple, config,
     },
     process::Current,
 };

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use geophone_ebpf::{
-    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, Policy, Runtime},
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
     record::Data,
     stats,
 };
@@ -67,6 +67,10 @@ pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
 #[btf_map]
 pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 
+/// Files whose being run was told.
+#[btf_map]
+pub static EXECUTED: LruHashMap<File, u8, 4096> = LruHashMap::new();
+
 /// Ports that are traced, when any is given.
 #[btf_map]
 pub static PORTS: HashMap<u16, u8, 256> = HashMap::new();
@@ -125,7 +129,8 @@ pub struct Moved {
     pub decrypted: u32,
     /// An address in the process's memory.
     pub address: u64,
-    /// How many there are at that address; of decrypted bytes: the position on the socket where they began.
+    /// How many there are at that address; of decrypted bytes: the position on the socket where their TLS
+    /// record began, or `NOWHERE`.
     pub count: u64,
 }
 
@@ -185,14 +190,11 @@ pub struct Connection {
     pub flags: u32,
     /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
     pub role: u32,
-    /// TLS: position in what is decrypted, for each direction; [`NOWHERE`] before the first byte.
+    /// TLS: position in what is decrypted, for each direction; `NOWHERE` before the first byte.
     pub decrypted: [u64; 2],
     /// TLS: the session that was last seen to use it, or 0.
     pub session: u64,
 }
-
-/// A position that is not known yet.
-pub const NOWHERE: u64 = u64::MAX;
 
 /// The agent has been told of it.
 pub const CONNECTION_ANNOUNCED: u32 = 1;

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::RUNTIME_GO,
-    record::{RECEIVE, SEND},
+    record::{NOWHERE, RECEIVE, SEND},
     stats::Counter,
 };
 
@@ -251,7 +251,7 @@ fn made(who: Current, address: u64) {
 pub fn complete(who: Current, call: &mut TlsCall, count: i64, since: u64) {
     let session = TlsSession { address: call.session, tgid: who.tgid, pad: 0 };
     let (sk, received) = (call.sk, call.received);
-    let mut position = call.position;
+    let mut position = if sk == 0 { NOWHERE } else { call.position };
     call.session = 0;
     if sk != 0 {
         learn(session, sk, true);

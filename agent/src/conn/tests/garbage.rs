@@ -111,6 +111,7 @@ proptest! {
                     relative,
                     end,
                     decrypted,
+                    wire: decrypted.then_some(offset),
                 }),
                 Any::Event(event) => bench.event(&event),
                 Any::Tick(time) => bench.tick(time),

@@ -41,6 +41,7 @@ pub(super) fn data(time: Nanos, sock: u64, direction: Direction, offset: u64, by
         relative: false,
         end: false,
         decrypted: false,
+        wire: None,
     }
 }
 

@@ -3,11 +3,14 @@
 
 mod hello;
 mod names;
+mod places;
 
 use crate::{
     conn::{Content, Piece},
     event::Direction,
 };
+
+pub(super) use self::places::Places;
 
 use self::hello::{ENOUGH, Hello, ServerHello};
 use super::Exchange;

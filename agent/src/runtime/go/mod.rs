@@ -118,6 +118,10 @@ impl Plan for Known {
         Go.name()
     }
 
+    fn early(&self) -> bool {
+        true
+    }
+
     fn process(&self, _target: &Target) -> Result<Answer, Refusal> {
         Ok(Answer::Found(self.0.clone()))
     }

@@ -3,11 +3,6 @@
 
 use std::sync::Arc;
 
-use object::{
-    elf::{SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC},
-    read::elf::Sym as _,
-};
-
 use super::super::{Image, Probe, Refusal};
 
 /// What a file has of a TLS library.
@@ -52,33 +47,16 @@ const FUNCTIONS: [Function; 12] = [
     Function { name: "SSL_new", entry: None, back: "tls_created", moves: None },
 ];
 
-/// Looks for them. `None`: the file has no TLS library that has names.
+/// Looks for them. `None`: the file has no TLS library that has names. Of most libraries only what they export is looked at; `inside`: also what
+/// they, or a program, keep to themselves, which takes longer.
 ///
 /// # Errors
 /// When the file is malformed.
-pub fn find(image: &Image) -> Result<Option<Library>, Refusal> {
-    let mut addresses = [None; FUNCTIONS.len()];
-    image.elf(|elf| {
-        for table in [SHT_DYNSYM, SHT_SYMTAB] {
-            let symbols = elf.sections.symbols(elf.endian, elf.data, table)?;
-            for symbol in symbols.iter() {
-                if symbol.st_type() != STT_FUNC || symbol.st_shndx(elf.endian) == SHN_UNDEF {
-                    continue;
-                }
-                let Ok(name) = symbol.name(elf.endian, symbols.strings()) else {
-                    continue;
-                };
-                if !name.starts_with(b"SSL_") && !name.starts_with(b"gnutls_") {
-                    continue;
-                }
-                if let Some(at) = FUNCTIONS.iter().position(|function| function.name.as_bytes() == name)
-                    && let Some(address) = addresses.get_mut(at)
-                {
-                    address.get_or_insert(symbol.st_value(elf.endian));
-                }
-            }
-        }
-        Ok(())
+pub fn find(image: &Image, inside: bool) -> Result<Option<Library>, Refusal> {
+    let names = FUNCTIONS.each_ref().map(|function| function.name);
+    let addresses = image.elf(|elf| {
+        let exported = elf.exported(names)?;
+        if exported.iter().any(Option::is_some) || !inside { Ok(exported) } else { elf.named(names) }
     })?;
     let has = |moves| FUNCTIONS.iter().zip(&addresses).any(|(f, address)| f.moves == Some(moves) && address.is_some());
     if !has(Moves::In) || !has(Moves::Out) {
@@ -105,7 +83,7 @@ mod tests {
         let mut found = 0;
         for path in installed() {
             let Some(image) = Image::open(&path).unwrap() else { continue };
-            let library = find(&image).unwrap().unwrap();
+            let library = find(&image, false).unwrap().unwrap();
             let programs: Vec<_> = library.probes.iter().map(|probe| probe.program).collect();
             for wanted in ["tls_read", "tls_write", "tls_return"] {
                 assert!(programs.contains(&wanted), "{}: {programs:?}", path.display());
@@ -119,6 +97,6 @@ mod tests {
     #[test]
     fn who_only_uses_one_has_none() {
         let own = Image::open(&std::env::current_exe().unwrap()).unwrap().unwrap();
-        assert!(find(&own).unwrap().is_none());
+        assert!(find(&own, true).unwrap().is_none());
     }
 }
