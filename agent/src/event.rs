@@ -167,6 +167,12 @@ pub struct Data<'a> {
     pub relative: bool,
     /// The peer has closed its direction.
     pub end: bool,
+    /// These are bytes that a TLS library has decrypted or will encrypt, and `offset` counts such bytes. Where one call of a connection
+    /// is, all later ones are.
+    pub decrypted: bool,
+    /// Of decrypted bytes: the position on the socket where the TLS record begins of which they are the first bytes. Both ends of a
+    /// connection know the same, whenever they began to look. `None` where they begin elsewhere, or it is not known.
+    pub wire: Option<u64>,
 }
 
 /// A change of a connection's state.

@@ -228,6 +228,8 @@ impl Flow {
                 bytes,
                 relative: false,
                 end,
+                decrypted: false,
+                wire: None,
             }))
         };
         if segment.len > 0

@@ -13,6 +13,7 @@ mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod waiting;
 
 pub use detect::Foreign;

@@ -17,6 +17,7 @@ enum Any {
         captured: usize,
         relative: bool,
         end: bool,
+        decrypted: bool,
     },
     Event(Event<'static>),
     Tick(Nanos),
@@ -38,9 +39,9 @@ fn offset() -> impl Strategy<Value = u64> {
 fn any_data() -> impl Strategy<Value = Any> {
     let lens =
         (prop_oneof![9 => 0..200_u32, 1 => any::<u32>()], prop_oneof![9 => 0..20_u32, 1 => any::<u32>()], 0..300_usize);
-    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.03));
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.03), prop::bool::weighted(0.3));
     (time(), any_socket(), 0..3_u32, offset(), lens, flags).prop_map(
-        |(time, socket, tgid, offset, (len, skipped, captured), (send, relative, end))| Any::Data {
+        |(time, socket, tgid, offset, (len, skipped, captured), (send, relative, end, decrypted))| Any::Data {
             time,
             socket,
             tgid,
@@ -51,6 +52,7 @@ fn any_data() -> impl Strategy<Value = Any> {
             captured,
             relative,
             end,
+            decrypted,
         },
     )
 }
@@ -92,7 +94,7 @@ proptest! {
         let bytes = [b'x'; 300];
         for thing in things {
             match thing {
-                Any::Data { time, socket, tgid, send, offset, len, skipped, captured, relative, end } => bench.data(Data {
+                Any::Data { time, socket, tgid, send, offset, len, skipped, captured, relative, end, decrypted } => bench.data(Data {
                     time: START.wrapping_add(time),
                     socket,
                     thread: Thread { tgid, tid: tgid, ..Thread::default() },
@@ -103,6 +105,8 @@ proptest! {
                     bytes: &bytes[..captured],
                     relative,
                     end,
+                    decrypted,
+                    wire: decrypted.then_some(offset),
                 }),
                 Any::Event(event) => bench.event(&event),
                 Any::Tick(time) => bench.tick(time),

@@ -183,7 +183,7 @@ fn server(
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
     let forwarded = Forwarded::new(&request.fields);
-    let scheme = forwarded.scheme.or(target.scheme).or(request.scheme).unwrap_or("http");
+    let scheme = forwarded.scheme.or(target.scheme).or(request.scheme).unwrap_or(scheme(connection));
     let route = shared.routes.route(target.path);
     if !target.path.is_empty() {
         attributes.push("url.path", target.path);
@@ -229,7 +229,7 @@ fn client(
     target: &Target<'_>,
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
-    let scheme = target.scheme.or(request.scheme).unwrap_or("http");
+    let scheme = target.scheme.or(request.scheme).unwrap_or(scheme(connection));
     let authority = target.authority.or_else(|| host(request));
     // The authority of CONNECT is not a URL.
     if target.path.starts_with('/') || target.path == "*" {
@@ -241,6 +241,11 @@ fn client(
         attributes.push("url.template", template.clone());
     }
     template
+}
+
+/// The scheme of a request that does not say it.
+fn scheme(connection: &Connection) -> &'static str {
+    if connection.decrypted { "https" } else { "http" }
 }
 
 pub(super) fn host<'a>(request: &Request<'a>) -> Option<Authority<'a>> {

@@ -48,7 +48,8 @@ impl Engine {
             // An answer is passed on, to whoever waits for it in the end.
             match waits_for {
                 Some(request) if self.may_cause(request, call) => {
-                    if given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request)) {
+                    if given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request))
+                    {
                         self.workers.share(giver, time);
                     }
                     self.settle(call, Cause::Call(request, Link::Wake));
