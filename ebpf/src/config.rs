@@ -160,6 +160,8 @@ pub struct Offsets {
     pub regs_go_first: u32,
     /// `pt_regs`: the second argument of a Go function (`rbx`, `x1`).
     pub regs_go_second: u32,
+    /// `pt_regs`: the third argument of a Go function (`rcx`, `x2`).
+    pub regs_go_third: u32,
     /// `pt_regs`: where Go code keeps the address of the goroutine that runs (`r14`, `x28`).
     pub regs_go_g: u32,
 }

@@ -31,6 +31,8 @@ use crate::{
 const FILES: usize = 4096;
 /// Processes that are asked again later.
 const AGAIN: usize = 1024;
+/// Processes that wait to be looked at because their program has begun.
+const BEGUN: usize = 1024;
 /// After how long a process is asked again that has not loaded its runtime yet, each time; then it is given up.
 const DELAYS: [u64; 8] = [50, 100, 200, 500, 1_000, 4_000, 15_000, 60_000];
 /// How often it is looked whether the processes that probes are for still live.
@@ -74,6 +76,8 @@ pub struct Worker {
     probes: Probes,
     encryption: Encryption,
     again: VecDeque<Again>,
+    /// Processes whose programs have begun, and are still to be looked at.
+    begun: VecDeque<u32>,
     swept: Instant,
 }
 
@@ -89,6 +93,7 @@ impl Worker {
             probes: Probes::default(),
             encryption: Encryption::default(),
             again: VecDeque::new(),
+            begun: VecDeque::new(),
             swept: Instant::now(),
         }
     }
@@ -139,24 +144,36 @@ impl Worker {
         // Only politeness.
         let _ = rustix::process::setpriority_process(None, NICE);
         while !self.shared.stop.load(Ordering::Acquire) {
-            let ask = match self.asks.recv_timeout(self.timeout()) {
-                Ok(ask) => ask,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.late();
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            match ask {
-                Ask::Process(tgid) => self.process(tgid),
-                Ask::Encrypted(tgid) => self.encryption(tgid),
-                Ask::File(tgid) => {
-                    self.began(tgid);
-                }
-                Ask::Stop => break,
+            match self.next() {
+                Some(Ask::Process(tgid)) => self.process(tgid),
+                Some(Ask::Encrypted(tgid)) => self.encryption(tgid),
+                Some(Ask::File(tgid)) => self.began(tgid),
+                Some(Ask::Stop) => break,
+                None => {}
             }
             self.late();
         }
+    }
+
+    /// What is to be done next, after a while perhaps: who uses sockets now goes before who may do so later.
+    fn next(&mut self) -> Option<Ask> {
+        let mut came = match self.begun.is_empty() {
+            true => match self.asks.recv_timeout(self.timeout()) {
+                Ok(ask) => Some(ask),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Ask::Stop),
+            },
+            false => self.asks.try_recv().ok(),
+        };
+        while let Some(Ask::File(tgid)) = came {
+            if self.begun.len() >= BEGUN {
+                // It will be asked for if it matters.
+                self.begun.pop_front();
+            }
+            self.begun.push_back(tgid);
+            came = self.asks.try_recv().ok();
+        }
+        came.or_else(|| self.begun.pop_front().map(Ask::File))
     }
 
     /// How long there is nothing to do by itself.

@@ -181,7 +181,9 @@ extern "C" fn report_call() -> u64 {
         // SAFETY: the work space is this program's while it runs; its bytes follow the header.
         unsafe { (&raw mut (*scratch).bytes).cast::<u64>().write(wire) };
     }
-    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + prefix + captured, false);
+    // Once more, because the verifier of 5.10 forgets the bounds of what lies on the stack meanwhile.
+    let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
+    emit::write((&raw const *data).cast(), len, false);
     0
 }
 

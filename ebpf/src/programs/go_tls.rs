@@ -36,10 +36,17 @@ pub fn entered(ctx: &ProbeContext, what: u32) {
     let regs = ctx.as_ptr() as u64;
     let session = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
     let buffer = read::<u64>(regs, config!(offsets.regs_go_second)).unwrap_or_default();
-    tls::begin(caller, &Entered { session, buffer, count: 0, stack: 0, what });
+    let length = if what == TLS_SEND {
+        read::<u64>(regs, config!(offsets.regs_go_third)).unwrap_or_default().min(u64::from(u32::MAX))
+    } else {
+        0
+    };
+    let call = Entered { session, buffer, length, count: 0, stack: 0, what };
+    tls::begin(caller, &call);
     if let Some(sk) = socket(ctx, runtime, session, what) {
         tls::learn(TlsSession { address: session, tgid: who.tgid, pad: 0 }, sk, true);
     }
+    tls::tell(who, &call, runtime.at[TLS_SINCE]);
 }
 
 /// Where the connection encrypts for a TCP or Unix socket directly, that is known at once. Otherwise its own system calls tell.

@@ -276,8 +276,8 @@ pub struct TlsCall {
     pub sent: u64,
     /// `TLS_*`
     pub what: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 1: what it sends was told when it began.
+    pub told: u32,
 }
 
 /// A TLS session of a process: the address of what the library keeps of it.
@@ -307,6 +307,9 @@ pub struct TlsPlace {
     pub whole: u32,
     /// How often in a row another socket seemed to be its own; [`CERTAIN`]: its own calls have used this one.
     pub doubts: u32,
+    /// Bytes to be sent that were told, and that no call has said to be sent yet. A library may send a part only, or nothing for now,
+    /// and be given the same bytes again.
+    pub ahead: u64,
 }
 
 /// A position in the vector of a `*mmsg` call.

@@ -77,21 +77,28 @@ pub fn entered(ctx: &ProbeContext, what: u32, counted: bool, readable: bool) {
     let call = Entered {
         session: argument(0),
         buffer: if readable { argument(1) } else { 0 },
+        length: if readable && what == TLS_SEND { argument(2) & LENGTH } else { 0 },
         count: if counted { argument(3) } else { 0 },
         stack: read::<u64>(regs, config!(offsets.regs_sp)).unwrap_or_default(),
         what,
     };
     begin(caller(who), &call);
+    tell(who, &call, 0);
 }
 
 /// What is known of a call when it begins; as in [`TlsCall`].
 pub struct Entered {
     pub session: u64,
     pub buffer: u64,
+    /// How many bytes are to be sent; 0: it is not said, or it receives.
+    pub length: u64,
     pub count: u64,
     pub stack: u64,
     pub what: u32,
 }
+
+/// An `int` that is no error.
+const LENGTH: u64 = 0x7fff_ffff;
 
 /// Takes note of a call.
 #[inline(always)]
@@ -112,6 +119,7 @@ pub fn begin(caller: TlsCaller, call: &Entered) {
         found.sk = 0;
         found.position = 0;
         found.sent = 0;
+        found.told = 0;
         return;
     }
     let new = TlsCall {
@@ -138,7 +146,7 @@ const IDLE: TlsCall = TlsCall {
     received_at: 0,
     sent: 0,
     what: 0,
-    pad: 0,
+    told: 0,
 };
 
 /// Bytes of a TLS connection went through its socket; which call that was is in the work space. Global, and so verified by itself.
@@ -240,9 +248,61 @@ fn made(who: Current, address: u64) {
         return;
     }
     let session = TlsSession { address, tgid: who.tgid, pad: 0 };
-    let new = TlsPlace { sk: 0, born: 0, whole: 1, doubts: 0 };
+    let new = TlsPlace { sk: 0, born: 0, whole: 1, doubts: 0, ahead: 0 };
     // An LRU map: an insertion makes room for itself.
     let _ = TLS_SESSIONS.insert(session, new, 0);
+}
+
+/// A call begins that sends: where its session is known to be, that is told at once, because the answer may be there before it returns.
+/// `since`: see [`complete`].
+#[inline(always)]
+pub fn tell(who: Current, call: &Entered, since: u64) {
+    if call.length == 0 {
+        return;
+    }
+    let session = TlsSession { address: call.session, tgid: who.tgid, pad: 0 };
+    let Some(place) = TLS_SESSIONS.get_ptr_mut(session) else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let place: &mut TlsPlace = unsafe { &mut *place };
+    let Some(connection) = connection(place.sk, place.born) else {
+        return;
+    };
+    let Some(under_way) = TLS_CALLS.get_ptr_mut(caller(who)) else {
+        return;
+    };
+    // SAFETY: as above.
+    let under_way: &mut TlsCall = unsafe { &mut *under_way };
+    if under_way.session != call.session || under_way.stack != call.stack {
+        // It is a function that another one of the library calls.
+        return;
+    }
+    under_way.told = 1;
+    let ahead = place.ahead;
+    if ahead >= call.length {
+        return;
+    }
+    place.ahead = call.length;
+    // SAFETY: as above.
+    let connection: &Connection = unsafe { &*connection };
+    capture::report(Moved {
+        sk: place.sk,
+        who,
+        direction: TLS_SEND,
+        len: (call.length - ahead) as u32,
+        source: SOURCE_BUFFER,
+        decrypted: how(place.whole, connection, since),
+        address: call.buffer.wrapping_add(ahead),
+        count: if ahead == 0 { connection.position[0] } else { NOWHERE },
+    });
+}
+
+/// Whether all that was decrypted of a connection was seen.
+#[inline(always)]
+fn how(whole: u32, connection: &Connection, since: u64) -> u32 {
+    let whole = if since == 0 { whole != 0 } else { connection.flags & CONNECTION_WHOLE != 0 && connection.born > since };
+    if whole { MOVED_WHOLE } else { MOVED_JOINED }
 }
 
 /// A call is over that moved `count` bytes, or failed. `since`: of connections that are younger, all that is decrypted was seen; 0: that is
@@ -255,9 +315,11 @@ pub fn complete(who: Current, call: &mut TlsCall, count: i64, since: u64) {
     call.session = 0;
     if sk != 0 {
         learn(session, sk, true);
-    } else if call.what != TLS_SEND && received != 0 && may_be_on(session, received) {
+    } else if received != 0 && (call.what != TLS_SEND || !is_placed(session)) && may_be_on(session, received) {
+        // A call that sends may have to finish the handshake first.
         learn(session, received, false);
-        position = call.received_at;
+        position = if call.what == TLS_SEND { NOWHERE } else { call.received_at };
+        call.received = 0;
     }
     if call.what != TLS_SEND {
         call.received = 0;
@@ -265,40 +327,47 @@ pub fn complete(who: Current, call: &mut TlsCall, count: i64, since: u64) {
     if count <= 0 || call.what == TLS_HANDSHAKE {
         return;
     }
-    // SAFETY: the map keeps the value alive while the program runs.
-    let place = unsafe { TLS_SESSIONS.get(session) }.copied();
-    let Some(connection) = place.and_then(|place| connection(place.sk, place.born)) else {
+    let Some(place) = TLS_SESSIONS.get_ptr_mut(session) else {
+        emit::count(Counter::TlsUnplaced);
         if call.what == TLS_SEND {
             call.sent = session.address;
         }
-        if let Some(place) = TLS_SESSIONS.get_ptr_mut(session) {
-            // SAFETY: the map keeps the value alive while the program runs.
-            unsafe { (*place).whole = 0 };
-        }
-        emit::count(Counter::TlsUnplaced);
-        return;
-    };
-    let Some(place) = place else {
         return;
     };
     // SAFETY: the map keeps the value alive while the program runs.
-    let connection: &Connection = unsafe { &*connection };
-    let whole =
-        if since == 0 { place.whole != 0 } else { connection.flags & CONNECTION_WHOLE != 0 && connection.born > since };
-    if sk == 0 && call.what == TLS_SEND {
-        // It will be sent next.
-        position = connection.position[0];
+    let place: &mut TlsPlace = unsafe { &mut *place };
+    if call.told != 0 {
+        place.ahead = place.ahead.saturating_sub(count as u64);
+        return;
     }
+    let Some(connection) = connection(place.sk, place.born) else {
+        if call.what == TLS_SEND {
+            call.sent = session.address;
+        }
+        place.whole = 0;
+        emit::count(Counter::TlsUnplaced);
+        return;
+    };
+    // SAFETY: as above.
+    let connection: &Connection = unsafe { &*connection };
     capture::report(Moved {
         sk: place.sk,
         who,
         direction: call.what & 1,
         len: count.min(i64::from(u32::MAX)) as u32,
         source: if call.buffer == 0 { SOURCE_NONE } else { SOURCE_BUFFER },
-        decrypted: if whole { MOVED_WHOLE } else { MOVED_JOINED },
+        decrypted: how(place.whole, connection, since),
         address: call.buffer,
         count: position,
     });
+}
+
+/// Whether it is known on which connection a session is.
+#[inline(always)]
+fn is_placed(session: TlsSession) -> bool {
+    // SAFETY: a copy is taken at once.
+    let place = unsafe { TLS_SESSIONS.get(session) }.copied();
+    place.is_some_and(|place| connection(place.sk, place.born).is_some())
 }
 
 /// A connection, if it is still the same.
@@ -365,5 +434,5 @@ pub fn learn(session: TlsSession, sk: u64, certain: bool) {
     }
     entry.session = session.address;
     let doubts = if certain { CERTAIN } else { 0 };
-    let _ = TLS_SESSIONS.insert(session, TlsPlace { sk, born, whole, doubts }, 0);
+    let _ = TLS_SESSIONS.insert(session, TlsPlace { sk, born, whole, doubts, ahead: 0 }, 0);
 }
