@@ -49,6 +49,7 @@ pub fn run() -> Result<()> {
     virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
     setup.compile()?;
     setup.go("go-server", "services/go", ".", &[])?;
+    setup.go("go-tls-client", "services/go", "./tlsclient", &[])?;
     for (name, mode) in GO_CALLS {
         setup.go(name, "services/go", "./calls", mode)?;
     }

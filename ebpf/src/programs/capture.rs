@@ -12,8 +12,8 @@ use crate::{
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
         CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, CONNECTION_WIDE, Connection,
-        MOVED_RAW, MOVED_WHOLE, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
-        SOURCE_VECTOR, Scratch, config,
+        MOVED_RAW, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch,
+        config,
     },
     task, tls,
 };
@@ -46,7 +46,7 @@ pub const MESSAGE_SIZE: u64 = 64;
 
 /// Runs `f` with this processor's work space, unless an interrupted program uses it.
 #[inline(always)]
-fn with_scratch(f: impl FnOnce(*mut Scratch)) {
+pub fn with_scratch(f: impl FnOnce(*mut Scratch)) {
     let Some(scratch) = emit::scratch() else {
         emit::count(Counter::KernelFault);
         return;
@@ -76,7 +76,7 @@ pub fn report(call: Moved) {
 /// Verified by itself, once, because it is global: not again for each way that leads here. What it is about is in the work space.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn report_call() -> u64 {
+pub extern "C" fn report_call() -> u64 {
     let Some(scratch) = emit::scratch() else {
         return 0;
     };
@@ -105,11 +105,15 @@ extern "C" fn report_call() -> u64 {
         } else {
             // Nothing more comes, decrypted or not.
             flags |= DECRYPTED;
-            decrypted_position(entry, call, direction)
+            tls::position();
+            // SAFETY: the work space is this program's while it runs.
+            unsafe { (*scratch).offset }
         }
     } else {
         flags |= DECRYPTED;
-        decrypted_position(entry, call, direction)
+        tls::position();
+        // SAFETY: the work space is this program's while it runs.
+        unsafe { (*scratch).offset }
     };
     if flags & DECRYPTED != 0 && entry.flags & CONNECTION_JOINED != 0 {
         flags |= RELATIVE;
@@ -185,26 +189,6 @@ extern "C" fn report_call() -> u64 {
     let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
     emit::write((&raw const *data).cast(), len, false);
     0
-}
-
-/// Where decrypted bytes begin, and what comes next after them.
-#[inline(always)]
-fn decrypted_position(entry: &mut Connection, call: &Moved, direction: u8) -> u64 {
-    let d = usize::from(direction & 1);
-    if call.decrypted != MOVED_RAW && entry.flags & CONNECTION_DECRYPTED == 0 {
-        if call.decrypted == MOVED_WHOLE {
-            entry.decrypted = [0; 2];
-        } else {
-            entry.flags |= CONNECTION_JOINED;
-        }
-        entry.flags |= CONNECTION_DECRYPTED;
-    }
-    if entry.decrypted[d] == NOWHERE {
-        entry.decrypted[d] = if call.count == NOWHERE { entry.position[d] } else { call.count };
-    }
-    let position = entry.decrypted[d];
-    entry.decrypted[d] = position.wrapping_add(u64::from(call.len));
-    position
 }
 
 /// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
-    record::{Kind, NOWHERE, Open, ROLE_CONNECT, SEND},
+    record::{Kind, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
 
@@ -97,8 +97,6 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         identity,
         flags,
         role: 0,
-        decrypted: [NOWHERE; 2],
-        session: 0,
     };
     if CONNECTIONS.insert(sk, new, 0).is_err() {
         emit::count(Counter::MapFull);

@@ -91,6 +91,10 @@ pub static VECTORS: LruHashMap<u32, Vector, 4096> = LruHashMap::new();
 #[btf_map]
 pub static TLS_CALLS: LruHashMap<TlsCaller, TlsCall, 16_384> = LruHashMap::new();
 
+/// What is known of TLS connections, by the address of the `struct sock`.
+#[btf_map]
+pub static TLS_STREAMS: LruHashMap<u64, TlsStream, 65_536> = LruHashMap::new();
+
 /// Which connection a TLS session is on.
 #[btf_map]
 pub static TLS_SESSIONS: LruHashMap<TlsSession, TlsPlace, 65_536> = LruHashMap::new();
@@ -108,6 +112,10 @@ pub struct Scratch {
     pub call: Moved,
     /// Where its bytes are being copied from.
     pub parts: Parts,
+    /// Where it is in what is decrypted, if it is.
+    pub offset: u64,
+    /// What a probe in a TLS library sees.
+    pub tls: TlsProbe,
     /// The record's header.
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
@@ -194,10 +202,6 @@ pub struct Connection {
     pub flags: u32,
     /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
     pub role: u32,
-    /// TLS: position in what is decrypted, for each direction; `NOWHERE` before the first byte.
-    pub decrypted: [u64; 2],
-    /// TLS: the session that was last seen to use it, or 0.
-    pub session: u64,
 }
 
 /// The agent has been told of it.
@@ -239,6 +243,44 @@ pub const CONNECTION_JOINED: u32 = 512;
 pub const CONNECTION_WHOLE: u32 = 1024;
 /// It began with HTTP/2's preface: calls are captured as far as can be, unless the policy says otherwise.
 pub const CONNECTION_WIDE: u32 = 2048;
+
+/// What is known of a TLS connection besides what is known of any.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsStream {
+    /// The connection's identity.
+    pub born: u64,
+    /// Position in what is decrypted, for each direction; `NOWHERE` before the first byte.
+    pub position: [u64; 2],
+    /// The session that was last seen to use it, or 0.
+    pub session: u64,
+}
+
+/// What a probe in a TLS library sees.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsProbe {
+    /// Who made the call.
+    pub who: Current,
+    /// The session; of [`TLS_MAKE`](crate::tls::TLS_MAKE): where its address will be.
+    pub session: u64,
+    /// Where the bytes are; 0: they cannot be read.
+    pub buffer: u64,
+    /// How many bytes are to be sent; 0: it is not said, or it receives.
+    pub length: u64,
+    /// Where the call will say how many bytes it moved; 0: it returns that.
+    pub count: u64,
+    /// The stack pointer; 0: it does not matter (Go).
+    pub stack: u64,
+    /// Go: the address of the instruction.
+    pub here: u64,
+    /// What the call returns.
+    pub result: u64,
+    /// `TLS_*`
+    pub what: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
 /// A thread, or a goroutine, of a process.
 #[repr(C)]

@@ -20,4 +20,5 @@ mod output;
 mod receivers;
 mod selection;
 mod support;
+mod tls;
 mod unix;
