@@ -1,17 +1,22 @@
 //! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+mod cgi;
 pub mod cursor;
 mod detect;
 mod endpoints;
 mod exchange;
+mod fastcgi;
 pub mod framed;
 pub mod http;
 mod http1;
+#[cfg(test)]
+mod promises;
 mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod uwsgi;
 mod waiting;
 
 pub use detect::Foreign;
@@ -28,7 +33,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, fastcgi::PROTOCOL, uwsgi::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
