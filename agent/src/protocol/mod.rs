@@ -10,6 +10,8 @@ mod fastcgi;
 pub mod framed;
 pub mod http;
 mod http1;
+mod kafka;
+mod messaging;
 #[cfg(test)]
 mod promises;
 mod session;
@@ -33,7 +35,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, fastcgi::PROTOCOL, uwsgi::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, fastcgi::PROTOCOL, uwsgi::PROTOCOL, kafka::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]

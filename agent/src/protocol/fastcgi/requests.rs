@@ -208,7 +208,7 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
     all: u32,
-    /// Because records were lost.
+    /// So that responses may have come unseen, because records were lost.
     records: u32,
 }
 
@@ -243,6 +243,7 @@ impl Calls for Requests {
     }
 
     fn joined(&mut self, role: Role, missed: bool, cx: &mut Context<'_>) {
+        self.losses.add(role, Gap::Lost);
         self.table.joined(role, missed, cx);
     }
 
@@ -252,7 +253,7 @@ impl Calls for Requests {
     }
 
     fn passed(&mut self, role: Role, origin: Origin, alone: bool, cx: &mut Context<'_>) {
-        self.losses.add(role, Gap::NotCaptured);
+        self.losses.add(role, Gap::Lost);
         self.table.passed(role, origin, alone, cx);
     }
 

@@ -57,6 +57,12 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Table<K, U> {
         self.units.get_mut(&id).map(|(_, unit)| unit)
     }
 
+    /// Whether a request of this id waits.
+    #[must_use]
+    pub fn contains(&self, id: K) -> bool {
+        self.units.contains_key(&id)
+    }
+
     /// Takes the request of this id: its response is complete.
     pub fn remove(&mut self, id: K) -> Option<U> {
         self.units.remove(&id).map(|(_, unit)| unit)
