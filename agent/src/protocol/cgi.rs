@@ -203,7 +203,9 @@ mod tests {
     #[test]
     fn targets_and_hosts() {
         let mut v = Variables::default();
-        for (name, value) in [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x"), ("QUERY_STRING", "a=1"), ("SERVER_NAME", "h")] {
+        for (name, value) in
+            [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x"), ("QUERY_STRING", "a=1"), ("SERVER_NAME", "h")]
+        {
             v.add(name.as_bytes(), value.as_bytes());
         }
         assert_eq!((&*v.target(), &*v.authority()), ("/app/x?a=1", "h"));

@@ -1,6 +1,7 @@
 //! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+mod amqp;
 mod cgi;
 pub mod cursor;
 mod detect;
@@ -12,6 +13,8 @@ pub mod http;
 mod http1;
 mod kafka;
 mod messaging;
+mod mqtt;
+mod nats;
 #[cfg(test)]
 mod promises;
 mod session;
@@ -35,7 +38,15 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, fastcgi::PROTOCOL, uwsgi::PROTOCOL, kafka::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[
+    http1::PROTOCOL,
+    fastcgi::PROTOCOL,
+    uwsgi::PROTOCOL,
+    kafka::PROTOCOL,
+    amqp::PROTOCOL,
+    nats::PROTOCOL,
+    mqtt::PROTOCOL,
+];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]

@@ -14,7 +14,8 @@ use talk::FastCgi;
 use super::{Protocol, Sample, Side, Verdict};
 
 /// FastCGI.
-pub const PROTOCOL: Protocol = Protocol { name: "fastcgi", detect, decoder: |sample| Box::new(FastCgi::new(asks(sample))) };
+pub const PROTOCOL: Protocol =
+    Protocol { name: "fastcgi", detect, decoder: |sample| Box::new(FastCgi::new(asks(sample))) };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     let request = if sample.sender == Some(Side::Server) { Verdict::No } else { record::is_begin(sample.bytes) };

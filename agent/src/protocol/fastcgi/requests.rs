@@ -122,7 +122,8 @@ impl Request {
             return;
         };
         exchange.holes.response_head = !complete;
-        if let (Some(status), Some(first_byte), Some(thread)) = (status, exchange.first_byte, exchange.response_thread) {
+        if let (Some(status), Some(first_byte), Some(thread)) = (status, exchange.first_byte, exchange.response_thread)
+        {
             let failed = exchange.attributes.get("error.type").is_some();
             respond(exchange, Response { status, first_byte, thread });
             if failed {
@@ -262,8 +263,7 @@ impl Calls for Requests {
     }
 
     fn end(&mut self, why: NoResponse, now: Nanos, cx: &mut Context<'_>) {
-        // The application closes the connection after `FCGI_END_REQUEST` unless told otherwise: that record may be what is missing.
-        let why = if self.losses.all > 0 && why == NoResponse::Closed { NoResponse::Unseen } else { why };
+        // Where `FCGI_END_REQUEST` may be what is missing, the table knows that.
         self.table.end(why, now, cx);
     }
 }

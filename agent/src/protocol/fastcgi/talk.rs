@@ -54,7 +54,14 @@ struct Records {
 impl Framing for Records {
     fn frame(&self, role: Role, bytes: &[u8]) -> Frame {
         let kinds: &[u8] = match role {
-            Role::Request => &[record::BEGIN_REQUEST, record::ABORT_REQUEST, record::PARAMS, record::STDIN, record::DATA, record::GET_VALUES],
+            Role::Request => &[
+                record::BEGIN_REQUEST,
+                record::ABORT_REQUEST,
+                record::PARAMS,
+                record::STDIN,
+                record::DATA,
+                record::GET_VALUES,
+            ],
             Role::Response => {
                 &[record::END_REQUEST, record::STDOUT, record::STDERR, record::GET_VALUES_RESULT, record::UNKNOWN_TYPE]
             }

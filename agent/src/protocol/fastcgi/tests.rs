@@ -11,7 +11,8 @@ const CAPTURED: &str = include_str!("captured.txt");
 
 fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
     let padding = content.len().wrapping_neg() % 8;
-    let mut bytes = vec![1, kind, (id >> 8) as u8, id as u8, (content.len() >> 8) as u8, content.len() as u8, padding as u8, 0];
+    let mut bytes =
+        vec![1, kind, (id >> 8) as u8, id as u8, (content.len() >> 8) as u8, content.len() as u8, padding as u8, 0];
     bytes.extend(content);
     bytes.resize(bytes.len() + padding, 0);
     bytes

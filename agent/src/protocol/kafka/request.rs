@@ -76,7 +76,11 @@ pub(super) fn header(bytes: &[u8]) -> Option<(Header<'_>, Fields<'_>)> {
 pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     let mut c = Cursor::new(bytes);
     let Some(length) = c.u32_be() else {
-        return if bytes.iter().take(1).all(|b| u32::from(*b) <= MAX_LENGTH >> 24) { Verdict::More } else { Verdict::No };
+        return if bytes.iter().take(1).all(|b| u32::from(*b) <= MAX_LENGTH >> 24) {
+            Verdict::More
+        } else {
+            Verdict::No
+        };
     };
     if !(10..=MAX_LENGTH).contains(&length) {
         return Verdict::No;

@@ -69,7 +69,11 @@ fn first(throttled: bool, mut f: Fields<'_>, outcome: &mut Outcome) -> Option<()
 
 fn produce(version: i16, mut f: Fields<'_>, outcome: &mut Outcome) -> Option<()> {
     for _ in 0..f.list()? {
-        if version >= 13 { f.skip(16)? } else { f.text().map(|_| ())? }
+        if version >= 13 {
+            f.skip(16)?
+        } else {
+            f.text().map(|_| ())?
+        }
         for _ in 0..f.list()? {
             f.i32()?;
             outcome.error(f.i16()?);
@@ -149,7 +153,11 @@ fn offset_commit(version: i16, mut f: Fields<'_>, outcome: &mut Outcome) -> Opti
         f.i32()?;
     }
     for _ in 0..f.list()? {
-        if version >= 10 { f.skip(16)? } else { f.text().map(|_| ())? }
+        if version >= 10 {
+            f.skip(16)?
+        } else {
+            f.text().map(|_| ())?
+        }
         for _ in 0..f.list()? {
             f.i32()?;
             outcome.error(f.i16()?);

@@ -12,11 +12,14 @@ use super::{
     request::{self, About, Header},
     response::outcome,
 };
-use crate::protocol::{
-    Verdict,
-    cursor::Cursor,
-    framed::{Call, Calls, Context, Found, Frame, Framing, Head, Role, Table, Tail, Taken, Talk},
-    messaging::{Operation, describe, direct, name},
+use crate::{
+    conn::Gap,
+    protocol::{
+        Verdict,
+        cursor::Cursor,
+        framed::{Call, Calls, Context, Found, Frame, Framing, Head, Role, Table, Tail, Taken, Talk},
+        messaging::{Operation, describe, direct, name},
+    },
 };
 
 /// Length of what tells a message's length.
@@ -152,7 +155,7 @@ impl Talk for Kafka {
         let bytes = head.bytes.get(LENGTH..).unwrap_or_default();
         let mut c = Cursor::new(bytes);
         let (Some(_), Some(_), Some(correlation)) = (c.i16_be(), c.i16_be(), c.i32_be()) else {
-            return;
+            return self.calls.lost(Role::Request, Gap::NotCaptured, false, cx);
         };
         let (header, mut about) = match request::header(bytes) {
             Some((header, fields)) => {
@@ -201,6 +204,7 @@ impl Talk for Kafka {
         self.answering = None;
         let mut c = Cursor::new(head.bytes.get(LENGTH..).unwrap_or_default());
         let Some(correlation) = c.i32_be().map(i64::from) else {
+            self.calls.lost(Role::Response, Gap::NotCaptured, false, cx);
             return Taken::Yes;
         };
         let must_wait = self.calls.must_wait();
