@@ -42,6 +42,8 @@ counters! {
     ImplausibleTask = "implausible_task",
     /// A Go client's request goes out on a connection whose socket could not be found: its caller is not known.
     Unclaimed = "unclaimed",
+    /// A TLS library encrypted or decrypted bytes, and it is not known on which connection.
+    TlsUnplaced = "tls_unplaced",
 }
 
 /// How many counters there are.

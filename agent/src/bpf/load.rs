@@ -23,7 +23,7 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
-    hooks::{self, Hooks, RuntimeValue},
+    hooks::{self, FileKey, Hooks, RuntimeValue},
     offsets,
     policy::Policies,
     preempt,
@@ -137,7 +137,8 @@ pub struct Kernel {
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
-    connections: HashMap<MapData, u64, [u64; 6]>,
+    executed: Option<HashMap<MapData, FileKey, u8>>,
+    connections: HashMap<MapData, u64, [u64; 9]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
@@ -208,6 +209,7 @@ impl Kernel {
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
         let runtimes = Some(take(&mut ebpf, "RUNTIMES")?);
+        let executed = Some(take(&mut ebpf, "EXECUTED")?);
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
@@ -219,6 +221,7 @@ impl Kernel {
             policies,
             processes,
             runtimes,
+            executed,
             connections,
             counters,
             logger,
@@ -277,7 +280,7 @@ impl Kernel {
 
     /// What is done on another thread; there is one of it.
     pub fn take_hooks(&mut self) -> Option<Hooks> {
-        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?))
+        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?, self.executed.take()?))
     }
 
     /// Where bytes are seen.
@@ -322,9 +325,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// Tells the kernel side what is wanted of a connection.
-    pub fn advise(&mut self, socket: SocketId, direction: Direction, interest: Interest) {
-        self.policies.set(socket, direction, interest, self.capture);
+    /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.
+    pub fn advise(&mut self, socket: SocketId, direction: Direction, decrypted: bool, interest: Interest) {
+        self.policies.set(socket, direction, decrypted, interest, self.capture);
     }
 
     /// Forgets a connection that the agent has given up, so that its place can be used.

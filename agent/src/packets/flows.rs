@@ -57,8 +57,9 @@ struct Flow {
     server: SocketAddr,
     /// From the client, from the server.
     ways: [Way; 2],
-    /// Place of the first byte that is seen of a direction: 0 when the connection was seen from its beginning.
-    first: u64,
+    client: SocketAddr,
+    /// It has been told of. Not before its first byte: then it is known whether both directions were seen from their beginning.
+    told: bool,
     over: bool,
 }
 
@@ -71,9 +72,9 @@ struct Way {
 }
 
 impl Way {
-    /// The place of a sequence number; the first one is at `first`. `None` before the beginning.
-    fn place(&mut self, sequence: u32, first: u64) -> Option<u64> {
-        let (known, place) = *self.known.get_or_insert((sequence, first));
+    /// The place of a sequence number; `None` before the beginning.
+    fn place(&mut self, sequence: u32) -> Option<u64> {
+        let (known, place) = *self.known.get_or_insert((sequence, JOINED));
         // Numbers go round; half a round back and half a round ahead are told apart.
         let ahead = sequence.wrapping_sub(known).cast_signed();
         let found = place.checked_add_signed(i64::from(ahead))?;
@@ -164,26 +165,8 @@ impl Flows {
             tid: u32::try_from(self.next).unwrap_or(u32::MAX),
             task: Task::default(),
         };
-        out(Heard::Event(Event::Open(Open {
-            time,
-            socket,
-            thread,
-            endpoints: Endpoints::Inet { local: server, remote: client },
-            role: if segment.syn { Role::Accept } else { Role::Unknown },
-            netns: 0,
-            sequences: None,
-        })));
-        self.flows.insert(
-            key,
-            Flow {
-                socket,
-                thread,
-                server,
-                ways: [Way::default(); 2],
-                first: if segment.syn { 0 } else { JOINED },
-                over: false,
-            },
-        );
+        let ways = [Way::default(); 2];
+        self.flows.insert(key, Flow { socket, thread, server, client, ways, told: false, over: false });
         self.order.push_back((key, socket.sock));
         if self.order.len() > 2 * CONNECTIONS {
             self.order.retain(|(key, sock)| self.flows.get(key).is_some_and(|flow| flow.socket.sock == *sock));
@@ -205,17 +188,33 @@ impl Flow {
         let same = way.known.is_none_or(|(known, place)| {
             place < JOINED && u32::try_from(place).is_ok_and(|place| known.wrapping_sub(place) == first)
         });
-        segment.syn && (!same || (self.over && !segment.ack))
+        segment.syn && !same
     }
 
     fn segment(&mut self, time: Nanos, segment: &Segment<'_>, out: &mut impl FnMut(Heard<'_>)) {
-        let (socket, thread, first) = (self.socket, self.thread, self.first);
-        let (direction, way) = self.way(segment);
+        let (socket, thread) = (self.socket, self.thread);
         let mut sequence = segment.sequence;
         if segment.syn {
             sequence = sequence.wrapping_add(1);
-            way.known.get_or_insert((sequence, 0));
+            self.way(segment).1.known.get_or_insert((sequence, 0));
         }
+        if segment.len == 0 && !segment.fin {
+            return;
+        }
+        if !self.told {
+            self.told = true;
+            let whole = self.ways.iter().all(|way| way.known.is_some());
+            out(Heard::Event(Event::Open(Open {
+                time,
+                socket,
+                thread,
+                endpoints: Endpoints::Inet { local: self.server, remote: self.client },
+                role: if whole { Role::Accept } else { Role::Unknown },
+                netns: 0,
+                sequences: None,
+            })));
+        }
+        let (direction, way) = self.way(segment);
         let data = |offset, len, bytes, end| {
             let skipped = 0;
             Heard::Event(Event::Data(Data {
@@ -229,16 +228,18 @@ impl Flow {
                 bytes,
                 relative: false,
                 end,
+                decrypted: false,
+                wire: None,
             }))
         };
         if segment.len > 0
-            && let Some(offset) = way.place(sequence, first)
+            && let Some(offset) = way.place(sequence)
         {
             out(data(offset, segment.len, segment.bytes, false));
         }
         if segment.fin
             && !way.ended
-            && let Some(offset) = way.place(sequence.wrapping_add(segment.len), first)
+            && let Some(offset) = way.place(sequence.wrapping_add(segment.len))
         {
             way.ended = true;
             out(data(offset, 0, &[], true));

@@ -11,6 +11,7 @@ mod fastcgi;
 pub mod framed;
 pub mod http;
 mod http1;
+mod http2;
 mod kafka;
 mod messaging;
 mod mqtt;
@@ -21,6 +22,7 @@ mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod uwsgi;
 mod waiting;
 
@@ -40,6 +42,7 @@ use crate::{
 /// Every protocol that is understood, in the order in which detection asks them.
 pub static PROTOCOLS: &[Protocol] = &[
     http1::PROTOCOL,
+    http2::PROTOCOL,
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,
@@ -51,7 +54,7 @@ pub static PROTOCOLS: &[Protocol] = &[
 /// What the list of protocols holds of one.
 #[derive(Debug)]
 pub struct Protocol {
-    /// Name as in OpenTelemetry's `network.protocol.name`, lower case.
+    /// Name, lower case: OpenTelemetry's `network.protocol.name`, with the version where each has a decoder of its own.
     pub name: &'static str,
     /// Whether these bytes are this protocol.
     pub detect: fn(&Sample<'_>) -> Verdict,

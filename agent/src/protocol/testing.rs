@@ -41,6 +41,8 @@ impl Wire {
                 netns: 1,
                 sequences: None,
                 since: 0,
+                decrypted: false,
+                wire: None,
             },
             out: Vec::new(),
             asked: Vec::new(),

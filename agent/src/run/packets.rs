@@ -1,5 +1,6 @@
 //! A packet capture through the pipeline.
 
+use super::replay::Course;
 use crate::{
     conn,
     event::Nanos,
@@ -9,10 +10,10 @@ use crate::{
     trace::{ClockSample, Span},
 };
 
-/// Time between ticks, as when live.
-const TICK: Nanos = 100_000_000;
 /// How long a segment waits for those before it: as long as a retransmission takes at first (RFC 6298, section 2.1).
 const REORDER: Nanos = 1_000_000_000;
+/// How long a connection that is over is remembered: what comes a second time then is no new one.
+const LINGER: Nanos = 5_000_000_000;
 /// What waits meanwhile, in bytes: a fast connection's window.
 const HELD: usize = 4 << 20;
 
@@ -28,7 +29,13 @@ pub struct ReplayedPackets {
 /// The bounds of the connection stage for packets, which come in another order more often and later than calls do.
 #[must_use]
 pub fn packet_limits(limits: conn::Limits) -> conn::Limits {
-    conn::Limits { reorder: REORDER, held: HELD, held_total: limits.held_total.max(64 * HELD), ..limits }
+    conn::Limits {
+        reorder: REORDER,
+        held: HELD,
+        held_total: limits.held_total.max(64 * HELD),
+        linger: LINGER,
+        ..limits
+    }
 }
 
 /// The clock of a packet capture, which is the time of day.
@@ -49,8 +56,7 @@ pub fn replay_packets(
 ) -> Result<ReplayedPackets, FileError> {
     let mut replayed = ReplayedPackets::default();
     let mut flows = Flows::default();
-    let mut spans = Vec::new();
-    let (mut now, mut ticked) = (0, 0);
+    let mut course = Course::default();
     let result = loop {
         let packet = match file.next() {
             Ok(Some(packet)) => packet,
@@ -62,9 +68,9 @@ pub fn replay_packets(
             Err(error) => break Err(error),
         };
         flows.stats.packets += 1;
-        now = now.max(packet.time);
+        course.now = course.now.max(packet.time);
         match Segment::of(&packet) {
-            Ok(segment) => flows.segment(now, &segment, |heard| match heard {
+            Ok(segment) => flows.segment(course.now, &segment, |heard| match heard {
                 Heard::Server(server) => pipeline.processes().fill(
                     Facts {
                         tgid: server.number,
@@ -72,26 +78,17 @@ pub fn replay_packets(
                         otel_service_name: Some(server.address.to_string()),
                         ..Facts::default()
                     },
-                    now,
+                    course.now,
                 ),
-                Heard::Event(event) => pipeline.event(&event, &mut spans),
+                Heard::Event(event) => pipeline.event(&event, &mut course.spans),
             }),
             Err(Unusable::Other) => flows.stats.other += 1,
             Err(Unusable::Fragment) => flows.stats.fragments += 1,
             Err(Unusable::Damaged) => flows.stats.damaged += 1,
         }
-        if now.saturating_sub(ticked) >= TICK {
-            ticked = now;
-            pipeline.tick(now, &mut spans);
-        }
-        // A file cannot be advised.
-        pipeline.take_advice();
-        if !spans.is_empty() {
-            each(&mut spans);
-        }
+        course.go_on(pipeline, &mut each);
     };
-    pipeline.finish(now, &mut spans);
-    each(&mut spans);
+    course.finish(pipeline, &mut each);
     replayed.stats = flows.stats;
     result.map(|()| replayed)
 }

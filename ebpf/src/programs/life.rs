@@ -11,8 +11,8 @@ use crate::{
     kernel::read,
     log,
     maps::{
-        CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection, Moved,
-        OWN_PEERS, SOURCE_NONE, Tuple, config,
+        CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection,
+        MOVED_RAW, Moved, OWN_PEERS, SOURCE_NONE, Tuple, config,
     },
     process::{self, Current},
     twin::{self, Occurrence},
@@ -98,7 +98,7 @@ pub fn received_end(sk: u64, who: Current) {
         direction: u32::from(RECEIVE),
         len: 0,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: 0,
         count: 0,
     });

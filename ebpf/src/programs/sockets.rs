@@ -13,7 +13,9 @@ use geophone_ebpf::{
 
 use crate::{
     capture, emit, life,
-    maps::{CALLS, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_VECTOR, VECTORS, Vector, config},
+    maps::{
+        CALLS, MOVED_RAW, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_VECTOR, VECTORS, Vector, config,
+    },
     process::Current,
     syscalls::{self, UNREADABLE_RECEIVE},
     twin::{self, Occurrence},
@@ -53,7 +55,7 @@ pub fn moved<const SECOND: bool>(ctx: &RawTracePointContext, direction: u8) {
         direction: u32::from(direction),
         len: ret as u32,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: 0,
         count: 0,
     };

@@ -12,7 +12,10 @@ use crate::{
     capture, emit,
     kernel::read,
     life,
-    maps::{CALLS, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, config},
+    maps::{
+        CALLS, MOVED_RAW, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR,
+        config,
+    },
     process::Current,
     twin::{self, Occurrence},
 };
@@ -72,7 +75,7 @@ fn handle(regs: u64, ret: i64, number: u8, who: Current) {
         direction: u32::from(SEND),
         len: ret as u32,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: arg(config!(offsets.regs_args[1])),
         count: arg(config!(offsets.regs_args[2])),
     };
