@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use compact_str::{CompactString, format_compact};
 
 use super::{
-    Side,
     framed::{Call, Context, Origin},
     http::{Fields, Request, carried, span},
 };
@@ -82,34 +81,27 @@ impl<'a> Variables<'a> {
             _ => "http",
         };
         let method = String::from_utf8_lossy(self.method.unwrap_or_default());
-        let mut target = self.target();
-        // The server knows better than the fields do who asked and how; proxies before it know better than the server.
+        let target = self.target();
+        // The server knows better than the connection who asked; proxies before it know better than the server.
         let host = self.authority();
         let mut fields: Fields<'_> = self.fields;
         if fields.host.is_none() && !host.is_empty() {
             fields.host = Some(host.as_bytes());
         }
-        if fields.forwarded.is_none() {
-            fields.forwarded_proto.get_or_insert(scheme.as_bytes());
-            if let Some(remote) = self.remote.filter(|remote| !remote.is_empty()) {
-                fields.forwarded_for.get_or_insert(remote);
-            }
-        }
-        if cx.side == Side::Client
-            && scheme == "https"
-            && target.starts_with('/')
-            && let Some(host) = fields.host.and_then(|host| std::str::from_utf8(host).ok())
+        if fields.forwarded.is_none()
+            && let Some(remote) = self.remote.filter(|remote| !remote.is_empty())
         {
-            target = Cow::Owned(format!("https://{host}{target}"));
+            fields.forwarded_for.get_or_insert(remote);
         }
         let request = Request {
             method: &method,
             target: &target,
+            scheme: Some(scheme),
             version,
             complete,
             time: first.time,
             thread: first.thread,
-            offset: first.offset,
+            place: first.offset,
             fields,
         };
         let exchange = span(cx.shared, cx.connection, cx.side, &request);

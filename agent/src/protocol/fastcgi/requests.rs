@@ -122,8 +122,7 @@ impl Request {
             return;
         };
         exchange.holes.response_head = !complete;
-        if let (Some(status), Some(first_byte), Some(thread)) = (status, exchange.first_byte, exchange.response_thread)
-        {
+        if let (Some(first_byte), Some(thread)) = (exchange.first_byte, exchange.response_thread) {
             let failed = exchange.attributes.get("error.type").is_some();
             respond(exchange, Response { status, first_byte, thread });
             if failed {

@@ -107,10 +107,9 @@ impl Talk for Packets {
         call.answered(head.first, cx);
         let exchange = &mut call.exchange;
         let digits = head.bytes.get(9..STATUS_LINE).and_then(|digits| std::str::from_utf8(digits).ok());
-        let status = digits.and_then(|digits| digits.parse().ok()).filter(|status| (100..1000).contains(status));
+        let status = digits.and_then(|digits| digits.parse::<u16>().ok()).filter(|status| (100..1000).contains(status));
         exchange.holes.response_head = status.is_none();
-        if let (Some(status), Some(first_byte), Some(thread)) = (status, exchange.first_byte, exchange.response_thread)
-        {
+        if let (Some(first_byte), Some(thread)) = (exchange.first_byte, exchange.response_thread) {
             respond(exchange, Response { status, first_byte, thread });
         }
         Taken::Yes
