@@ -1,19 +1,29 @@
 //! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+mod amqp;
+mod cgi;
 pub mod cursor;
 mod detect;
 mod endpoints;
 mod exchange;
+mod fastcgi;
 pub mod framed;
 pub mod http;
 mod http1;
 mod http2;
+mod kafka;
+mod messaging;
+mod mqtt;
+mod nats;
+#[cfg(test)]
+mod promises;
 mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod uwsgi;
 mod waiting;
 
 pub use detect::Foreign;
@@ -30,7 +40,16 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, http2::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[
+    http1::PROTOCOL,
+    http2::PROTOCOL,
+    fastcgi::PROTOCOL,
+    uwsgi::PROTOCOL,
+    kafka::PROTOCOL,
+    amqp::PROTOCOL,
+    nats::PROTOCOL,
+    mqtt::PROTOCOL,
+];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
