@@ -135,7 +135,7 @@ pub struct Kernel {
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
-    connections: HashMap<MapData, u64, [u64; 6]>,
+    connections: HashMap<MapData, u64, [u64; 12]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,

@@ -1,0 +1,147 @@
+//! Where the frames of HTTP/2 are in a call. Their headers may be anywhere in it, each says how far the next one is, and the agent's advice
+//! would come too late: what a header block says that was not seen stays unknown for as long as others refer to it. So the calls of a
+//! connection that began as HTTP/2 are walked here, bodies are left out but for their beginnings, and all else is captured.
+//!
+//! Nothing depends on it: where the walk fails, calls are captured as those of any other connection.
+
+use crate::{
+    capture::{MOST, at_most, copy, report_piece},
+    emit,
+    maps::{Frames, NO_FRAMES, SOURCE_NONE, Scratch, Walk},
+};
+
+/// Length of a frame's header.
+const HEADER: u32 = 9;
+/// Length of the client's preface.
+const PREFACE: u64 = 24;
+/// The longest first SETTINGS that is believed.
+const MAX_SETTINGS: u64 = 1024;
+/// A call that is not longer goes into one record, bodies and all: records cost more than bytes.
+const SMALL: u32 = 2048;
+/// Bytes of a DATA frame's payload that are captured: padding, and the length of the first message in it.
+const BODY: u64 = 64;
+/// Frames of a call that are looked at.
+const FRAMES: u32 = 128;
+
+/// Looks at the first bytes of a direction: the stream position of the first frame, or [`NO_FRAMES`].
+#[inline(always)]
+pub fn begins(scratch: *mut Scratch, len: u32) -> u64 {
+    if len < HEADER || copy(scratch, 0, u64::from(HEADER)) < u64::from(HEADER) {
+        return NO_FRAMES;
+    }
+    // SAFETY: the work space is this program's while it runs, and longer.
+    let bytes = unsafe { &(*scratch).bytes };
+    let word = u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]);
+    if word == u64::from_be_bytes(*b"PRI * HT") {
+        return PREFACE;
+    }
+    // Servers begin with SETTINGS: type 4, no flags, stream 0.
+    let length = word >> 40;
+    if word & 0xff_ffff_ffff == 0x04_0000_0000 && bytes[8] == 0 && length < MAX_SETTINGS && length % 6 == 0 {
+        return 0;
+    }
+    NO_FRAMES
+}
+
+/// Walks a call. Says whether it has been reported; if not, it is to be reported whole.
+#[inline(always)]
+pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) -> bool {
+    if len == 0 {
+        return false;
+    }
+    let end = start.wrapping_add(u64::from(len));
+    // SAFETY: the work space is this program's while it runs, here and below.
+    let (walk, source) = unsafe { (&mut (*scratch).walk, (*scratch).call.source) };
+    if source == SOURCE_NONE {
+        if frames.next < end {
+            frames.next = NO_FRAMES;
+        }
+        return false;
+    }
+    *walk = Walk { start, at: start, end, report: u64::from(len > SMALL), header: [0; 16], frames: *frames };
+    walk.header[..8].copy_from_slice(&frames.header);
+    let mut step = 0;
+    while step < FRAMES {
+        step += 1;
+        if walk_frame() == 0 {
+            break;
+        }
+    }
+    *frames = walk.frames;
+    frames.header.copy_from_slice(&walk.header[..8]);
+    if walk.at != end {
+        frames.next = NO_FRAMES;
+        if walk.report == 0 || walk.at == start {
+            return false;
+        }
+        report(scratch, end, MOST);
+    }
+    walk.report != 0
+}
+
+/// Walks to the end of the next frame, or of the call. 0: that was all, or the frames are lost. Global, and so verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_frame() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let walk = unsafe { &mut (*scratch).walk };
+    let (at, left) = (walk.at, walk.end.wrapping_sub(walk.at));
+    let mut want = 0;
+    if at >= walk.frames.next {
+        let have = walk.frames.have;
+        if at > walk.frames.next || have >= HEADER {
+            return 0;
+        }
+        let need = u64::from(HEADER - have);
+        let taken = at_most::<{ HEADER as u64 }>(left.min(need));
+        if copy(scratch, at.wrapping_sub(walk.start), taken) < taken {
+            return 0;
+        }
+        let mut i = 0;
+        while i < HEADER {
+            if u64::from(i) < taken {
+                // SAFETY: as above.
+                walk.header[(have + i) as usize & 15] = unsafe { (*scratch).bytes[i as usize & 15] };
+            }
+            i += 1;
+        }
+        if taken < need {
+            walk.frames.have = have + taken as u32;
+            walk.frames.next = at.wrapping_add(taken);
+            walk.frames.wanted = 1;
+        } else {
+            let header = &walk.header;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let data = header[3] == 0;
+            walk.frames.have = 0;
+            walk.frames.next = at.wrapping_add(taken).wrapping_add(u64::from(length));
+            walk.frames.wanted = u32::from(!data);
+            want = if data { taken + BODY } else { MOST };
+        }
+    }
+    if walk.frames.wanted != 0 {
+        want = MOST;
+    }
+    let end = at.wrapping_add(left.min(walk.frames.next.wrapping_sub(at)));
+    if walk.report != 0 {
+        report(scratch, end, want);
+    }
+    walk.at = end;
+    u64::from(end != walk.end)
+}
+
+/// Reports the call from where the walk is up to `end`, with `want` bytes at most.
+#[inline(always)]
+fn report(scratch: *mut Scratch, end: u64, want: u64) {
+    // SAFETY: the work space is this program's while it runs.
+    let (walk, piece) = unsafe { (&(*scratch).walk, &mut (*scratch).piece) };
+    let len = end.wrapping_sub(walk.at);
+    piece.offset = walk.at;
+    piece.from = walk.at.wrapping_sub(walk.start);
+    piece.want = want.min(len);
+    piece.len = len as u32;
+    report_piece();
+}
