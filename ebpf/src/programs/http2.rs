@@ -58,7 +58,7 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
         }
         return false;
     }
-    *walk = Walk { start, at: start, end, report: u64::from(len > SMALL), header: [0; 16], frames: *frames };
+    *walk = Walk { start, at: start, reported: start, end, report: u64::from(len > SMALL), header: [0; 16], frames: *frames };
     walk.header[..8].copy_from_slice(&frames.header);
     let mut step = 0;
     while step < FRAMES {
@@ -71,10 +71,12 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
     frames.header.copy_from_slice(&walk.header[..8]);
     if walk.at != end {
         frames.next = NO_FRAMES;
-        if walk.report == 0 || walk.at == start {
+        if walk.report == 0 || walk.reported == start {
             return false;
         }
         report(scratch, end, MOST);
+    } else if walk.report != 0 && walk.reported != end {
+        report(scratch, end, 0);
     }
     walk.report != 0
 }
@@ -126,22 +128,24 @@ extern "C" fn walk_frame() -> u64 {
         want = MOST;
     }
     let end = at.wrapping_add(left.min(walk.frames.next.wrapping_sub(at)));
-    if walk.report != 0 {
+    // What is not wanted goes with what comes behind it.
+    if walk.report != 0 && want != 0 {
         report(scratch, end, want);
     }
     walk.at = end;
     u64::from(end != walk.end)
 }
 
-/// Reports the call from where the walk is up to `end`, with `want` bytes at most.
+/// Reports the call up to `end`, with `want` bytes at most of those from where the walk is.
 #[inline(always)]
 fn report(scratch: *mut Scratch, end: u64, want: u64) {
     // SAFETY: the work space is this program's while it runs.
-    let (walk, piece) = unsafe { (&(*scratch).walk, &mut (*scratch).piece) };
-    let len = end.wrapping_sub(walk.at);
-    piece.offset = walk.at;
+    let (walk, piece) = unsafe { (&mut (*scratch).walk, &mut (*scratch).piece) };
+    piece.offset = walk.reported;
+    piece.len = end.wrapping_sub(walk.reported) as u32;
+    piece.skipped = walk.at.wrapping_sub(walk.reported) as u32;
     piece.from = walk.at.wrapping_sub(walk.start);
-    piece.want = want.min(len);
-    piece.len = len as u32;
+    piece.want = want.min(end.wrapping_sub(walk.at));
+    walk.reported = end;
     report_piece();
 }

@@ -135,6 +135,8 @@ pub struct Walk {
     pub start: u64,
     /// Stream position that was reached.
     pub at: u64,
+    /// Stream position up to which it was reported.
+    pub reported: u64,
     /// Stream position behind the call.
     pub end: u64,
     /// Not 0: each frame is reported by itself.
