@@ -11,8 +11,8 @@ use crate::{
     connection, emit, http2,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
-        SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, Connection, Moved, NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE,
+        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
     task,
 };

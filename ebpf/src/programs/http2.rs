@@ -58,7 +58,15 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
         }
         return false;
     }
-    *walk = Walk { start, at: start, reported: start, end, report: u64::from(len > SMALL), header: [0; 16], frames: *frames };
+    *walk = Walk {
+        start,
+        at: start,
+        reported: start,
+        end,
+        report: u64::from(len > SMALL),
+        header: [0; 16],
+        frames: *frames,
+    };
     walk.header[..8].copy_from_slice(&frames.header);
     let mut step = 0;
     while step < FRAMES {

@@ -269,7 +269,6 @@ pub const CONNECTION_PLACED: u32 = 32;
 /// A Unix socket.
 pub const CONNECTION_UNIX: u32 = 64;
 
-
 /// A position in the vector of a `*mmsg` call.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -75,14 +75,13 @@ fn curl_upgrades(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let service = Service::go_h2c()?;
     let agent = Agent::start(capture, &port(&service))?;
-    let urls =
-        ["/echo/first", "/bytes/70000", "/status/404"].map(|target| format!("http://{}{target}", service.address));
+    let urls = ["/echo/first", "/bytes/700", "/status/404"].map(|target| format!("http://{}{target}", service.address));
     let [first, second, third] = &urls;
     let silent = ["--output", "/dev/null"];
     let all = [&["--http2", first][..], &silent, &[second], &silent, &[third], &silent].concat();
     curl(&all)?;
     agent.wait_spans(6);
-    let sent = [("/echo/first", 200, 5, "1.1"), ("/bytes/70000", 200, 70_000, "2"), ("/status/404", 404, 0, "2")];
+    let sent = [("/echo/first", 200, 5, "1.1"), ("/bytes/700", 200, 700, "2"), ("/status/404", 404, 0, "2")];
     both_sides(&agent.finish()?, &sent)
 }
 
