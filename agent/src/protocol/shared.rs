@@ -41,8 +41,10 @@ macro_rules! counts {
 }
 
 counts! {
-    /// Connections given up: TLS.
+    /// Connections on which TLS was seen, which is left alone.
     given_up_tls,
+    /// Of those, connections of which what is inside came from a TLS library after all.
+    tls_decrypted,
     /// Connections given up: nothing that is known was found in time.
     given_up_unknown,
     /// Connections given up: a message broke the rules of its protocol, or was ambiguous.

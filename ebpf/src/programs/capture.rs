@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, NEVER, Policy, policy_slot},
-    record::{Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    record::{DECRYPTED, Data, END, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
@@ -11,10 +11,11 @@ use crate::{
     connection, emit, http2,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE,
-        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection,
+        MOVED_RAW, MOVED_WHOLE, Moved, NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
+        SOURCE_VECTOR, Scratch, config,
     },
-    task,
+    task, tls,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -88,7 +89,32 @@ extern "C" fn report_call() -> u64 {
     // SAFETY: the map keeps the value alive while the program runs.
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
-    let offset = connection::advance(sk, entry, direction, u64::from(len));
+    let mut flags = 0;
+    let offset = if call.decrypted == MOVED_RAW {
+        let offset = connection::advance(sk, entry, direction, u64::from(len));
+        if entry.flags & CONNECTION_TLS != 0 {
+            tls::moved();
+        }
+        if entry.flags & CONNECTION_DECRYPTED == 0 {
+            if entry.flags & CONNECTION_COUNTED != 0 {
+                flags |= RELATIVE;
+            }
+            offset
+        } else if len != 0 {
+            return 0;
+        } else {
+            // Nothing more comes, decrypted or not.
+            flags |= DECRYPTED;
+            decrypted_position(entry, call, direction)
+        }
+    } else {
+        flags |= DECRYPTED;
+        decrypted_position(entry, call, direction)
+    };
+    if flags & DECRYPTED != 0 && entry.flags & CONNECTION_JOINED != 0 {
+        flags |= RELATIVE;
+    }
+    let (from, mut limit) = policy(sk, entry.born, direction, u32::from(flags & DECRYPTED != 0));
     // SAFETY: as above.
     let piece = unsafe { &mut (*scratch).piece };
     *piece = Piece {
@@ -100,16 +126,13 @@ extern "C" fn report_call() -> u64 {
         born: entry.born,
         len,
         skipped: 0,
-        flags: 0,
+        flags: u32::from(flags),
         pad: 0,
     };
-    if entry.flags & CONNECTION_COUNTED != 0 {
-        piece.flags |= u32::from(RELATIVE);
-    }
-    let (from, mut limit) = policy(sk, entry.born, direction);
     let frames = &mut entry.frames[usize::from(direction & 1)];
     if offset == 0 && len != 0 && call.source != SOURCE_NONE {
         frames.next = http2::begins(scratch, len);
+        frames.have = 0;
     }
     if frames.next != NO_FRAMES {
         if from != NEVER && http2::walk(scratch, frames, offset, len) {
@@ -133,11 +156,19 @@ extern "C" fn report_call() -> u64 {
     } else {
         piece.want = u64::from(len).saturating_sub(skipped).min(u64::from(limit));
     }
-    report_piece();
+    let captured = report_piece();
+    if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
+        // SAFETY: the work space is this program's while it runs.
+        let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };
+        if tls::is_record(header) {
+            entry.flags |= CONNECTION_TLS;
+            tls::moved();
+        }
+    }
     0
 }
 
-/// Reports a part of a call, or all of it: what is in the work space. Global, as `report_call`.
+/// Reports a part of a call, or all of it: what is in the work space. Returns how many bytes were captured. Global, as `report_call`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn report_piece() -> u64 {
@@ -174,8 +205,37 @@ pub extern "C" fn report_piece() -> u64 {
     };
     note_task();
     let captured = at_most::<MOST>(captured);
-    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
-    0
+    let mut prefix = 0;
+    if flags & DECRYPTED != 0 {
+        prefix = PREFIX;
+        let wire = if call.decrypted == MOVED_RAW { NOWHERE } else { call.count };
+        // SAFETY: the work space is this program's while it runs; its bytes follow the header.
+        unsafe { (&raw mut (*scratch).bytes).cast::<u64>().write(wire) };
+    }
+    // Once more, because the verifier of 5.10 forgets the bounds of what lies on the stack meanwhile.
+    let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
+    emit::write((&raw const *data).cast(), len, false);
+    captured
+}
+
+/// Where decrypted bytes begin, and what comes next after them.
+#[inline(always)]
+fn decrypted_position(entry: &mut Connection, call: &Moved, direction: u8) -> u64 {
+    let d = usize::from(direction & 1);
+    if call.decrypted != MOVED_RAW && entry.flags & CONNECTION_DECRYPTED == 0 {
+        if call.decrypted == MOVED_WHOLE {
+            entry.decrypted = [0; 2];
+        } else {
+            entry.flags |= CONNECTION_JOINED;
+        }
+        entry.flags |= CONNECTION_DECRYPTED;
+    }
+    if entry.decrypted[d] == NOWHERE {
+        entry.decrypted[d] = if call.count == NOWHERE { entry.position[d] } else { call.count };
+    }
+    let position = entry.decrypted[d];
+    entry.decrypted[d] = position.wrapping_add(u64::from(call.len));
+    position
 }
 
 /// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.
@@ -191,9 +251,10 @@ extern "C" fn note_task() -> u64 {
     0
 }
 
-/// What the agent wants of a direction: from which position, and how many bytes of a call.
+/// What the agent wants of a direction: from which position, and how many bytes of a call. `decrypted`: whether it is about decrypted
+/// bytes.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
+fn policy(sk: u64, born: u64, direction: u8, decrypted: u32) -> (u64, u32) {
     let usual = (0, config!(capture));
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
@@ -203,6 +264,7 @@ fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
         let slot: *const Policy = slot;
         if core::ptr::read_volatile(&raw const (*slot).sock) != sk
             || core::ptr::read_volatile(&raw const (*slot).born) != born
+            || core::ptr::read_volatile(&raw const (*slot).decrypted) != decrypted
         {
             return usual;
         }
@@ -234,6 +296,15 @@ pub fn at_most<const MAX: u64>(mut value: u64) -> u64 {
 /// The most bytes that go into one record.
 pub const MOST: u64 = CAPTURE_MAX as u64;
 
+/// Bytes before decrypted ones.
+const PREFIX: u64 = 8;
+
+/// Where a call's bytes begin in the work space.
+#[inline(always)]
+pub fn prefix(call: &Moved) -> u64 {
+    if call.decrypted == MOVED_RAW { 0 } else { PREFIX }
+}
+
 /// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
 #[inline(always)]
 pub fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
@@ -241,6 +312,7 @@ pub fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
     let (call, parts, to) =
         unsafe { (&(*scratch).call, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
     if call.source == SOURCE_BUFFER {
+        let to = to.wrapping_add(prefix(call) as usize);
         // SAFETY: `want` is at most CAPTURE_MAX, the space twice that.
         if unsafe { copy_user(to, want, call.address + skip) } {
             return want;

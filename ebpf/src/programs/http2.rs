@@ -5,7 +5,7 @@
 //! Nothing depends on it: where the walk fails, calls are captured as those of any other connection.
 
 use crate::{
-    capture::{MOST, at_most, copy, report_piece},
+    capture::{MOST, at_most, copy, prefix, report_piece},
     emit,
     maps::{Frames, NO_FRAMES, SOURCE_NONE, Scratch, Walk},
 };
@@ -29,18 +29,27 @@ pub fn begins(scratch: *mut Scratch, len: u32) -> u64 {
     if len < HEADER || copy(scratch, 0, u64::from(HEADER)) < u64::from(HEADER) {
         return NO_FRAMES;
     }
-    // SAFETY: the work space is this program's while it runs, and longer.
-    let bytes = unsafe { &(*scratch).bytes };
-    let word = u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]);
+    // SAFETY: as in `byte`.
+    let word = u64::from_be_bytes(unsafe {
+        let at = prefix(&(*scratch).call) as usize & 15;
+        (&raw const (*scratch).bytes).cast::<u8>().add(at).cast::<[u8; 8]>().read_unaligned()
+    });
     if word == u64::from_be_bytes(*b"PRI * HT") {
         return PREFACE;
     }
     // Servers begin with SETTINGS: type 4, no flags, stream 0.
     let length = word >> 40;
-    if word & 0xff_ffff_ffff == 0x04_0000_0000 && bytes[8] == 0 && length < MAX_SETTINGS && length % 6 == 0 {
+    if word & 0xff_ffff_ffff == 0x04_0000_0000 && byte(scratch, 8) == 0 && length < MAX_SETTINGS && length % 6 == 0 {
         return 0;
     }
     NO_FRAMES
+}
+
+/// One of the first bytes that were copied.
+#[inline(always)]
+fn byte(scratch: *mut Scratch, at: u32) -> u8 {
+    // SAFETY: the work space is this program's while it runs, and longer than what is looked at of it.
+    unsafe { (*scratch).bytes[(prefix(&(*scratch).call) as usize + at as usize) & 31] }
 }
 
 /// Walks a call. Says whether it has been reported; if not, it is to be reported whole.
@@ -113,8 +122,7 @@ extern "C" fn walk_frame() -> u64 {
         let mut i = 0;
         while i < HEADER {
             if u64::from(i) < taken {
-                // SAFETY: as above.
-                walk.header[(have + i) as usize & 15] = unsafe { (*scratch).bytes[i as usize & 15] };
+                walk.header[(have + i) as usize & 15] = byte(scratch, i);
             }
             i += 1;
         }

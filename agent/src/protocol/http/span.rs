@@ -5,7 +5,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{Authority, Fields, Method, Target, forwarded::Forwarded, grpc, target::redact};
 use crate::{
-    conn::Connection,
+    conn::{Connection, Ending},
     event::{Nanos, Thread},
     protocol::{Attributes, CallId, Carried, Exchange, Holes, Shared, Side, Status, endpoints},
 };
@@ -62,6 +62,18 @@ pub enum NoResponse {
     Stream(&'static str),
     /// Not known, because the agent lost sight of it: no error.
     Unseen,
+}
+
+impl From<Ending> for NoResponse {
+    fn from(how: Ending) -> Self {
+        match how {
+            Ending::Closed => Self::Closed,
+            Ending::Reset(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Self::Reset,
+            Ending::Reset(libc::ETIMEDOUT) => Self::Timeout,
+            Ending::Reset(_) => Self::Other,
+            Ending::Evicted => Self::Unseen,
+        }
+    }
 }
 
 impl NoResponse {
@@ -171,7 +183,7 @@ fn server(
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
     let forwarded = Forwarded::new(&request.fields);
-    let scheme = forwarded.scheme.or(target.scheme).or(request.scheme).unwrap_or("http");
+    let scheme = forwarded.scheme.or(target.scheme).or(request.scheme).unwrap_or(scheme(connection));
     let route = shared.routes.route(target.path);
     if !target.path.is_empty() {
         attributes.push("url.path", target.path);
@@ -217,7 +229,7 @@ fn client(
     target: &Target<'_>,
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
-    let scheme = target.scheme.or(request.scheme).unwrap_or("http");
+    let scheme = target.scheme.or(request.scheme).unwrap_or(scheme(connection));
     let authority = target.authority.or_else(|| host(request));
     // The authority of CONNECT is not a URL.
     if target.path.starts_with('/') || target.path == "*" {
@@ -229,6 +241,11 @@ fn client(
         attributes.push("url.template", template.clone());
     }
     template
+}
+
+/// The scheme of a request that does not say it.
+fn scheme(connection: &Connection) -> &'static str {
+    if connection.decrypted { "https" } else { "http" }
 }
 
 pub(super) fn host<'a>(request: &Request<'a>) -> Option<Authority<'a>> {

@@ -6,12 +6,17 @@ use super::{
     loss::Lost,
     pairing::Pairing,
     stream::{MAX_HEAD, Origin, State, Stream},
-    waiting::Waiting,
 };
 use crate::{
     conn::{Connection, Content, End, Ending, Piece, Update},
     event::{Direction, Nanos},
-    protocol::{Decoder, Interest, Note, Over, Shared, http::NoResponse, http2::Http2, shared::count},
+    protocol::{
+        Decoder, Interest, Note, Over, Shared,
+        http::NoResponse,
+        http2::Http2,
+        shared::count,
+        waiting::{PATIENCE, Waiting},
+    },
 };
 
 /// After so long without a byte, a response of which the length was lost is taken to have ended.
@@ -131,7 +136,7 @@ impl Http1 {
     fn piece(&mut self, direction: Direction, piece: &Piece<'_>, cx: &mut Context<'_>) {
         let role = if direction == self.asks { Role::Request } else { Role::Response };
         let origin = Origin { time: piece.time, thread: piece.thread, offset: piece.offset, seq: self.seq };
-        if !self.waiting.is_empty() && self.waiting.enough(piece.time) {
+        if !self.waiting.is_empty() && self.waiting.enough(piece.time, PATIENCE) {
             self.wait_no_longer(cx);
         }
         let stream = self.stream(role);
@@ -236,13 +241,7 @@ impl Http1 {
     }
 
     fn end(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
-        let why = match end.how {
-            Ending::Closed => NoResponse::Closed,
-            Ending::Reset(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => NoResponse::Reset,
-            Ending::Reset(libc::ETIMEDOUT) => NoResponse::Timeout,
-            Ending::Reset(_) => NoResponse::Other,
-            Ending::Evicted => NoResponse::Unseen,
-        };
+        let why = NoResponse::from(end.how);
         self.wait_no_longer(cx);
         if direction == self.asks {
             if self.requests.state == State::Head {
@@ -276,7 +275,7 @@ impl Http1 {
     }
 
     fn tick(&mut self, now: Nanos, cx: &mut Context<'_>) {
-        if self.waiting.enough(now) {
+        if self.waiting.enough(now, PATIENCE) {
             self.wait_no_longer(cx);
         }
         if self.lost.is_some() && now.saturating_sub(self.responses.last) > IDLE {

@@ -261,6 +261,10 @@ impl Pairing {
     pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
         self.gap = true;
         self.distrust(missed, counts);
+        if missed && let Some(asked) = self.open.as_mut().filter(|open| !open.sure).or(self.held.last_mut()) {
+            // The response that it was paired with on trial may be that of the request which is missing.
+            asked.doubtful = true;
+        }
     }
 
     /// Order says nothing any more. `missed`: bytes were missed, not only perhaps.

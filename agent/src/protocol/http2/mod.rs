@@ -25,4 +25,4 @@ use super::Protocol;
 
 /// HTTP/2, for the list of protocols.
 pub(super) const PROTOCOL: Protocol =
-    Protocol { name: "http2", detect: detect::detect, decoder: |_, _| Box::<Http2>::default() };
+    Protocol { name: "http2", detect: |sample| detect::detect(sample.bytes), decoder: |_| Box::<Http2>::default() };
