@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
-const STEPS: u32 = 64;
+const STEPS: u32 = 128;
 
 /// `struct iovec`
 #[repr(C)]

@@ -7,7 +7,8 @@
 use crate::{
     capture::{MOST, at_most, copy, prefix, report_piece},
     emit,
-    maps::{Frames, NO_FRAMES, SOURCE_NONE, Scratch, Walk},
+    kernel::read_user_or_zero,
+    maps::{Frames, NO_FRAMES, SOURCE_NONE, SOURCE_VECTOR, Scratch, Walk},
 };
 
 /// Length of a frame's header.
@@ -20,6 +21,8 @@ const MAX_SETTINGS: u64 = 1024;
 const SMALL: u32 = 2048;
 /// Bytes of a DATA frame's payload that are captured: padding, and the length of the first message in it.
 const BODY: u64 = 64;
+/// `iovec`s that are left behind with each frame at most; servers use one or two for each.
+const PLACES: u32 = 8;
 /// Frames of a call that are looked at.
 const FRAMES: u32 = 128;
 
@@ -60,8 +63,8 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
     }
     let end = start.wrapping_add(u64::from(len));
     // SAFETY: the work space is this program's while it runs, here and below.
-    let (walk, source) = unsafe { (&mut (*scratch).walk, (*scratch).call.source) };
-    if source == SOURCE_NONE {
+    let (walk, call) = unsafe { (&mut (*scratch).walk, &mut (*scratch).call) };
+    if call.source == SOURCE_NONE {
         if frames.next < end {
             frames.next = NO_FRAMES;
         }
@@ -73,6 +76,8 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
         reported: start,
         end,
         report: u64::from(len > SMALL),
+        address: call.address,
+        count: call.count,
         header: [0; 16],
         frames: *frames,
     };
@@ -86,16 +91,18 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
     }
     *frames = walk.frames;
     frames.header.copy_from_slice(&walk.header[..8]);
+    let mut reported = walk.report != 0;
     if walk.at != end {
         frames.next = NO_FRAMES;
-        if walk.report == 0 || walk.reported == start {
-            return false;
+        reported = reported && walk.reported != start;
+        if reported {
+            report(scratch, end, MOST);
         }
-        report(scratch, end, MOST);
-    } else if walk.report != 0 && walk.reported != end {
+    } else if reported && walk.reported != end {
         report(scratch, end, 0);
     }
-    walk.report != 0
+    (call.address, call.count) = (walk.address, walk.count);
+    reported
 }
 
 /// Walks to the end of the next frame, or of the call. 0: that was all, or the frames are lost. Global, and so verified by itself.
@@ -106,7 +113,19 @@ extern "C" fn walk_frame() -> u64 {
         return 0;
     };
     // SAFETY: the map keeps it alive; it is this program's while it runs.
-    let walk = unsafe { &mut (*scratch).walk };
+    let (walk, call) = unsafe { (&mut (*scratch).walk, &mut (*scratch).call) };
+    let mut done = 0;
+    // What is behind is not looked at again for every frame.
+    while done < PLACES && call.source == SOURCE_VECTOR && call.count > 1 {
+        done += 1;
+        let len = read_user_or_zero::<[u64; 2]>(call.address)[1];
+        if len > walk.at.wrapping_sub(walk.start) {
+            break;
+        }
+        walk.start = walk.start.wrapping_add(len);
+        call.address += 16;
+        call.count -= 1;
+    }
     let (at, left) = (walk.at, walk.end.wrapping_sub(walk.at));
     let mut want = 0;
     if at >= walk.frames.next {

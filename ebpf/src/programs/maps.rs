@@ -147,7 +147,7 @@ pub struct Piece {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Walk {
-    /// Stream position of the call.
+    /// Stream position of the call, without the places that are done with.
     pub start: u64,
     /// Stream position that was reached.
     pub at: u64,
@@ -157,6 +157,10 @@ pub struct Walk {
     pub end: u64,
     /// Not 0: each frame is reported by itself.
     pub report: u64,
+    /// Where the call's bytes are, and how many places that are. The call itself leaves out those that are done with.
+    pub address: u64,
+    /// See `address`.
+    pub count: u64,
     /// The header at hand.
     pub header: [u8; 16],
     /// The direction's frames.
