@@ -18,6 +18,8 @@ mod emit;
 mod go;
 #[path = "programs/handover.rs"]
 mod handover;
+#[path = "programs/http2.rs"]
+mod http2;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]

@@ -157,6 +157,34 @@ impl Service {
         })
     }
 
+    /// Go's HTTP/2 without TLS, by prior knowledge and by upgrade.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_h2c() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("h2c", address))
+    }
+
+    /// gRPC in Go: see `services/http2`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_grpc() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("grpc", address))
+    }
+
+    /// gRPC in Python: see `services/python/calls.py`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn python_grpc() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(python()?);
+            command.arg(paths::service("python/calls.py")).arg("serve").args(host_and_port(address));
+            Ok(Recipe { command, name: "calls", folders: Vec::new() })
+        })
+    }
+
     /// The JDK's own server.
     ///
     /// # Errors
@@ -192,6 +220,14 @@ impl Service {
     /// When it does not start.
     pub fn nginx(upstream: Option<SocketAddr>) -> Result<Self> {
         Self::on_port(LOCAL, |address| nginx(&address.to_string(), upstream))
+    }
+
+    /// The same by HTTP/2 without TLS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_http2() -> Result<Self> {
+        Self::on_port(LOCAL, |address| nginx(&format!("{address} http2"), None))
     }
 
     /// The same on a Unix socket.
@@ -342,6 +378,28 @@ fn everywhere(address: SocketAddr) -> String {
 /// The interpreter of the virtual environment, so that its packages are found.
 fn python() -> Result<PathBuf> {
     paths::installed("venv/bin/python")
+}
+
+fn go_http2(what: &str, address: SocketAddr) -> Result<Recipe> {
+    let mut command = Command::new(paths::installed("http2")?);
+    command.arg(what).arg(address.to_string());
+    Ok(Recipe { command, name: "http2", folders: Vec::new() })
+}
+
+/// A client that makes the calls of gRPC that its input names: `http2 call`, or `calls.py call`.
+///
+/// # Errors
+/// When it is not installed.
+pub fn grpc_client(go: bool, address: SocketAddr) -> Result<Command> {
+    let mut command = if go {
+        Command::new(paths::installed("http2")?)
+    } else {
+        let mut python = Command::new(python()?);
+        python.arg(paths::service("python/calls.py"));
+        python
+    };
+    command.arg("call").arg(address.to_string());
+    Ok(command)
 }
 
 struct Gunicorn(Command);

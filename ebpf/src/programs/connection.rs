@@ -12,7 +12,7 @@ use crate::{
     log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX,
-        CONNECTION_WHOLE, CONNECTIONS, Connection, OWN_PEERS, PORTS, Tuple, config,
+        CONNECTION_WHOLE, CONNECTIONS, Connection, Frames, NO_FRAMES, OWN_PEERS, PORTS, Tuple, config,
     },
     process::Current,
 };
@@ -97,6 +97,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         identity,
         flags,
         role: 0,
+        frames: [Frames { next: NO_FRAMES, header: [0; 8], have: 0, wanted: 0 }; 2],
     };
     if CONNECTIONS.insert(sk, new, 0).is_err() {
         emit::count(Counter::MapFull);

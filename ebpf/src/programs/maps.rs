@@ -116,11 +116,63 @@ pub struct Scratch {
     pub offset: u64,
     /// What a probe in a TLS library sees.
     pub tls: TlsProbe,
+    /// What of it goes into one record.
+    pub piece: Piece,
+    /// HTTP/2: where in it the frames are.
+    pub walk: Walk,
     /// The record's header.
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
     /// without the verifier having to relate them.
     pub bytes: [u8; 2 * CAPTURE_MAX as usize],
+}
+
+/// What of a call goes into one record.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// Its stream position.
+    pub offset: u64,
+    /// Where in the call the bytes begin that are wanted.
+    pub from: u64,
+    /// How many are wanted.
+    pub want: u64,
+    /// When the call returned.
+    pub time: u64,
+    /// When the connection was first seen.
+    pub born: u64,
+    /// Its length.
+    pub len: u32,
+    /// How many bytes before those that are wanted were left out on purpose.
+    pub skipped: u32,
+    /// Of the record.
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A call on an HTTP/2 connection, frame by frame.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walk {
+    /// Stream position of the call, without the places that are done with.
+    pub start: u64,
+    /// Stream position that was reached.
+    pub at: u64,
+    /// Stream position up to which it was reported.
+    pub reported: u64,
+    /// Stream position behind the call.
+    pub end: u64,
+    /// Not 0: each frame is reported by itself.
+    pub report: u64,
+    /// Where the call's bytes are, and how many places that are. The call itself leaves out those that are done with.
+    pub address: u64,
+    /// See `address`.
+    pub count: u64,
+    /// The header at hand.
+    pub header: [u8; 16],
+    /// The direction's frames.
+    pub frames: Frames,
 }
 
 /// A call that moved bytes on a socket.
@@ -202,7 +254,26 @@ pub struct Connection {
     pub flags: u32,
     /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
     pub role: u32,
+    /// HTTP/2: where each direction's frames are.
+    pub frames: [Frames; 2],
 }
+
+/// Where in its frames a direction is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Frames {
+    /// Stream position of the next frame's header, or of the rest of it; [`NO_FRAMES`]: not known, or not HTTP/2.
+    pub next: u64,
+    /// What has come of that header: not all of its nine bytes.
+    pub header: [u8; 8],
+    /// How much that is.
+    pub have: u32,
+    /// Not 0: what is before `next` is no part of a body.
+    pub wanted: u32,
+}
+
+/// See [`Frames::next`].
+pub const NO_FRAMES: u64 = u64::MAX;
 
 /// The agent has been told of it.
 pub const CONNECTION_ANNOUNCED: u32 = 1;
@@ -241,8 +312,6 @@ pub const CONNECTION_DECRYPTED: u32 = 256;
 pub const CONNECTION_JOINED: u32 = 512;
 /// Both directions were seen from their first byte on.
 pub const CONNECTION_WHOLE: u32 = 1024;
-/// It began with HTTP/2's preface: calls are captured as far as can be, unless the policy says otherwise.
-pub const CONNECTION_WIDE: u32 = 2048;
 
 /// What is known of a TLS connection besides what is known of any.
 #[repr(C)]
