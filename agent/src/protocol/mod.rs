@@ -2,6 +2,7 @@
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
 pub mod cursor;
+pub mod db;
 mod detect;
 mod endpoints;
 mod exchange;
