@@ -9,6 +9,7 @@ mod exchange;
 pub mod framed;
 pub mod http;
 mod http1;
+mod postgres;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]

@@ -45,8 +45,8 @@ impl Context<'_> {
 pub enum Taken {
     /// It was.
     Yes,
-    /// Its request has not been seen yet: to be asked again. Only said where [`Calls::must_wait`], and not twice when the patience is
-    /// over.
+    /// Its request, or the end of that, has not been seen yet: to be asked again. Only said as long as order is certain, or
+    /// [`Calls::must_wait`].
     Later,
 }
 

@@ -174,6 +174,12 @@ impl<U: Unit> Queue<U> {
         }
     }
 
+    /// Whether nothing is missing: order can be trusted.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.order == Order::Certain
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
