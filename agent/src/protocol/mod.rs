@@ -10,6 +10,7 @@ pub mod framed;
 pub mod http;
 mod http1;
 mod postgres;
+mod redis;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL, redis::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]

@@ -115,6 +115,8 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Calls for Table<K, U> {
         }
     }
 
+    fn found(&mut self, _: Role, _: bool, _: &mut Context<'_>) {}
+
     fn passed(&mut self, role: Role, _: Origin, alone: bool, cx: &mut Context<'_>) {
         self.lost(role, Gap::NotCaptured, alone, cx);
     }

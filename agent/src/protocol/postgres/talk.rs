@@ -192,7 +192,7 @@ impl Talk for Postgres {
         match std::mem::take(&mut self.kind) {
             0 | b'N' | b'A' | b'S' | b'R' | b'K' | b'v' => {}
             b'Z' => {
-                if let Some(group) = self.queue.pop() {
+                if let Some(group) = self.queue.pop(cx) {
                     if self.open == Some(group.serial) {
                         self.open = None;
                     }
