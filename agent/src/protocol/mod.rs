@@ -9,6 +9,7 @@ mod exchange;
 pub mod framed;
 pub mod http;
 mod http1;
+mod mysql;
 mod postgres;
 mod redis;
 mod session;
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL, redis::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL, redis::PROTOCOL, mysql::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ use crate::protocol::{
 
 /// How far before the end of an answer its tag is looked for.
 const TAG: usize = 300;
+/// Longest message of a client by which PostgreSQL is recognised. Other protocols' headers read like longer ones.
+const MAX_RECOGNISED: usize = 1 << 24;
 /// The message that ends an answer, but for its last byte.
 const READY: &[u8] = b"Z\0\0\0\x05";
 
@@ -113,6 +115,7 @@ fn request(message: &[u8], length: usize) -> Option<bool> {
     let whole = message.len() == length;
     let (kind, body) = (message.first()?, message.get(5..).unwrap_or_default());
     match kind {
+        _ if length >= MAX_RECOGNISED => None,
         0 => startup(message).map(|_| true),
         b'Q' => {
             let text = if whole { body.strip_suffix(b"\0")? } else { body };

@@ -79,6 +79,8 @@ impl Talk for Postgres {
             }
             b'P' => {
                 let Some(name) = c.c_string() else {
+                    self.statements.remove(b"");
+                    self.pending(head, cx);
                     return;
                 };
                 let (text, whole) = c.c_string_up_to();
@@ -91,11 +93,13 @@ impl Talk for Postgres {
                 pending.cut = !whole;
             }
             b'B' => {
-                if let (Some(portal), Some(name)) = (c.c_string(), c.c_string()) {
-                    match self.statements.get(name) {
+                match (c.c_string(), c.c_string()) {
+                    (Some(portal), Some(name)) => match self.statements.get(name) {
                         Some(operation) => self.portals.set(portal, operation),
                         None => self.portals.remove(portal),
-                    }
+                    },
+                    // Which portal it was is not known.
+                    _ => self.portals.clear(),
                 }
                 self.pending(head, cx);
             }

@@ -134,8 +134,13 @@ impl Talk for Redis {
                 self.asking = Some(Asking { first: head.first, count, arguments: Vec::new(), cut: false });
             }
             (Some(asking), Element::Text { head: at, length }) if asking.arguments.len() < command::KEPT => {
+                if head.cut && asking.arguments.is_empty() {
+                    // How many answers there will be follows from the name.
+                    self.queue.impatient(cx);
+                }
                 asking.cut |= head.cut;
-                asking.arguments.push(element::text(&head.bytes, at, length).to_vec());
+                let text = if head.cut { &[] } else { element::text(&head.bytes, at, length) };
+                asking.arguments.push(text.to_vec());
             }
             (Some(_), Element::Text { .. }) | (None, _) => {}
             // Requests are collections of strings, and nothing else.
