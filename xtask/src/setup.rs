@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -23,6 +23,10 @@ const PACKAGES: [(&str, &str); 12] = [
     ("javac", "default-jdk-headless"),
     ("cc", "gcc"),
     ("/usr/include/liburing.h", "liburing-dev"),
+    ("/usr/share/postgresql-common/server", "postgresql"),
+    ("psql", "postgresql-client"),
+    ("redis-server", "redis-server"),
+    ("mariadbd", "mariadb-server"),
 ];
 
 /// Packages of the Python environment.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::{CompactString, ToCompactString, format_compact};
 use hashbrown::HashMap;
 
 use super::{
@@ -271,8 +271,12 @@ impl MySql {
                 return;
             }
             0x02 => {
-                selects = Some(CompactString::from_utf8_lossy(body)).filter(|_| whole);
-                (Operation::of("USE"), Expect::One)
+                selects = Some(CompactString::from_utf8_lossy(body)).filter(|name| whole && name.len() <= 192);
+                let mut operation = Operation::of("USE");
+                if let Some(database) = &selects {
+                    operation.summary = format_compact!("USE {database}");
+                }
+                (operation, Expect::One)
             }
             0x03 => {
                 let text = self.text(body);

@@ -175,7 +175,7 @@ fn what_has_no_answer_and_what_has_one_packet() {
         .receive(result(NEW, 1))
         .send(command(1, ""));
     wire.close();
-    assert_eq!(names(&wire), ["PING shop", "USE shop", "SELECT"]);
+    assert_eq!(names(&wire), ["PING shop", "USE other", "SELECT"]);
     assert_eq!(text(&wire.out[2], "db.namespace"), "other");
 }
 
