@@ -40,6 +40,7 @@ impl Engine {
             end: None,
             effects: Vec::new(),
             alike: Vec::new(),
+            perhaps_alike: Vec::new(),
             brought: None,
             origin: origin.map(Box::new),
             search: None,
@@ -102,9 +103,12 @@ impl Engine {
         Some(found)
     }
 
-    /// Whether a thread's work is an open request that it has read itself.
+    /// Whether a thread's work is a request that it has read itself, and that nobody has begun to answer.
     fn is_read_here(&self, work: Work) -> bool {
-        work.link == Link::Thread && self.is_open(work.on)
+        let On::Request(request) = work.on else {
+            return false;
+        };
+        work.link == Link::Thread && self.calls.get(&request).is_some_and(|call| !call.is_answered && call.end.is_none())
     }
 
     /// A process asks.
@@ -141,7 +145,14 @@ impl Engine {
                 Some(work) => {
                     let request = self.likely(work.on);
                     let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
-                    self.search(&mut call, hint, who, start)
+                    let cause = self.search(&mut call, hint, who, start);
+                    if let On::Like(earlier) = work.on
+                        && let Some(other) = self.calls.get_mut(&earlier)
+                    {
+                        other.perhaps_alike.push(serial);
+                        call.perhaps_alike.push(earlier);
+                    }
+                    cause
                 }
                 None => self.cause_of(&mut call, serial, work, who, start),
             }

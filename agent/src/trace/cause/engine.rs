@@ -11,6 +11,7 @@ use super::{
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
+    locks::Locks,
     loops::Loops,
     pending::Pending,
     trust::Trust,
@@ -86,6 +87,8 @@ pub struct Engine {
     pub(super) crowded: HashSet<u32, foldhash::fast::RandomState>,
     /// What is known of those.
     pub(super) loops: Loops,
+    /// Futexes that are locks.
+    pub(super) locks: Locks,
     /// How far evidence can be believed.
     pub(super) trust: Trust,
     /// Open requests, by process.
@@ -127,6 +130,7 @@ impl Engine {
             workers: Workers::default(),
             crowded: HashSet::default(),
             loops: Loops::default(),
+            locks: Locks::default(),
             trust: Trust::default(),
             open: HashMap::default(),
             answerers: HashMap::default(),
@@ -204,6 +208,7 @@ impl Engine {
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
         self.trust.ended(tgid);
+        self.locks.ended(tgid);
         self.originators.remove(&tgid);
     }
 

@@ -33,17 +33,28 @@ impl Engine {
                 self.loops.idle(from.tid);
                 self.workers.clear(Key::of(from));
             }
-            How::Wake(_) => self.woken(handover),
+            How::Wake(object) => self.woken(handover, object),
         }
     }
 
     /// A thread or task has woken another one of its process: to hand work over, or because work is done.
-    fn woken(&mut self, handover: &Handover) {
+    fn woken(&mut self, handover: &Handover, object: u64) {
         let Handover { time, from, to, .. } = *handover;
         let (giver, taker) = (Key::of(from), Key::of(to));
-        let given = self.work_of(from);
-        let taken = self.work_of(to);
+        // What an event loop is busy with is not what it is woken for, and may not be what it wakes others for.
+        let given = self.work_of(from).filter(|_| from.task.id != 0 || !self.is_ambiguous(from, time));
+        let taken = self.work_of(to).filter(|_| to.task.id != 0 || !self.crowded.contains(&to.tid));
+        // Nor is a thread which only reads requests, and leaves it to others to answer them.
+        let reads_only = |work: &Work, tgid| work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong();
+        let given = given.filter(|work| !reads_only(work, from.tgid));
+        let taken = taken.filter(|work| !reads_only(work, to.tgid));
         let waits_for = taken.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
+        let serves = given.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
+        let own = |work: Option<Work>| work.is_some_and(|work| work.right == Right::Own);
+        let is_contended = own(given) && own(taken) && serves != waits_for;
+        if self.locks.woken(from.tgid, object, to.tid, is_contended) {
+            return;
+        }
         if let Some(call) = self.workers.take_answer(giver) {
             // An answer is passed on, to whoever waits for it in the end.
             match waits_for {
@@ -56,12 +67,11 @@ impl Engine {
                 Some(_) => {}
                 None if self.workers.is_reader(taker) => {}
                 None => {
-                    self.workers.has_answer(taker, call, time);
+                    self.workers.is_handed(taker, call, time);
                     return;
                 }
             }
         }
-        let serves = given.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
         if let Some(work) = taken.filter(|work| work.right == Right::Made)
             && serves.is_some()
             && serves != waits_for
@@ -77,6 +87,10 @@ impl Engine {
             return;
         }
         let Some(work) = given.filter(|work| !work.is_lent() || !work.used) else {
+            // For what, cannot be told: it may be for that what it does next.
+            if taken.is_some_and(|taken| taken.is_lent() && taken.link == Link::Wake) {
+                self.workers.clear(taker);
+            }
             return;
         };
         self.workers.use_up(giver);

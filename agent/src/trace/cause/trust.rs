@@ -47,6 +47,11 @@ impl Proof {
         self.wrong >= FEW && self.is_often_wrong()
     }
 
+    /// It was seen often, and was wrong more often than right.
+    pub(super) fn is_mostly_wrong(self) -> bool {
+        self.seen() >= ENOUGH && self.wrong > self.right
+    }
+
     /// It was seen often, and was wrong too often.
     pub(super) fn has_failed(self) -> bool {
         self.seen() >= ENOUGH && self.is_often_wrong()

@@ -131,6 +131,12 @@ impl Workers {
         self.worker(key, now).last_read = Some(call);
     }
 
+    /// It was handed the answer. If it has another one that it has not passed on yet, which one it passes on next cannot be told.
+    pub(super) fn is_handed(&mut self, key: Key, call: Serial, now: Nanos) {
+        let worker = self.worker(key, now);
+        worker.last_read = if worker.last_read.is_some_and(|other| other != call) { None } else { Some(call) };
+    }
+
     /// The answer that a worker has, if any, which it passes on, or does not need any longer.
     pub(super) fn take_answer(&mut self, key: Key) -> Option<Serial> {
         self.workers.get_mut(&key)?.last_read.take()
