@@ -121,6 +121,11 @@ impl Pipeline {
         self.advice.drain(..)
     }
 
+    /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
+    pub fn take_puzzling(&mut self) -> std::vec::Drain<'_, u32> {
+        self.tracer.take_puzzling()
+    }
+
     /// The processes.
     pub fn processes(&mut self) -> &mut process::Table {
         &mut self.processes

@@ -183,6 +183,11 @@ impl Worker {
             for advice in self.pipeline.take_advice() {
                 self.kernel.advise(advice.socket, advice.direction, advice.interest);
             }
+            for tgid in self.pipeline.take_puzzling() {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.more(tgid);
+                }
+            }
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
             }

@@ -78,6 +78,9 @@ pub struct Found {
     pub runtime: config::Runtime,
     /// Functions at whose entry a kernel program is to run.
     pub probes: Vec<Probe>,
+    /// More of them, which cost too much where nothing depends on them: for processes in which tasks work that nobody is known to have
+    /// given work.
+    pub on_demand: Vec<Probe>,
 }
 
 /// A place in a program at which a kernel program runs. It does so in every process that runs the file, and must return at once in

@@ -56,6 +56,8 @@ struct Known {
     /// When the process started, which tells it from a later one with its number.
     start: u64,
     probes: Vec<Key>,
+    /// Those that are not attached before they are asked for.
+    on_demand: Vec<Probe>,
 }
 
 struct Again {
@@ -115,6 +117,7 @@ impl Worker {
             };
             match ask {
                 Ask::Process(tgid) => self.process(tgid, 0),
+                Ask::More(tgid) => self.more(tgid),
                 Ask::File(tgid) => {
                     // It will be asked for if it matters.
                     let _ = self.file(&directory(tgid).join("exe"));
@@ -268,7 +271,8 @@ impl Worker {
             return;
         }
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
-        if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
+        let on_demand = found.on_demand.clone();
+        if let Some(before) = self.known.insert(tgid, Known { start, probes, on_demand }) {
             if before.start != start {
                 count(&self.shared.found);
             }
@@ -277,6 +281,21 @@ impl Worker {
             count(&self.shared.found);
         }
         log::debug!("process {tgid}: the tasks of {runtime} are followed");
+    }
+
+    /// Attaches what a process needs now.
+    fn more(&mut self, tgid: u32) {
+        let Some(known) = self.known.get_mut(&tgid) else {
+            return;
+        };
+        let on_demand = std::mem::take(&mut known.on_demand);
+        let mut probes: Vec<Key> = on_demand.iter().filter_map(|probe| self.attach(probe)).collect();
+        if let Some(known) = self.known.get_mut(&tgid) {
+            known.probes.append(&mut probes);
+        }
+        if !on_demand.is_empty() {
+            log::debug!("process {tgid}: who gives its tasks work is followed, too");
+        }
     }
 
     fn attach(&mut self, probe: &Probe) -> Option<Key> {

@@ -20,6 +20,8 @@ pub struct Go;
 
 /// The function at whose entry a caller is known that has a request sent on a pooled connection.
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// The function that makes another goroutine ready to run.
+const READY: &str = "runtime.ready";
 /// What tells of which type a `net.Conn` is: the first method in its table, by the alphabet.
 const CLOSE_TCP: &str = "net.(*TCPConn).Close";
 const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
@@ -53,16 +55,20 @@ impl Detector for Go {
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
-        let [round_trip, closes @ ..] = pclntab::functions(image, [ROUND_TRIP, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        let [round_trip, ready, closes @ ..] =
+            pclntab::functions(image, [ROUND_TRIP, READY, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        let probe = |program, address| {
+            let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+            Ok::<_, Refusal>(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
+        };
         if let Some(address) = round_trip {
             for (index, close) in [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS].into_iter().zip(closes) {
                 set(index, close.map_or(0, |close| close.wrapping_sub(address)));
             }
-            let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
-            let (file, id) = (Arc::clone(image.file()), image.id());
-            probes.push(Probe { program: "go_http_round_trip", file, id, offset });
+            probes.push(probe("go_http_round_trip", address)?);
         }
-        Ok(Some(Box::new(Known(Found { runtime, probes }))))
+        let on_demand = ready.map(|address| probe("go_ready", address)).transpose()?.into_iter().collect();
+        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand }))))
     }
 }
 

@@ -119,7 +119,7 @@ impl Engine {
         let claimed = self.claims.remove(&sock);
         let connected = self.connects.remove(&sock);
         let work = match claimed {
-            Some(claimer) => self.work_of(claimer),
+            Some((_, work)) => work.filter(|work| self.is_open(work.on)),
             None if thread.task.id != 0 => self.work_of(thread),
             None => connected
                 .filter(|work| self.is_open(work.on))
@@ -140,7 +140,7 @@ impl Engine {
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
         } else {
-            let who = claimed.unwrap_or(thread);
+            let who = claimed.map_or(thread, |(claimer, _)| claimer);
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
@@ -188,7 +188,12 @@ impl Engine {
                     let of_made = !work.is_lent();
                     hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| of_made || !work.used);
                 }
-                Some(request) => return Cause::Call(request, work.link),
+                Some(request) => {
+                    if who.task.id != 0 {
+                        self.puzzles.called(who.tgid, false);
+                    }
+                    return Cause::Call(request, work.link);
+                }
                 None => {}
             }
             if let On::Like(earlier) = work.on {
@@ -210,6 +215,9 @@ impl Engine {
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {
             return Cause::None;
+        }
+        if who.task.id != 0 {
+            self.puzzles.called(who.tgid, hint.is_none());
         }
         let keys = self.workers.line(who, now);
         call.search = Some(Box::new(Search { keys, candidates, hint }));

@@ -14,6 +14,7 @@ use super::{
     locks::Locks,
     loops::Loops,
     pending::Pending,
+    puzzles::Puzzles,
     trust::Trust,
     work::{Key, On, Work, Workers},
 };
@@ -87,6 +88,8 @@ pub struct Engine {
     pub(super) crowded: HashSet<u32, foldhash::fast::RandomState>,
     /// What is known of those.
     pub(super) loops: Loops,
+    /// Processes that are not understood.
+    pub(super) puzzles: Puzzles,
     /// Futexes that are locks.
     pub(super) locks: Locks,
     /// How far evidence can be believed.
@@ -96,7 +99,7 @@ pub struct Engine {
     /// The task that answers on a connection.
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has the next request on a socket sent on its behalf.
-    pub(super) claims: HashMap<u64, Thread, foldhash::fast::RandomState>,
+    pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
     pub(super) connects: HashMap<u64, Work, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
@@ -130,6 +133,7 @@ impl Engine {
             workers: Workers::default(),
             crowded: HashSet::default(),
             loops: Loops::default(),
+            puzzles: Puzzles::default(),
             locks: Locks::default(),
             trust: Trust::default(),
             open: HashMap::default(),
@@ -145,6 +149,11 @@ impl Engine {
 
     pub fn stats(&self) -> Stats {
         Stats { forgotten: self.workers.forgotten, ..self.stats }
+    }
+
+    /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
+    pub fn take_puzzling(&mut self) -> std::vec::Drain<'_, u32> {
+        self.puzzles.take()
     }
 
     /// Calls that have been settled since the last time.
@@ -209,6 +218,7 @@ impl Engine {
         self.loops.ended(tgid);
         self.trust.ended(tgid);
         self.locks.ended(tgid);
+        self.puzzles.ended(tgid);
         self.originators.remove(&tgid);
     }
 

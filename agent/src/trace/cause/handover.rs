@@ -22,7 +22,7 @@ impl Engine {
                 self.workers.spawned(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
             }
             How::Claim(sock) => {
-                self.claims.insert(sock, from);
+                self.claims.insert(sock, (from, self.work_of(from)));
             }
             How::Connect(sock) => {
                 if let Some(work) = self.work_of(from) {

@@ -16,6 +16,7 @@ mod hosts;
 mod locks;
 mod loops;
 mod pending;
+mod puzzles;
 mod settle;
 #[cfg(test)]
 mod tests;
