@@ -40,8 +40,11 @@ impl Detector for Tokio {
         let inside = inside.ok_or(Refusal::Malformed("where the task that runs is kept cannot be told"))?;
         let mut runtime = Runtime { kind: RUNTIME_TOKIO, ..Runtime::default() };
         let [first, second] = ARGUMENTS;
-        let values =
-            [(CURRENT, context.saturating_add_unsigned(inside).cast_unsigned()), (FIRST_ARGUMENT, first), (SECOND_ARGUMENT, second)];
+        let values = [
+            (CURRENT, context.saturating_add_unsigned(inside).cast_unsigned()),
+            (FIRST_ARGUMENT, first),
+            (SECOND_ARGUMENT, second),
+        ];
         for (index, value) in values {
             if let Some(at) = runtime.at.get_mut(index) {
                 *at = value;
@@ -50,7 +53,8 @@ impl Detector for Tokio {
         let wakes = symbols.wakes.iter().map(|function| ("tokio_wake", function));
         let spawns = symbols.spawns.iter().map(|function| ("tokio_spawn", function));
         let probes = wakes.chain(spawns).map(|(program, function)| {
-            let offset = image.offset_of(function.address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+            let offset =
+                image.offset_of(function.address).ok_or(Refusal::Malformed("a function is not in the file"))?;
             Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
         });
         let probes = probes.collect::<Result<Vec<_>, Refusal>>()?;

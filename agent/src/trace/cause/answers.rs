@@ -162,7 +162,12 @@ impl Engine {
             }
         };
         for call in self.pending.by(key) {
-            if self.may_cause(serial, call) && self.calls.get(&call).is_some_and(|call| call.start >= start) {
+            // What others have done for it has an answer by now.
+            let fits = self.calls.get(&call).is_some_and(|call| {
+                let is_own = call.search.as_ref().is_some_and(|search| search.keys.first() == Some(&key));
+                call.start >= start && (is_own || call.is_answered)
+            });
+            if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));
             }
         }

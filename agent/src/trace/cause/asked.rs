@@ -7,7 +7,7 @@ use super::{
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
-    work::{Key, On, Work},
+    work::{Key, On, Right, Work},
 };
 use crate::{
     event::{Nanos, Thread},
@@ -108,7 +108,8 @@ impl Engine {
         let On::Request(request) = work.on else {
             return false;
         };
-        work.link == Link::Thread && self.calls.get(&request).is_some_and(|call| !call.is_answered && call.end.is_none())
+        work.link == Link::Thread
+            && self.calls.get(&request).is_some_and(|call| !call.is_answered && call.end.is_none())
     }
 
     /// A process asks.
@@ -184,9 +185,14 @@ impl Engine {
         if let Some(work) = work {
             match self.request_of(work.on) {
                 // When it is done, it may say for whom it was.
-                Some(request) if work.is_lent() || work.used => {
-                    let of_made = !work.is_lent();
-                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| of_made || !work.used);
+                Some(request) if work.is_lent() => {
+                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| !work.used);
+                }
+                // A task whom others can be seen to wake may serve them by now.
+                Some(request)
+                    if work.used || work.right == Right::Made && who.task.parent == 0 && self.wakes(who.tgid) =>
+                {
+                    hint = Some(Hint { request, link: work.link, of_loop: false });
                 }
                 Some(request) => {
                     if who.task.id != 0 {
@@ -206,6 +212,11 @@ impl Engine {
             call.alike.extend(like);
         }
         cause
+    }
+
+    /// Whether tasks of a process are seen to wake each other.
+    fn wakes(&self, tgid: u32) -> bool {
+        self.wakers.contains(&tgid)
     }
 
     /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.

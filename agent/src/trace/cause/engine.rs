@@ -88,6 +88,8 @@ pub struct Engine {
     pub(super) crowded: HashSet<u32, foldhash::fast::RandomState>,
     /// What is known of those.
     pub(super) loops: Loops,
+    /// Processes whose tasks are seen to wake each other.
+    pub(super) wakers: HashSet<u32, foldhash::fast::RandomState>,
     /// Processes that are not understood.
     pub(super) puzzles: Puzzles,
     /// Futexes that are locks.
@@ -133,6 +135,7 @@ impl Engine {
             workers: Workers::default(),
             crowded: HashSet::default(),
             loops: Loops::default(),
+            wakers: HashSet::default(),
             puzzles: Puzzles::default(),
             locks: Locks::default(),
             trust: Trust::default(),
@@ -219,6 +222,7 @@ impl Engine {
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
+        self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }
 

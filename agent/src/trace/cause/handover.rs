@@ -41,11 +41,15 @@ impl Engine {
     fn woken(&mut self, handover: &Handover, object: u64) {
         let Handover { time, from, to, .. } = *handover;
         let (giver, taker) = (Key::of(from), Key::of(to));
+        if matches!(taker, Key::Task(..)) {
+            self.wakers.insert(from.tgid);
+        }
         // What an event loop is busy with is not what it is woken for, and may not be what it wakes others for.
         let given = self.work_of(from).filter(|_| from.task.id != 0 || !self.is_ambiguous(from, time));
         let taken = self.work_of(to).filter(|_| to.task.id != 0 || !self.crowded.contains(&to.tid));
         // Nor is a thread which only reads requests, and leaves it to others to answer them.
-        let reads_only = |work: &Work, tgid| work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong();
+        let reads_only =
+            |work: &Work, tgid| work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong();
         let given = given.filter(|work| !reads_only(work, from.tgid));
         let taken = taken.filter(|work| !reads_only(work, to.tgid));
         let waits_for = taken.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
@@ -59,7 +63,8 @@ impl Engine {
             // An answer is passed on, to whoever waits for it in the end.
             match waits_for {
                 Some(request) if self.may_cause(request, call) => {
-                    if given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request)) {
+                    if given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request))
+                    {
                         self.workers.share(giver, time);
                     }
                     self.settle(call, Cause::Call(request, Link::Wake));

@@ -93,7 +93,8 @@ impl Engine {
     /// It has shown that what the event loop of a process has read last means something: what waited for that is settled.
     pub(super) fn proved(&mut self, tgid: u32) {
         let waits = |call: &Call| {
-            let hint = call.search.as_ref()?.hint.filter(|hint| hint.of_loop && call.is_answered && call.tgid() == tgid)?;
+            let hint =
+                call.search.as_ref()?.hint.filter(|hint| hint.of_loop && call.is_answered && call.tgid() == tgid)?;
             let request = self.calls.get(&hint.request)?;
             request.end.is_some().then_some(hint)
         };
