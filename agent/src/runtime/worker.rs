@@ -4,7 +4,7 @@
 
 use std::{
     cell::Cell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -58,6 +58,8 @@ struct Known {
     probes: Vec<Key>,
     /// Those that are not attached before they are asked for.
     on_demand: Vec<Probe>,
+    /// They were.
+    is_asked: bool,
 }
 
 struct Again {
@@ -75,6 +77,8 @@ pub struct Worker {
     files: HashMap<FileId, Rc<Looked>>,
     known: HashMap<u32, Known>,
     probes: HashMap<Key, (Attached, usize)>,
+    /// Processes that more was asked for before they were looked at.
+    early: HashSet<u32>,
     again: VecDeque<Again>,
     swept: Instant,
 }
@@ -89,6 +93,7 @@ impl Worker {
             files: HashMap::new(),
             known: HashMap::new(),
             probes: HashMap::new(),
+            early: HashSet::new(),
             again: VecDeque::new(),
             swept: Instant::now(),
         }
@@ -272,7 +277,13 @@ impl Worker {
         }
         let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
         let on_demand = found.on_demand.clone();
-        if let Some(before) = self.known.insert(tgid, Known { start, probes, on_demand }) {
+        let before = self.known.insert(tgid, Known { start, probes, on_demand, is_asked: false });
+        // What was asked for before stays.
+        let was_asked = before.as_ref().is_some_and(|before| before.start == start && before.is_asked);
+        if self.early.remove(&tgid) || was_asked {
+            self.more(tgid);
+        }
+        if let Some(before) = before {
             if before.start != start {
                 count(&self.shared.found);
             }
@@ -286,8 +297,12 @@ impl Worker {
     /// Attaches what a process needs now.
     fn more(&mut self, tgid: u32) {
         let Some(known) = self.known.get_mut(&tgid) else {
+            if self.early.len() < AGAIN {
+                self.early.insert(tgid);
+            }
             return;
         };
+        known.is_asked = true;
         let on_demand = std::mem::take(&mut known.on_demand);
         let mut probes: Vec<Key> = on_demand.iter().filter_map(|probe| self.attach(probe)).collect();
         if let Some(known) = self.known.get_mut(&tgid) {
@@ -334,6 +349,7 @@ impl Worker {
     }
 
     fn sweep(&mut self) {
+        self.early.clear();
         let gone: Vec<u32> = self
             .known
             .iter()

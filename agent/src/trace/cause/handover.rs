@@ -1,9 +1,9 @@
 //! Work that passes from one thread or task to another.
 
 use super::{
-    call::{Cause, Link},
+    call::{Cause, Link, Serial},
     engine::Engine,
-    work::{Key, Right, Work},
+    work::{Key, On, Right, Work},
 };
 use crate::event::{Handover, How};
 
@@ -59,9 +59,12 @@ impl Engine {
         if self.locks.woken(from.tgid, object, to.tid, is_contended) {
             return;
         }
-        if let Some(call) = self.workers.take_answer(giver) {
+        let answer = self.workers.take_answer(giver);
+        if let Some(call) = answer {
             // An answer is passed on, to whoever waits for it in the end.
             match waits_for {
+                // It may have waited to hand over the next item, and this one's giver does not wait yet.
+                Some(request) if from.task.parent != 0 && self.contradicts(call, request) => {}
                 Some(request) if self.may_cause(request, call) => {
                     if given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request))
                     {
@@ -89,6 +92,14 @@ impl Engine {
             if given.is_some_and(|work| work.is_lent() && work.used) {
                 self.workers.clear(giver);
             }
+            // A goroutine that has nothing to give back takes what the other one was waiting to get rid of.
+            if let Some(request) = waits_for
+                && answer.is_none()
+                && serves.is_none()
+                && from.task.parent != 0
+            {
+                self.workers.set(giver, On::Request(request), time, Link::Wake);
+            }
             return;
         }
         let Some(work) = given.filter(|work| !work.is_lent() || !work.used) else {
@@ -112,5 +123,13 @@ impl Engine {
                 self.workers.set(taker, work.on, time, Link::Wake);
             }
         }
+    }
+
+    /// Whether something else is known of a call than that it is for this request; then neither is believed.
+    fn contradicts(&mut self, call: Serial, request: Serial) -> bool {
+        let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) else {
+            return false;
+        };
+        search.hint.take_if(|hint| hint.request != request).is_some()
     }
 }
