@@ -122,7 +122,10 @@ impl Engine {
         let work = match claimed {
             Some((_, work)) => work.filter(|work| self.is_open(work.on)),
             None if thread.task.id != 0 => self.work_of(thread),
+            // An event loop sends the first request when the connection is there, whatever it has read meanwhile.
+            None if connected == Some(None) && self.crowded.contains(&thread.tid) => None,
             None => connected
+                .flatten()
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
                 .or_else(|| self.work_of(thread)),

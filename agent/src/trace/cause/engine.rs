@@ -103,7 +103,7 @@ pub struct Engine {
     /// Who has the next request on a socket sent on its behalf.
     pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
-    pub(super) connects: HashMap<u64, Work, foldhash::fast::RandomState>,
+    pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
     pub(super) originators: HashSet<u32, foldhash::fast::RandomState>,
     pub(super) pending: Pending,

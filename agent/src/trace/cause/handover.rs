@@ -25,9 +25,7 @@ impl Engine {
                 self.claims.insert(sock, (from, self.work_of(from)));
             }
             How::Connect(sock) => {
-                if let Some(work) = self.work_of(from) {
-                    self.connects.insert(sock, work);
-                }
+                self.connects.insert(sock, self.work_of(from));
             }
             How::Idle => {
                 self.loops.idle(from.tid);

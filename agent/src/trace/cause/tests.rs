@@ -610,3 +610,15 @@ fn an_answer_that_is_known_to_be_complete_late_lies_where_it_began() {
     world.read(End(20, 0), w).answer(End(13, 0), b).pass(30 * MS);
     world.root(Side::Client, End(20, 0));
 }
+
+#[test]
+fn the_first_request_of_a_connection_does_not_follow_from_what_was_read_meanwhile() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.prove(main);
+    // A timer has the connection opened; until it is there, the loop reads something else.
+    world.serve(End(11, 0), main).hand(main, main, How::Idle).hand(main, Thread::default(), How::Connect(20));
+    world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
+    world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Answer);
+}

@@ -52,7 +52,7 @@ pub(super) enum Right {
 }
 
 /// Why a worker is busy with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Work {
     pub(super) on: On,
     pub(super) since: Nanos,
