@@ -118,6 +118,8 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Knows of nothing yet.
+    #[must_use]
     pub fn new(limits: Limits, ids: Ids) -> Self {
         Self {
             graces: Deadlines::new(limits.grace),
@@ -150,6 +152,8 @@ impl Engine {
         }
     }
 
+    /// What was found, and what was given up.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { forgotten: self.workers.forgotten, ..self.stats }
     }
