@@ -29,7 +29,7 @@ fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
         role: Role::Unknown,
         netns: 1,
         sequences: None,
-        since: 0,
+        since: 0, decrypted: false, wire: None,
     };
     let mut session = Session::default();
     let mut out = Vec::new();

@@ -1,15 +1,20 @@
 //! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod cursor;
 mod detect;
 mod endpoints;
 mod exchange;
+pub mod framed;
 pub mod http;
 mod http1;
+mod http2;
 mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod waiting;
 
 pub use detect::Foreign;
 pub use exchange::{
@@ -25,18 +30,41 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, http2::PROTOCOL];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
 pub struct Protocol {
-    /// Name as in OpenTelemetry's `network.protocol.name`, lower case.
+    /// Name, lower case: OpenTelemetry's `network.protocol.name`, with the version where each has a decoder of its own.
     pub name: &'static str,
-    /// Whether the bytes at the beginning of a message, seen in one direction, are this protocol.
-    pub detect: fn(&[u8]) -> Verdict,
-    /// A decoder for one connection, given the bytes for which `detect` said yes and their direction. It is then told of them
-    /// again, as updates.
-    pub decoder: fn(&[u8], Direction) -> Box<dyn Decoder>,
+    /// Whether these bytes are this protocol.
+    pub detect: fn(&Sample<'_>) -> Verdict,
+    /// A decoder for one connection, given the bytes for which `detect` said yes. It is then told of them again, as updates.
+    pub decoder: fn(&Sample<'_>) -> Box<dyn Decoder>,
+}
+
+/// Bytes that begin a piece of a stream, perhaps with pieces that follow it: what detection looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Which way they went.
+    pub direction: Direction,
+    /// Who sent them, where it is known who opened the connection: whoever did so is the client.
+    pub sender: Option<Side>,
+    /// They are the first bytes of their stream.
+    pub first: bool,
+}
+
+impl Sample<'_> {
+    /// The way that requests go, if these bytes were sent by `sender`.
+    #[must_use]
+    pub fn asks(&self, sender: Side) -> Direction {
+        match sender {
+            Side::Client => self.direction,
+            Side::Server => self.direction.opposite(),
+        }
+    }
 }
 
 /// What a protocol says of some bytes.

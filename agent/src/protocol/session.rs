@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use super::{
-    Decoder, Interest, Note, Over, PROTOCOLS, Shared, Verdict,
+    Decoder, Interest, Note, Over, PROTOCOLS, Sample, Shared, Side, Verdict,
     detect::{Foreign, foreign},
     shared::count,
+    tls::{Agreed, Handshake, Places},
 };
 use crate::{
     conn::{Connection, Content, Piece, Update},
-    event::{Direction, Nanos, Thread},
+    event::{Direction, Nanos, Role, Thread},
 };
 
 /// Pieces of a direction that are looked at when the stream was seen from its beginning: it says early what it is.
@@ -44,12 +45,20 @@ pub struct Session {
     shared: Arc<Shared>,
     /// Protocols that this connection has turned out not to be, as bits by index in [`PROTOCOLS`].
     excluded: u32,
+    /// What it tells is what TLS protects: see [`Connection::decrypted`].
+    decrypted: bool,
+    /// What was agreed on in its handshake, if that was seen.
+    agreed: Option<Agreed>,
+    /// Where what is inside of TLS is on the socket.
+    places: Places,
     stage: Stage,
 }
 
 enum Stage {
     Detecting(Probe),
     Decoding(&'static str, Box<dyn Decoder>),
+    /// TLS, whose handshake may tell something.
+    Encrypted(Box<Handshake>),
     Over(Understanding),
 }
 
@@ -69,33 +78,114 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, excluded: 0, stage: Stage::Detecting(Probe::default()) }
+        Self {
+            shared,
+            excluded: 0,
+            decrypted: false,
+            agreed: None,
+            places: Places::default(),
+            stage: Stage::Detecting(Probe::default()),
+        }
+    }
+
+    /// A connection of which it is known what it speaks.
+    #[cfg(test)]
+    pub(super) fn decoding(shared: Arc<Shared>, decoder: Box<dyn Decoder>) -> Self {
+        Self { stage: Stage::Decoding("test", decoder), ..Self::new(shared) }
     }
 
     /// Takes the next update of the connection; pushes what it makes known.
     pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        if connection.decrypted != self.decrypted {
+            self.begin_anew();
+        }
+        if self.decrypted {
+            self.places.note(connection, update);
+        }
+        let before = out.len();
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
-            Stage::Detecting(probe) => {
+            Stage::Encrypted(handshake) => {
+                if let Update::Piece(direction, piece) = update {
+                    self.agreed = handshake.piece(*direction, piece).or(self.agreed);
+                    if self.agreed.is_some() || handshake.is_over() {
+                        self.stage = Stage::Over(Understanding::Not(Foreign::Tls));
+                    }
+                }
+                return;
+            }
+            Stage::Detecting(_) => {
                 let Update::Piece(direction, piece) = update else {
                     return;
                 };
-                match probe.look(*direction, piece, self.excluded) {
-                    Found::Nothing => return,
-                    Found::Foreign(foreign) => return self.give_up(foreign),
-                    Found::Protocol(name, mut decoder, pending) => {
-                        for (direction, piece) in &pending {
-                            let update = Update::Piece(*direction, piece.borrow());
-                            decoder.update(&self.shared, connection, &update, out);
-                        }
-                        decoder.update(&self.shared, connection, update, out);
-                        self.stage = Stage::Decoding(name, decoder);
-                    }
-                }
+                self.detect(connection, *direction, piece, out);
             }
             Stage::Over(_) => return,
         }
+        if self.decrypted {
+            for note in out.get_mut(before..).unwrap_or_default() {
+                match note {
+                    Note::Asked(asked) => self.places.place(asked),
+                    Note::Done(exchange) => {
+                        if let Some(agreed) = self.agreed {
+                            agreed.describe(exchange);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
         self.leave();
+    }
+
+    /// Looks at the next piece, and again if it turns out at once that the guess was wrong.
+    fn detect(&mut self, connection: &Connection, direction: Direction, piece: &Piece<'_>, out: &mut Vec<Note>) {
+        loop {
+            let Stage::Detecting(probe) = &mut self.stage else {
+                return;
+            };
+            let (name, mut decoder, pending) = match probe.look(connection.role, direction, piece, self.excluded) {
+                Found::Nothing => return,
+                Found::Foreign(Foreign::Tls) if !self.decrypted => {
+                    count(&self.shared.counts.given_up_tls);
+                    let mut handshake = Box::<Handshake>::default();
+                    self.agreed = handshake.piece(direction, piece);
+                    self.stage = Stage::Encrypted(handshake);
+                    return;
+                }
+                Found::Foreign(foreign) => return self.give_up(foreign),
+                Found::Protocol(name, decoder, pending) => (name, decoder, pending),
+            };
+            for (direction, piece) in &pending {
+                decoder.update(&self.shared, connection, &Update::Piece(*direction, piece.borrow()), out);
+            }
+            decoder.update(&self.shared, connection, &Update::Piece(direction, piece.clone()), out);
+            if decoder.over() != Some(Over::NotMine) {
+                self.stage = Stage::Decoding(name, decoder);
+                return;
+            }
+            count(&self.shared.counts.redetected);
+            self.excluded |= bit(name);
+            if let Stage::Detecting(probe) = &mut self.stage {
+                probe.pending = pending;
+            }
+        }
+    }
+
+    /// What comes now is what TLS protects. What was said before, such as a request to begin with TLS, is over.
+    fn begin_anew(&mut self) {
+        if self.is_encrypted() {
+            count(&self.shared.counts.tls_decrypted);
+        }
+        self.decrypted = true;
+        self.excluded = 0;
+        self.stage = Stage::Detecting(Probe::default());
+    }
+
+    /// Whether it is TLS, and what is inside is not known.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stage, Stage::Encrypted(_) | Stage::Over(Understanding::Not(Foreign::Tls)))
     }
 
     /// What to capture next of a direction. Changes only with [`Session::update`].
@@ -108,6 +198,7 @@ impl Session {
                 never: false,
             },
             Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
+            Stage::Encrypted(_) => Interest { from: 0, bytes: self.shared.capture, never: false },
             Stage::Over(_) => Interest::NEVER,
         }
     }
@@ -118,6 +209,7 @@ impl Session {
         match &self.stage {
             Stage::Detecting(_) => Understanding::Detecting,
             Stage::Decoding(name, _) => Understanding::Understood(name),
+            Stage::Encrypted(_) => Understanding::Not(Foreign::Tls),
             Stage::Over(understanding) => *understanding,
         }
     }
@@ -141,7 +233,7 @@ impl Session {
             Some(Over::Malformed) => self.give_up(Foreign::Malformed),
             Some(Over::NotMine) => {
                 count(&counts.redetected);
-                self.excluded |= PROTOCOLS.iter().position(|p| p.name == *name).map_or(u32::MAX, |i| 1 << i);
+                self.excluded |= bit(name);
                 self.stage = Stage::Detecting(Probe::default());
             }
         }
@@ -151,7 +243,6 @@ impl Session {
         let counts = &self.shared.counts;
         count(match foreign {
             Foreign::Tls => &counts.given_up_tls,
-            Foreign::Http2 => &counts.given_up_http2,
             Foreign::Unknown => &counts.given_up_unknown,
             Foreign::Malformed => &counts.given_up_malformed,
         });
@@ -205,7 +296,7 @@ impl Probe {
         }
     }
 
-    fn look(&mut self, direction: Direction, piece: &Piece<'_>, excluded: u32) -> Found {
+    fn look(&mut self, role: Role, direction: Direction, piece: &Piece<'_>, excluded: u32) -> Found {
         let seen = match direction {
             Direction::Send => &mut self.sent,
             Direction::Receive => &mut self.received,
@@ -215,7 +306,7 @@ impl Probe {
         seen.pieces = seen.pieces.saturating_add(1);
         seen.bytes = seen.bytes.saturating_add(piece.content.len());
         if !exhausted && let Content::Bytes(bytes) = piece.content {
-            let found = self.bytes(direction, piece, bytes, excluded);
+            let found = self.bytes(role, direction, piece, bytes, excluded);
             if !matches!(found, Found::Nothing) {
                 return found;
             }
@@ -229,12 +320,20 @@ impl Probe {
         Found::Nothing
     }
 
-    fn bytes(&mut self, direction: Direction, piece: &Piece<'_>, bytes: &[u8], excluded: u32) -> Found {
+    fn bytes(&mut self, role: Role, direction: Direction, piece: &Piece<'_>, bytes: &[u8], excluded: u32) -> Found {
+        let sender = match (role, direction) {
+            (Role::Unknown, _) => None,
+            (Role::Connect, Direction::Send) | (Role::Accept, Direction::Receive) => Some(Side::Client),
+            (Role::Connect, Direction::Receive) | (Role::Accept, Direction::Send) => Some(Side::Server),
+        };
+        let first = piece.offset == 0 && !piece.joined;
         let earlier: Vec<u8> =
             self.pending.iter().filter(|(d, _)| *d == direction).flat_map(|(_, p)| &p.bytes).copied().collect();
         if !earlier.is_empty() {
             let together = [&earlier, bytes].concat();
-            match ask(&together, direction, excluded) {
+            let begin = self.pending.iter().find(|(d, _)| *d == direction);
+            let first = begin.is_some_and(|(_, piece)| piece.offset == 0 && !piece.joined);
+            match ask(&Sample { bytes: &together, direction, sender, first }, excluded) {
                 Asked::Foreign(foreign) => return Found::Foreign(foreign),
                 Asked::Protocol(name, decoder) => {
                     return Found::Protocol(name, decoder, std::mem::take(&mut self.pending));
@@ -247,7 +346,7 @@ impl Probe {
                 Asked::No => self.forget(direction),
             }
         }
-        match ask(bytes, direction, excluded) {
+        match ask(&Sample { bytes, direction, sender, first }, excluded) {
             Asked::Foreign(foreign) => Found::Foreign(foreign),
             Asked::Protocol(name, decoder) => Found::Protocol(name, decoder, std::mem::take(&mut self.pending)),
             Asked::More => {
@@ -284,6 +383,11 @@ impl Probe {
     }
 }
 
+/// A protocol's bit in the set of those that a connection does not speak.
+fn bit(name: &str) -> u32 {
+    PROTOCOLS.iter().position(|protocol| protocol.name == name).map_or(u32::MAX, |i| 1 << i)
+}
+
 enum Asked {
     Foreign(Foreign),
     Protocol(&'static str, Box<dyn Decoder>),
@@ -291,8 +395,8 @@ enum Asked {
     No,
 }
 
-fn ask(bytes: &[u8], direction: Direction, excluded: u32) -> Asked {
-    if let Some(foreign) = foreign(bytes) {
+fn ask(sample: &Sample<'_>, excluded: u32) -> Asked {
+    if let Some(foreign) = foreign(sample.bytes) {
         return Asked::Foreign(foreign);
     }
     let mut answer = Asked::No;
@@ -300,9 +404,9 @@ fn ask(bytes: &[u8], direction: Direction, excluded: u32) -> Asked {
         if excluded & (1 << i) != 0 {
             continue;
         }
-        match (protocol.detect)(bytes) {
+        match (protocol.detect)(sample) {
             Verdict::Yes => {
-                return Asked::Protocol(protocol.name, (protocol.decoder)(bytes, direction));
+                return Asked::Protocol(protocol.name, (protocol.decoder)(sample));
             }
             Verdict::More => answer = Asked::More,
             Verdict::No => {}

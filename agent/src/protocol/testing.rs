@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Interest, Note, Session, Shared, Understanding, Value};
+use super::{Decoder, Exchange, Interest, Note, Session, Shared, Understanding, Value};
 use crate::{
     conn::{Connection, Content, End, Ending, Gap, Piece, Update},
     event::{Direction, Endpoints, Nanos, Role, SocketId, Thread},
@@ -40,6 +40,8 @@ impl Wire {
                 netns: 1,
                 sequences: None,
                 since: 0,
+                decrypted: false,
+                wire: None,
             },
             out: Vec::new(),
             notes: Vec::new(),
@@ -47,6 +49,13 @@ impl Wire {
             offsets: [0, 0],
             joined: [false, false],
         }
+    }
+
+    /// A connection of which it is known what it speaks.
+    pub(crate) fn decoding(decoder: Box<dyn Decoder>) -> Self {
+        let mut wire = Self::new();
+        wire.session = Session::decoding(wire.shared.clone(), decoder);
+        wire
     }
 
     /// The streams were older than the agent.
@@ -166,4 +175,60 @@ pub(crate) fn int(exchange: &Exchange, key: &str) -> Option<i64> {
         None => None,
         other => panic!("{key} is {other:?}"),
     }
+}
+
+/// One call of a conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// Whether it goes to the server.
+    pub(crate) request: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Cuts a conversation into calls of these lengths, again and again. Bytes of different directions are never in one call.
+pub(crate) fn cut(turns: &[Part], lengths: &[usize]) -> Vec<Part> {
+    let mut lengths = lengths.iter().copied().cycle();
+    let mut parts = Vec::new();
+    for turn in turns {
+        let mut rest = &turn.bytes[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(lengths.next().unwrap().clamp(1, rest.len()));
+            parts.push(Part { request: turn.request, bytes: now.to_vec() });
+            rest = later;
+        }
+    }
+    parts
+}
+
+/// Plays calls as `conn` would hand them on: of each, `limit` bytes are captured, and lost ones become holes before their direction's
+/// next call, or its end. The n-th call is seen at `1_010 + 10 * n`.
+pub(crate) fn play(wire: &mut Wire, parts: &[Part], server: bool, limit: usize, lost: &dyn Fn(usize) -> bool) {
+    let way = |request: bool| if request == server { Direction::Receive } else { Direction::Send };
+    let mut missing = [0, 0];
+    for (i, part) in parts.iter().enumerate() {
+        let missing = &mut missing[usize::from(part.request)];
+        if lost(i) {
+            *missing += part.bytes.len() as u64;
+            continue;
+        }
+        let mut put = |content: Content<'_>| {
+            wire.now = 1_000 + 10 * i as u64;
+            wire.put(way(part.request), content);
+        };
+        if *missing > 0 {
+            put(Content::Hole(std::mem::take(missing), Gap::Lost));
+        }
+        let (seen, unseen) = part.bytes.split_at(limit.min(part.bytes.len()));
+        if !seen.is_empty() {
+            put(Content::Bytes(seen));
+        }
+        if !unseen.is_empty() {
+            put(Content::Hole(unseen.len() as u64, Gap::NotCaptured));
+        }
+    }
+    wire.now = 1_000 + 10 * parts.len() as u64;
+    for (request, missing) in [false, true].into_iter().zip(missing).filter(|(_, missing)| *missing > 0) {
+        wire.put(way(request), Content::Hole(missing, Gap::Lost));
+    }
+    wire.close();
 }

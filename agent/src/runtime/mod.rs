@@ -5,11 +5,14 @@
 //! processes run the same file: once at each file that is run ([`Detector::file`]), and then, with what that gave, at each process
 //! ([`Plan::process`]).
 
+mod encryption;
 mod file;
 pub mod go;
 mod node;
+mod probes;
 mod python;
 mod ruby;
+pub mod tls;
 mod tokio;
 mod watch;
 mod worker;
@@ -38,6 +41,11 @@ pub trait Detector: Sync {
 pub trait Plan {
     /// The runtime's name, for people.
     fn runtime(&self) -> &'static str;
+
+    /// Whether a process can be looked at before it uses a socket. It is then, each time that the file is run.
+    fn early(&self) -> bool {
+        false
+    }
 
     /// Looks at one of them.
     ///
@@ -81,6 +89,8 @@ pub struct Found {
     /// More of them, which cost too much where nothing depends on them: for processes in which tasks work that nobody is known to have
     /// given work.
     pub on_demand: Vec<Probe>,
+    /// Which of `runtime.at` is to say since when all of them are in place; 0 until then.
+    pub since: Option<usize>,
 }
 
 /// A place in a program at which a kernel program runs. It does so in every process that runs the file, and must return at once in

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Policy, policy_slot},
-    record::{Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    record::{DECRYPTED, Data, END, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
@@ -11,10 +11,11 @@ use crate::{
     connection, emit,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, CONNECTION_WIDE, Connection,
+        MOVED_RAW, MOVED_WHOLE, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
         SOURCE_VECTOR, Scratch, config,
     },
-    task,
+    task, tls,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -88,16 +89,37 @@ extern "C" fn report_call() -> u64 {
     // SAFETY: the map keeps the value alive while the program runs.
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
-    let offset = connection::advance(sk, entry, direction, u64::from(len));
-    let (from, limit) = policy(sk, entry.born, direction);
+    let mut flags = 0;
+    let offset = if call.decrypted == MOVED_RAW {
+        let offset = connection::advance(sk, entry, direction, u64::from(len));
+        if entry.flags & CONNECTION_TLS != 0 {
+            tls::moved();
+        }
+        if entry.flags & CONNECTION_DECRYPTED == 0 {
+            if entry.flags & CONNECTION_COUNTED != 0 {
+                flags |= RELATIVE;
+            }
+            offset
+        } else if len != 0 {
+            return 0;
+        } else {
+            // Nothing more comes, decrypted or not.
+            flags |= DECRYPTED;
+            decrypted_position(entry, call, direction)
+        }
+    } else {
+        flags |= DECRYPTED;
+        decrypted_position(entry, call, direction)
+    };
+    if flags & DECRYPTED != 0 && entry.flags & CONNECTION_JOINED != 0 {
+        flags |= RELATIVE;
+    }
+    let usual = if entry.flags & CONNECTION_WIDE != 0 { CAPTURE_MAX } else { config!(capture) };
+    let (from, limit) = policy(sk, entry.born, direction, (u32::from(flags & DECRYPTED != 0), usual));
     let end = offset.wrapping_add(u64::from(len));
     if end < from {
         emit::count(Counter::Skipped);
         return 0;
-    }
-    let mut flags = 0;
-    if entry.flags & CONNECTION_COUNTED != 0 {
-        flags |= RELATIVE;
     }
     // `from` lies inside the call, or before it.
     let skipped = from.saturating_sub(offset);
@@ -110,8 +132,25 @@ extern "C" fn report_call() -> u64 {
         let want = at_most::<MOST>(u64::from(len).saturating_sub(skipped).min(u64::from(limit)));
         if want != 0 {
             captured = copy(scratch, skipped, want);
+            if offset == 0 && captured >= size_of::<u64>() as u64 && begins_http2(scratch, prefix(call)) {
+                // What the first requests say is said once, and referred to for as long as the connection lasts: advice would come
+                // too late for them.
+                entry.flags |= CONNECTION_WIDE;
+                let all = at_most::<MOST>(u64::from(len));
+                if all > captured {
+                    captured = copy(scratch, 0, all);
+                }
+            }
             if captured < want {
                 flags |= FAULT;
+            }
+            if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
+                // SAFETY: the work space is this program's while it runs.
+                let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };
+                if tls::is_record(header) {
+                    entry.flags |= CONNECTION_TLS;
+                    tls::moved();
+                }
             }
         }
     }
@@ -135,8 +174,37 @@ extern "C" fn report_call() -> u64 {
     };
     note_task();
     let captured = at_most::<MOST>(captured);
-    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
+    let mut prefix = 0;
+    if flags & DECRYPTED != 0 {
+        prefix = PREFIX;
+        let wire = if call.decrypted == MOVED_RAW { NOWHERE } else { call.count };
+        // SAFETY: the work space is this program's while it runs; its bytes follow the header.
+        unsafe { (&raw mut (*scratch).bytes).cast::<u64>().write(wire) };
+    }
+    // Once more, because the verifier of 5.10 forgets the bounds of what lies on the stack meanwhile.
+    let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
+    emit::write((&raw const *data).cast(), len, false);
     0
+}
+
+/// Where decrypted bytes begin, and what comes next after them.
+#[inline(always)]
+fn decrypted_position(entry: &mut Connection, call: &Moved, direction: u8) -> u64 {
+    let d = usize::from(direction & 1);
+    if call.decrypted != MOVED_RAW && entry.flags & CONNECTION_DECRYPTED == 0 {
+        if call.decrypted == MOVED_WHOLE {
+            entry.decrypted = [0; 2];
+        } else {
+            entry.flags |= CONNECTION_JOINED;
+        }
+        entry.flags |= CONNECTION_DECRYPTED;
+    }
+    if entry.decrypted[d] == NOWHERE {
+        entry.decrypted[d] = if call.count == NOWHERE { entry.position[d] } else { call.count };
+    }
+    let position = entry.decrypted[d];
+    entry.decrypted[d] = position.wrapping_add(u64::from(call.len));
+    position
 }
 
 /// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.
@@ -152,10 +220,22 @@ extern "C" fn note_task() -> u64 {
     0
 }
 
-/// What the agent wants of a direction: from which position, and how many bytes of a call.
+/// Whether what was captured of a connection's first call is the client's preface of HTTP/2.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
-    let usual = (0, config!(capture));
+fn begins_http2(scratch: *mut Scratch, at: u64) -> bool {
+    // SAFETY: the work space is this program's while it runs, and longer.
+    let first = unsafe {
+        let bytes = (&raw const (*scratch).bytes).cast::<u8>().add(at as usize);
+        core::ptr::read_unaligned(bytes.cast::<[u8; 8]>())
+    };
+    u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"PRI * HT")
+}
+
+/// What the agent wants of a direction: from which position, and how many bytes of a call. `kind`: whether it is about decrypted
+/// bytes, and how many are wanted unless it said so.
+#[inline(always)]
+fn policy(sk: u64, born: u64, direction: u8, kind: (u32, u32)) -> (u64, u32) {
+    let (decrypted, usual) = (kind.0, (0, kind.1));
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
     };
@@ -164,6 +244,7 @@ fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
         let slot: *const Policy = slot;
         if core::ptr::read_volatile(&raw const (*slot).sock) != sk
             || core::ptr::read_volatile(&raw const (*slot).born) != born
+            || core::ptr::read_volatile(&raw const (*slot).decrypted) != decrypted
         {
             return usual;
         }
@@ -194,6 +275,15 @@ fn at_most<const MAX: u64>(mut value: u64) -> u64 {
 
 const MOST: u64 = CAPTURE_MAX as u64;
 
+/// Bytes before decrypted ones.
+const PREFIX: u64 = 8;
+
+/// Where a call's bytes begin in the work space.
+#[inline(always)]
+fn prefix(call: &Moved) -> u64 {
+    if call.decrypted == MOVED_RAW { 0 } else { PREFIX }
+}
+
 /// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
 #[inline(always)]
 fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
@@ -201,6 +291,7 @@ fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
     let (call, parts, to) =
         unsafe { (&(*scratch).call, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
     if call.source == SOURCE_BUFFER {
+        let to = to.wrapping_add(prefix(call) as usize);
         // SAFETY: `want` is at most CAPTURE_MAX, the space twice that.
         if unsafe { copy_user(to, want, call.address + skip) } {
             return want;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
-    record::{Kind, Open, ROLE_CONNECT, SEND},
+    record::{Kind, NOWHERE, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
 
@@ -11,8 +11,8 @@ use crate::{
     kernel::{copy, read},
     log,
     maps::{
-        CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX, CONNECTIONS,
-        Connection, OWN_PEERS, PORTS, Tuple, config,
+        CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX,
+        CONNECTION_WHOLE, CONNECTIONS, Connection, OWN_PEERS, PORTS, Tuple, config,
     },
     process::Current,
 };
@@ -97,6 +97,8 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         identity,
         flags,
         role: 0,
+        decrypted: [NOWHERE; 2],
+        session: 0,
     };
     if CONNECTIONS.insert(sk, new, 0).is_err() {
         emit::count(Counter::MapFull);
@@ -341,6 +343,9 @@ extern "C" fn place(sk: u64, direction: u64, len: u64) -> u64 {
     let d = direction as usize & 1;
     connection.position[d] = connection.position[d].saturating_sub(len);
     connection.sequence[d] = connection.sequence[d].wrapping_sub(len as u32);
+    if connection.position == [0, 0] {
+        connection.flags |= CONNECTION_WHOLE;
+    }
     connection.flags |= CONNECTION_PLACED;
     0
 }

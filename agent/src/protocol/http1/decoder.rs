@@ -6,12 +6,17 @@ use super::{
     loss::Lost,
     pairing::Pairing,
     stream::{MAX_HEAD, Origin, State, Stream},
-    waiting::Waiting,
 };
 use crate::{
     conn::{Connection, Content, End, Ending, Piece, Update},
     event::{Direction, Nanos},
-    protocol::{Decoder, Interest, Note, Over, Shared, http::NoResponse, shared::count},
+    protocol::{
+        Decoder, Interest, Note, Over, Shared,
+        http::NoResponse,
+        http2::Http2,
+        shared::count,
+        waiting::{PATIENCE, Waiting},
+    },
 };
 
 /// After so long without a byte, a response of which the length was lost is taken to have ended.
@@ -35,6 +40,8 @@ pub(super) struct Http1 {
     /// A head did not fit into what is captured of a call: more is asked for.
     pub(super) wide: bool,
     pub(super) over: Option<Over>,
+    /// What goes on with the connection since it speaks HTTP/2.
+    pub(super) next: Option<Box<Http2>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +71,16 @@ impl Http1 {
             lost: None,
             wide: false,
             over: None,
+            next: None,
         }
     }
 }
 
 impl Decoder for Http1 {
     fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        if let Some(next) = &mut self.next {
+            return next.update(shared, connection, update, out);
+        }
         let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
@@ -78,9 +89,13 @@ impl Decoder for Http1 {
             Update::End(direction, end) => self.end(*direction, *end, cx),
             Update::Tick(now) => self.tick(*now, cx),
         }
+        self.hand_on(shared, connection, out);
     }
 
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest {
+        if let Some(next) = &self.next {
+            return next.interest(shared, direction);
+        }
         let stream = if direction == self.asks { &self.requests } else { &self.responses };
         let bytes = if self.wide { shared.capture.max(MAX_HEAD as u32) } else { shared.capture };
         match &stream.state {
@@ -91,7 +106,10 @@ impl Decoder for Http1 {
     }
 
     fn over(&self) -> Option<Over> {
-        self.over
+        match &self.next {
+            Some(next) => next.over(),
+            None => self.over,
+        }
     }
 }
 
@@ -103,10 +121,22 @@ impl Http1 {
         }
     }
 
+    /// Hands on what came behind the switch to HTTP/2 and was not looked at.
+    fn hand_on(&mut self, shared: &Shared, connection: &Connection, out: &mut Vec<Note>) {
+        let Some(next) = &mut self.next else {
+            return;
+        };
+        while let Some((origin, kept)) = self.waiting.pop() {
+            let Origin { time, thread, offset, .. } = origin;
+            let piece = Piece { offset, joined: false, time, thread, content: kept.content() };
+            next.update(shared, connection, &Update::Piece(self.asks.opposite(), piece), out);
+        }
+    }
+
     fn piece(&mut self, direction: Direction, piece: &Piece<'_>, cx: &mut Context<'_>) {
         let role = if direction == self.asks { Role::Request } else { Role::Response };
         let origin = Origin { time: piece.time, thread: piece.thread, offset: piece.offset, seq: self.seq };
-        if !self.waiting.is_empty() && self.waiting.enough(piece.time) {
+        if !self.waiting.is_empty() && self.waiting.enough(piece.time, PATIENCE) {
             self.wait_no_longer(cx);
         }
         let stream = self.stream(role);
@@ -205,16 +235,13 @@ impl Http1 {
             origin.offset += taken as u64;
             bytes = bytes.get(taken..).unwrap_or_default();
         }
+        if self.next.is_some() && !bytes.is_empty() {
+            self.waiting.push_front(origin, Content::Bytes(bytes));
+        }
     }
 
     fn end(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
-        let why = match end.how {
-            Ending::Closed => NoResponse::Closed,
-            Ending::Reset(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => NoResponse::Reset,
-            Ending::Reset(libc::ETIMEDOUT) => NoResponse::Timeout,
-            Ending::Reset(_) => NoResponse::Other,
-            Ending::Evicted => NoResponse::Unseen,
-        };
+        let why = NoResponse::from(end.how);
         self.wait_no_longer(cx);
         if direction == self.asks {
             if self.requests.state == State::Head {
@@ -248,7 +275,7 @@ impl Http1 {
     }
 
     fn tick(&mut self, now: Nanos, cx: &mut Context<'_>) {
-        if self.waiting.enough(now) {
+        if self.waiting.enough(now, PATIENCE) {
             self.wait_no_longer(cx);
         }
         if self.lost.is_some() && now.saturating_sub(self.responses.last) > IDLE {

@@ -14,13 +14,12 @@ mod properties;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use super::Protocol;
 
 /// HTTP/1.x, for the list of protocols.
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "http",
-    detect: detect::detect,
-    decoder: |bytes, direction| Box::new(decoder::Http1::new(bytes, direction)),
+    detect: |sample| detect::detect(sample.bytes),
+    decoder: |sample| Box::new(decoder::Http1::new(sample.bytes, sample.direction)),
 };

@@ -2,21 +2,12 @@
 
 use super::{body::Body, head};
 use crate::event::{Nanos, Thread};
+pub(super) use crate::protocol::waiting::Origin;
 
 /// The longest head that is waited for.
 pub(super) const MAX_HEAD: usize = 16 << 10;
 /// A buffer that is larger is given back once its head is complete.
 const KEEP_BUFFER: usize = 2048;
-
-/// Where the bytes at hand come from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Origin {
-    pub(super) time: Nanos,
-    pub(super) thread: Thread,
-    pub(super) offset: u64,
-    /// Counts updates: which of two came first, whatever their times.
-    pub(super) seq: u64,
-}
 
 /// One direction's state.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ mod dwarf;
 mod layout;
 mod modules;
 mod pclntab;
+mod returns;
 mod tls;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use geophone_ebpf::config::{RUNTIME_GO, Runtime, go};
 
 pub use self::layout::Layout;
+use self::pclntab::Function;
 use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 
 /// Programs made by the Go compiler.
@@ -26,6 +28,9 @@ const READY: &str = "runtime.ready";
 const CLOSE_TCP: &str = "net.(*TCPConn).Close";
 const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
 const CLOSE_TLS: &str = "crypto/tls.(*Conn).Close";
+/// What encrypts and decrypts.
+const TLS_READ: &str = "crypto/tls.(*Conn).Read";
+const TLS_WRITE: &str = "crypto/tls.(*Conn).Write";
 
 impl Detector for Go {
     fn name(&self) -> &'static str {
@@ -55,21 +60,46 @@ impl Detector for Go {
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
-        let [round_trip, ready, closes @ ..] =
-            pclntab::functions(image, [ROUND_TRIP, READY, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
-        let probe = |program, address| {
-            let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
-            Ok::<_, Refusal>(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
-        };
-        if let Some(address) = round_trip {
-            for (index, close) in [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS].into_iter().zip(closes) {
-                set(index, close.map_or(0, |close| close.wrapping_sub(address)));
-            }
-            probes.push(probe("go_http_round_trip", address)?);
+        let [round_trip, ready, read, write, closes @ ..] =
+            pclntab::functions(image, [ROUND_TRIP, READY, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        if let Some(function) = round_trip {
+            probes.push(probe(image, "go_http_round_trip", function.begin)?);
         }
-        let on_demand = ready.map(|address| probe("go_ready", address)).transpose()?.into_iter().collect();
-        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand }))))
+        if let (Some(read), Some(write)) = (read, write) {
+            match tls_probes(image, read, write) {
+                Ok(found) => probes.extend(found),
+                // Its tasks are known all the same.
+                Err(refusal) => log::info!("TLS of a program of {version} cannot be read: {refusal}"),
+            }
+        }
+        if let Some(anchor) = round_trip.or(write) {
+            let places = [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS, go::TLS_READ, go::TLS_WRITE];
+            for (index, function) in places.into_iter().zip(closes.into_iter().chain([read, write])) {
+                set(index, function.map_or(0, |function| function.begin.wrapping_sub(anchor.begin)));
+            }
+        }
+        let on_demand =
+            ready.map(|function| probe(image, "go_ready", function.begin)).transpose()?.into_iter().collect();
+        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand, since: Some(go::TLS_SINCE) }))))
     }
+}
+
+fn probe(image: &Image, program: &'static str, address: u64) -> Result<Probe, Refusal> {
+    let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+    Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
+}
+
+/// Where `crypto/tls` encrypts and decrypts. The returns first: an entry without them would be a call that never ends.
+fn tls_probes(image: &Image, read: Function, write: Function) -> Result<Vec<Probe>, Refusal> {
+    let mut probes = Vec::new();
+    for function in [read, write] {
+        for address in returns::returns(image, function.begin, function.end)? {
+            probes.push(probe(image, "go_tls_return", address)?);
+        }
+    }
+    probes.push(probe(image, "go_tls_read", read.begin)?);
+    probes.push(probe(image, "go_tls_write", write.begin)?);
+    Ok(probes)
 }
 
 /// What the table says of a file, and what its debugging information says, where it has any: for checking the table.
@@ -90,6 +120,10 @@ struct Known(Found);
 impl Plan for Known {
     fn runtime(&self) -> &'static str {
         Go.name()
+    }
+
+    fn early(&self) -> bool {
+        true
     }
 
     fn process(&self, _target: &Target) -> Result<Answer, Refusal> {
