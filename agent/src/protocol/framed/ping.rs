@@ -62,10 +62,12 @@ impl Talk for Ping {
 
     fn response(&mut self, head: &Head<'_>, cx: &mut Context<'_>) -> Taken {
         let Some(id) = id(head) else { return Taken::Yes };
-        match self.calls.get(id) {
-            Some(call) => call.answered(head.first, cx),
-            None if self.calls.must_wait() => return Taken::Later,
-            None => self.calls.orphan(cx),
+        if let Some(call) = self.calls.get(id) {
+            call.answered(head.first, cx);
+        } else if self.calls.must_wait() {
+            return Taken::Later;
+        } else {
+            self.calls.orphan(cx);
         }
         self.answering = id;
         Taken::Yes
