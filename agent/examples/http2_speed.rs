@@ -90,7 +90,8 @@ fn messages(grpc: bool, exchange: u64, stream: u32) -> (Vec<u8>, Vec<u8>) {
     let asked = [frame(1, END_HEADERS, stream, &request), frame(0, END_STREAM, stream, &body)].concat();
     let answered = if grpc {
         let ends = END_HEADERS | END_STREAM;
-        [frame(1, END_HEADERS, stream, &response), frame(0, 0, stream, &body), frame(1, ends, stream, &trailers)].concat()
+        [frame(1, END_HEADERS, stream, &response), frame(0, 0, stream, &body), frame(1, ends, stream, &trailers)]
+            .concat()
     } else {
         [frame(1, END_HEADERS, stream, &response), frame(0, END_STREAM, stream, &body)].concat()
     };
