@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use crate::check::Side;
 use crate::child::Guard;
 use crate::drive::Exchanged;
+use crate::paths;
 use crate::services::Service;
 use crate::wait::PATIENCE;
-use crate::paths;
 
 /// A certificate that nobody has signed, and its key.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
-    HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE,
-    RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
+    HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process,
+    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
 };
 use thiserror::Error;
 
@@ -232,8 +232,7 @@ mod tests {
 
     #[test]
     fn decrypted_bytes_come_after_their_place() {
-        let record =
-            Data { kind: Kind::Data as u32, len: 3, captured: 3, flags: DECRYPTED, ..Data::default() };
+        let record = Data { kind: Kind::Data as u32, len: 3, captured: 3, flags: DECRYPTED, ..Data::default() };
         for (place, expected) in [(600, Some(600)), (NOWHERE, None)] {
             let bytes = [&bytes_of(&record)[..], &u64::to_ne_bytes(place), b"abc"].concat();
             let Event::Data(data) = event(&bytes).unwrap() else { panic!("not data") };

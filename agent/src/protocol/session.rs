@@ -78,7 +78,14 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, excluded: 0, decrypted: false, agreed: None, places: Places::default(), stage: Stage::Detecting(Probe::default()) }
+        Self {
+            shared,
+            excluded: 0,
+            decrypted: false,
+            agreed: None,
+            places: Places::default(),
+            stage: Stage::Detecting(Probe::default()),
+        }
     }
 
     /// Takes the next update of the connection; pushes what it makes known.

@@ -106,6 +106,11 @@ impl Encryption {
         }
     }
 
+    /// Whether a file that was looked at has a library.
+    pub fn is_library(&self, id: &FileId) -> bool {
+        self.files.get(id).is_some_and(Option::is_some)
+    }
+
     /// Detaches what is only for processes that are gone.
     pub fn sweep(&mut self, probes: &mut Probes, start: impl Fn(u32) -> Option<u64>) {
         self.known.retain(|tgid, known| {
@@ -138,7 +143,8 @@ impl Encryption {
         if let Some(found) = self.files.get(&id) {
             return Ok(found.clone());
         }
-        let looked = Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), |image| tls::find(image, inside)));
+        let looked =
+            Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), |image| tls::find(image, inside)));
         let library = match looked {
             Ok(library) => library.map(Rc::new),
             Err(Refusal::Io(error)) => return Err(error),

@@ -148,7 +148,8 @@ impl Elf<'_> {
         for symbol in symbols.iter().filter(|symbol| self.is_function(symbol)) {
             let name = usize::try_from(symbol.st_name(self.endian)).ok().and_then(|at| strings.get(at..));
             for (wanted, found) in names.iter().zip(&mut found) {
-                let is = |name: &[u8]| name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+                let is =
+                    |name: &[u8]| name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
                 if found.is_none() && name.is_some_and(is) {
                     *found = Some(symbol.st_value(self.endian));
                 }

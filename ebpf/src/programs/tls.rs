@@ -277,7 +277,8 @@ extern "C" fn tls_begin() -> u64 {
 /// Whether all that was decrypted of a connection was seen. `since`: it is, where the connection is younger; 0: that is known of each session.
 #[inline(always)]
 fn how(whole: u32, connection: &Connection, since: u64) -> u32 {
-    let whole = if since == 0 { whole != 0 } else { connection.flags & CONNECTION_WHOLE != 0 && connection.born > since };
+    let whole =
+        if since == 0 { whole != 0 } else { connection.flags & CONNECTION_WHOLE != 0 && connection.born > since };
     if whole { MOVED_WHOLE } else { MOVED_JOINED }
 }
 
@@ -322,7 +323,8 @@ extern "C" fn tls_end() -> u64 {
     if call.sk != 0 {
         position = call.position;
         learn(session, call.sk, true);
-    } else if call.received != 0 && (call.what != TLS_SEND || !is_placed(session)) && may_be_on(session, call.received) {
+    } else if call.received != 0 && (call.what != TLS_SEND || !is_placed(session)) && may_be_on(session, call.received)
+    {
         // A call that sends may have to finish the handshake first.
         if call.what != TLS_SEND {
             position = call.received_at;
