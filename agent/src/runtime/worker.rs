@@ -114,15 +114,17 @@ impl Worker {
     /// A program has begun. What it needs should be there before it uses a socket.
     fn began(&mut self, tgid: u32) {
         let exe = directory(tgid).join("exe");
-        if let Ok(looked) = self.file(&exe)
-            && looked.plans.iter().any(|plan| plan.early())
-        {
-            if let Ok(id) = FileId::of(&exe) {
-                self.hooks.tell_again(id.dev, id.ino);
-            }
+        let (Ok(looked), Ok(id)) = (self.file(&exe), FileId::of(&exe)) else {
+            return;
+        };
+        let early = looked.plans.iter().any(|plan| plan.early());
+        if early {
             self.tasks(tgid, 0);
         }
         self.encryption(tgid);
+        if early || self.encryption.is_library(&id) {
+            self.hooks.tell_again(id.dev, id.ino);
+        }
     }
 
     fn encryption(&mut self, tgid: u32) {
