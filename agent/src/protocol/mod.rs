@@ -5,6 +5,7 @@ mod amqp;
 mod cgi;
 pub mod cursor;
 mod detect;
+pub mod dns;
 mod endpoints;
 mod exchange;
 mod fastcgi;
@@ -49,6 +50,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,
+    dns::PROTOCOL,
 ];
 
 /// What the list of protocols holds of one.
