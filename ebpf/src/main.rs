@@ -16,10 +16,10 @@ mod connection;
 mod emit;
 #[path = "programs/go.rs"]
 mod go;
-#[path = "programs/go_tls.rs"]
-mod go_tls;
 #[path = "programs/handover.rs"]
 mod handover;
+#[path = "programs/http2.rs"]
+mod http2;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]
@@ -216,21 +216,21 @@ pub fn tls_created(ctx: RetProbeContext) -> u32 {
 /// Go: the entry of `crypto/tls.(*Conn).Read`.
 #[uprobe]
 pub fn go_tls_read(ctx: ProbeContext) -> u32 {
-    preempt::without(|| go_tls::entered(&ctx, tls::TLS_RECEIVE));
+    preempt::without(|| tls::entered_go(&ctx, tls::TLS_RECEIVE));
     0
 }
 
 /// Go: the entry of `crypto/tls.(*Conn).Write`.
 #[uprobe]
 pub fn go_tls_write(ctx: ProbeContext) -> u32 {
-    preempt::without(|| go_tls::entered(&ctx, tls::TLS_SEND));
+    preempt::without(|| tls::entered_go(&ctx, tls::TLS_SEND));
     0
 }
 
 /// Go: their return instructions.
 #[uprobe]
 pub fn go_tls_return(ctx: ProbeContext) -> u32 {
-    preempt::without(|| go_tls::returned(&ctx));
+    preempt::without(|| tls::returned_go(&ctx));
     0
 }
 

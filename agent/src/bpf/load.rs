@@ -138,7 +138,7 @@ pub struct Kernel {
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
     executed: Option<HashMap<MapData, FileKey, u8>>,
-    connections: HashMap<MapData, u64, [u64; 9]>,
+    connections: HashMap<MapData, u64, [u64; 12]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,

@@ -32,6 +32,7 @@ pub use exchange::{
     Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side,
     Status, Value,
 };
+pub use http2::hpack;
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};
 

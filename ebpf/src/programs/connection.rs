@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
-    record::{Kind, NOWHERE, Open, ROLE_CONNECT, SEND},
+    record::{Kind, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     log,
     maps::{
         CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX,
-        CONNECTION_WHOLE, CONNECTIONS, Connection, OWN_PEERS, PORTS, Tuple, config,
+        CONNECTION_WHOLE, CONNECTIONS, Connection, Frames, NO_FRAMES, OWN_PEERS, PORTS, Tuple, config,
     },
     process::Current,
 };
@@ -97,8 +97,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         identity,
         flags,
         role: 0,
-        decrypted: [NOWHERE; 2],
-        session: 0,
+        frames: [Frames { next: NO_FRAMES, header: [0; 8], have: 0, wanted: 0 }; 2],
     };
     if CONNECTIONS.insert(sk, new, 0).is_err() {
         emit::count(Counter::MapFull);

@@ -91,6 +91,10 @@ pub static VECTORS: LruHashMap<u32, Vector, 4096> = LruHashMap::new();
 #[btf_map]
 pub static TLS_CALLS: LruHashMap<TlsCaller, TlsCall, 16_384> = LruHashMap::new();
 
+/// What is known of TLS connections, by the address of the `struct sock`.
+#[btf_map]
+pub static TLS_STREAMS: LruHashMap<u64, TlsStream, 65_536> = LruHashMap::new();
+
 /// Which connection a TLS session is on.
 #[btf_map]
 pub static TLS_SESSIONS: LruHashMap<TlsSession, TlsPlace, 65_536> = LruHashMap::new();
@@ -108,11 +112,67 @@ pub struct Scratch {
     pub call: Moved,
     /// Where its bytes are being copied from.
     pub parts: Parts,
+    /// Where it is in what is decrypted, if it is.
+    pub offset: u64,
+    /// What a probe in a TLS library sees.
+    pub tls: TlsProbe,
+    /// What of it goes into one record.
+    pub piece: Piece,
+    /// HTTP/2: where in it the frames are.
+    pub walk: Walk,
     /// The record's header.
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
     /// without the verifier having to relate them.
     pub bytes: [u8; 2 * CAPTURE_MAX as usize],
+}
+
+/// What of a call goes into one record.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// Its stream position.
+    pub offset: u64,
+    /// Where in the call the bytes begin that are wanted.
+    pub from: u64,
+    /// How many are wanted.
+    pub want: u64,
+    /// When the call returned.
+    pub time: u64,
+    /// When the connection was first seen.
+    pub born: u64,
+    /// Its length.
+    pub len: u32,
+    /// How many bytes before those that are wanted were left out on purpose.
+    pub skipped: u32,
+    /// Of the record.
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A call on an HTTP/2 connection, frame by frame.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walk {
+    /// Stream position of the call, without the places that are done with.
+    pub start: u64,
+    /// Stream position that was reached.
+    pub at: u64,
+    /// Stream position up to which it was reported.
+    pub reported: u64,
+    /// Stream position behind the call.
+    pub end: u64,
+    /// Not 0: each frame is reported by itself.
+    pub report: u64,
+    /// Where the call's bytes are, and how many places that are. The call itself leaves out those that are done with.
+    pub address: u64,
+    /// See `address`.
+    pub count: u64,
+    /// The header at hand.
+    pub header: [u8; 16],
+    /// The direction's frames.
+    pub frames: Frames,
 }
 
 /// A call that moved bytes on a socket.
@@ -194,11 +254,26 @@ pub struct Connection {
     pub flags: u32,
     /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
     pub role: u32,
-    /// TLS: position in what is decrypted, for each direction; `NOWHERE` before the first byte.
-    pub decrypted: [u64; 2],
-    /// TLS: the session that was last seen to use it, or 0.
-    pub session: u64,
+    /// HTTP/2: where each direction's frames are.
+    pub frames: [Frames; 2],
 }
+
+/// Where in its frames a direction is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Frames {
+    /// Stream position of the next frame's header, or of the rest of it; [`NO_FRAMES`]: not known, or not HTTP/2.
+    pub next: u64,
+    /// What has come of that header: not all of its nine bytes.
+    pub header: [u8; 8],
+    /// How much that is.
+    pub have: u32,
+    /// Not 0: what is before `next` is no part of a body.
+    pub wanted: u32,
+}
+
+/// See [`Frames::next`].
+pub const NO_FRAMES: u64 = u64::MAX;
 
 /// The agent has been told of it.
 pub const CONNECTION_ANNOUNCED: u32 = 1;
@@ -237,8 +312,44 @@ pub const CONNECTION_DECRYPTED: u32 = 256;
 pub const CONNECTION_JOINED: u32 = 512;
 /// Both directions were seen from their first byte on.
 pub const CONNECTION_WHOLE: u32 = 1024;
-/// It began with HTTP/2's preface: calls are captured as far as can be, unless the policy says otherwise.
-pub const CONNECTION_WIDE: u32 = 2048;
+
+/// What is known of a TLS connection besides what is known of any.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsStream {
+    /// The connection's identity.
+    pub born: u64,
+    /// Position in what is decrypted, for each direction; `NOWHERE` before the first byte.
+    pub position: [u64; 2],
+    /// The session that was last seen to use it, or 0.
+    pub session: u64,
+}
+
+/// What a probe in a TLS library sees.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsProbe {
+    /// Who made the call.
+    pub who: Current,
+    /// The session; of [`TLS_MAKE`](crate::tls::TLS_MAKE): where its address will be.
+    pub session: u64,
+    /// Where the bytes are; 0: they cannot be read.
+    pub buffer: u64,
+    /// How many bytes are to be sent; 0: it is not said, or it receives.
+    pub length: u64,
+    /// Where the call will say how many bytes it moved; 0: it returns that.
+    pub count: u64,
+    /// The stack pointer; 0: it does not matter (Go).
+    pub stack: u64,
+    /// Go: the address of the instruction.
+    pub here: u64,
+    /// What the call returns.
+    pub result: u64,
+    /// `TLS_*`
+    pub what: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
 /// A thread, or a goroutine, of a process.
 #[repr(C)]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -96,13 +97,9 @@ func serve(listener net.Listener) error {
 	return grpc.NewServer(grpc.UnknownServiceHandler(handle), grpc.ForceServerCodec(raw{})).Serve(listener)
 }
 
-// call makes the calls that FILE names, a method in each line, eight at a time on one connection, and prints for each what it came to:
-// METHOD CODE.
-func call(address, file string) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		log.Fatal(err)
-	}
+// call makes the calls that its input names, a method in each line, as they come, eight at a time on one connection, and prints for
+// each what it came to: METHOD CODE.
+func call(address string) {
 	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
 	if err != nil {
@@ -121,8 +118,8 @@ func call(address, file string) {
 			}
 		})
 	}
-	for _, method := range strings.Fields(string(text)) {
-		methods <- method
+	for input := bufio.NewScanner(os.Stdin); input.Scan(); {
+		methods <- input.Text()
 	}
 	close(methods)
 	workers.Wait()

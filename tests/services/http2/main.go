@@ -1,4 +1,4 @@
-// Command http2 serves and calls over HTTP/2 without TLS. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT FILE.
+// Command http2 serves and calls over HTTP/2 without TLS. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT.
 package main
 
 import (
@@ -39,7 +39,7 @@ func route(w http.ResponseWriter, r *http.Request) {
 
 func main() {
 	if os.Args[1] == "call" {
-		call(os.Args[2], os.Args[3])
+		call(os.Args[2])
 		return
 	}
 	listener, err := net.Listen("tcp", os.Args[2])

@@ -1,4 +1,4 @@
-"""gRPC without generated code: `calls.py serve HOST PORT` and `calls.py call HOST:PORT FILE`, as services/http2 does in Go.
+"""gRPC without generated code: `calls.py serve HOST PORT` and `calls.py call HOST:PORT`, as services/http2 does in Go.
 
 What a method does is in its name: KIND_MESSAGES_ANSWERS_SIZE_CODE_NUMBER.
 """
@@ -56,9 +56,9 @@ def one(channel, method):
     return 0
 
 
-def call(address, file):
-    with grpc.insecure_channel(address) as channel, futures.ThreadPoolExecutor(4) as pool, open(file) as methods:
-        names = methods.read().split()
+def call(address):
+    names = sys.stdin.read().split()
+    with grpc.insecure_channel(address) as channel, futures.ThreadPoolExecutor(4) as pool:
         for method, code in zip(names, pool.map(lambda method: one(channel, method), names)):
             print(method, code)
 
@@ -66,4 +66,4 @@ def call(address, file):
 if sys.argv[1] == "serve":
     serve(sys.argv[2], sys.argv[3])
 else:
-    call(sys.argv[2], sys.argv[3])
+    call(sys.argv[2])

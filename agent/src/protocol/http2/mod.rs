@@ -7,7 +7,7 @@ mod decoder;
 mod detect;
 mod frame;
 mod head;
-mod hpack;
+pub mod hpack;
 mod messages;
 mod open;
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Http2 {
 
     /// A stream was reset, with this code if that was seen.
     pub(super) fn reset(&mut self, direction: Direction, stream: u32, code: Option<u32>, cx: &mut Context<'_>) {
-        let now = self.now(direction);
+        let (asks, now) = (self.asks == Some(direction), self.now(direction));
         let Some(open) = self.open.get_mut(&stream) else {
             return;
         };
@@ -184,7 +184,10 @@ impl Http2 {
             return self.finish(stream, None, cx);
         }
         open.response.last = now;
-        self.finish(stream, Some(NoResponse::Stream(code.map_or("_OTHER", error_name))), cx);
+        // Some clients reset what is over: if its end may have been missed, that says nothing.
+        let over = asks && open.doubtful.is_some();
+        let why = if over { NoResponse::Unseen } else { NoResponse::Stream(code.map_or("_OTHER", error_name)) };
+        self.finish(stream, Some(why), cx);
     }
 
     /// The server does not answer streams above this one any more. It has not looked at them, as if it had refused them

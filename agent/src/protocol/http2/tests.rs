@@ -411,6 +411,18 @@ fn an_end_that_may_have_been_missed_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_reset_of_what_may_be_over_is_no_error() {
+    let mut talk = Talk::client();
+    let get = talk.get(1, "/a");
+    let ok = talk.ok(1, 0);
+    talk.ask(&get).answer(&ok);
+    talk.wire.hole(Receive, 500, Gap::Lost);
+    talk.ask(&frame(RST_STREAM, 0, 1, &5_u32.to_be_bytes()));
+    let span = talk.one();
+    assert_eq!((&span.status, span.holes.length), (&Status::Unset, true));
+}
+
+#[test]
 fn answers_seen_before_their_requests() {
     let mut talk = Talk::client();
     let get = talk.get(1, "/a");

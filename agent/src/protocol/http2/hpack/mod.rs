@@ -16,14 +16,16 @@ const MAX_LIST: usize = 64 << 10;
 
 /// A header field; a part that is not known is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Field<'a> {
-    pub(super) name: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
+pub struct Field<'a> {
+    /// Its name.
+    pub name: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
 }
 
 /// What a header block was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Block {
+pub enum Block {
     /// All of it was read.
     Whole,
     /// It goes on behind what was seen.
@@ -45,7 +47,7 @@ enum Stop {
 
 /// The state of one direction's compression.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     table: Table,
     /// The literal that is being read.
     name: Vec<u8>,
@@ -55,7 +57,7 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Reads a header block, of which `complete` says whether it is there to its end. What was seen of one that is not is used, and
     /// the table is unknown afterwards.
-    pub(super) fn decode(&mut self, block: &[u8], complete: bool, sink: &mut impl FnMut(Field<'_>)) -> Block {
+    pub fn decode(&mut self, block: &[u8], complete: bool, sink: &mut impl FnMut(Field<'_>)) -> Block {
         let mut rest = block;
         let mut list = 0_usize;
         while !rest.is_empty() {
@@ -76,7 +78,7 @@ impl Decoder {
     }
 
     /// Header blocks may have passed unseen.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.table.forget();
     }
 
