@@ -2,8 +2,10 @@
 
 mod events;
 mod promises;
+mod script;
 mod spans;
 
 pub use events::{Step, Steps, steps};
 pub use promises::Promises;
+pub use script::play;
 pub use spans::{check, pipeline};
