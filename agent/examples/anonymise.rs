@@ -17,7 +17,7 @@ use geophone::{
     recording::{Frame, Header, Reader, Writer},
     trace::ClockSample,
 };
-use geophone_ebpf::record::{Data, Kind, Open, Process, State};
+use geophone_ebpf::record::{Data, HANDOVER_CLAIM, HANDOVER_CONNECT, Handover, Kind, Open, Process, State};
 
 enum Part {
     Record(Vec<u8>),
@@ -139,6 +139,17 @@ impl Numbers {
             }
             k if k == Kind::State as u32 => (&[], &[offset_of!(State, sock)]),
             k if k == Kind::Process as u32 => (&[offset_of!(Process, tgid)], &[]),
+            k if k == Kind::Handover as u32 => {
+                const THREADS: &[usize] = &[
+                    offset_of!(Handover, tgid),
+                    offset_of!(Handover, tid),
+                    offset_of!(Handover, to_tgid),
+                    offset_of!(Handover, to_tid),
+                ];
+                let names_a_socket =
+                    matches!(read_u32(record, offset_of!(Handover, what))?, HANDOVER_CLAIM | HANDOVER_CONNECT);
+                (THREADS, if names_a_socket { &[offset_of!(Handover, object)] } else { &[] })
+            }
             _ => anyhow::bail!("a record of the unknown kind {kind}"),
         };
         for at in threads {

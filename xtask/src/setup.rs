@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -24,6 +24,10 @@ const PACKAGES: [(&str, &str); 13] = [
     ("javac", "default-jdk-headless"),
     ("cc", "gcc"),
     ("/usr/include/liburing.h", "liburing-dev"),
+    ("/usr/share/postgresql-common/server", "postgresql"),
+    ("psql", "postgresql-client"),
+    ("redis-server", "redis-server"),
+    ("mariadbd", "mariadb-server"),
 ];
 
 /// Packages of the Python environment.

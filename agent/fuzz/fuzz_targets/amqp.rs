@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/amqp/captured.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("amqp", CAPTURED, 19, data);
+    geophone_fuzz::converse("amqp", CAPTURED, 19, data);
 });

@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/fastcgi/captured.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("fastcgi", CAPTURED, 2, data);
+    geophone_fuzz::converse("fastcgi", CAPTURED, 2, data);
 });

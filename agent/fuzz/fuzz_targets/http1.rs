@@ -1,93 +1,17 @@
-//! Any updates of a connection that has been recognised as HTTP/1.x. Input: steps of a tag, a length, and what they need. Each
-//! script is played twice, once with every piece cut in two.
+//! Any updates of a connection that has been recognised as HTTP/1.x; see [`play`] for the input. Each script is played twice, once with
+//! every piece cut in two.
 #![no_main]
 
-use geophone::{
-    conn::{Connection, Content, End, Ending, Gap, Piece, Update},
-    event::{Direction, Endpoints, Role, SocketId, Thread},
-    protocol::{Exchange, Note, Session},
-};
+use geophone_fuzz::play;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let whole = play(data, false);
-    let halves = play(data, true);
+    let preface = b"GET /p HTTP/1.1\r\nHost: x\r\n\r\n";
+    let whole = play(preface, data, false);
+    let halves = play(preface, data, true);
     for exchange in whole.iter().chain(&halves) {
         assert!(exchange.start <= exchange.end);
         assert!(exchange.first_byte.is_none_or(|first| exchange.start <= first && first <= exchange.end));
         assert_eq!(exchange.holes.no_response, exchange.attributes.get("http.response.status_code").is_none());
     }
 });
-
-fn play(mut data: &[u8], halves: bool) -> Vec<Exchange> {
-    let connection = Connection {
-        socket: SocketId { sock: 1, born: 1 },
-        endpoints: Some(Endpoints::Inet {
-            local: ([127, 0, 0, 1], 80).into(),
-            remote: ([127, 0, 0, 1], 40_000).into(),
-        }),
-        role: Role::Unknown,
-        netns: 1,
-        sequences: None,
-        since: 0, decrypted: false, wire: None,
-    };
-    let mut session = Session::default();
-    let mut out = Vec::new();
-    let mut offsets = [0_u64; 2];
-    let mut time = 1_000;
-    let preface = b"GET /p HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut piece = |session: &mut Session, out: &mut Vec<Note>, receive: bool, content: Content<'_>, time| {
-        let offset = &mut offsets[usize::from(receive)];
-        let piece = Piece { offset: *offset, joined: false, time, thread: Thread::default(), content };
-        *offset += content.len();
-        let direction = if receive { Direction::Receive } else { Direction::Send };
-        session.update(&connection, &Update::Piece(direction, piece), out);
-        // Whatever it wants, it must be able to say.
-        let interest = session.interest(direction);
-        assert!(interest.bytes <= 16 << 10);
-    };
-    piece(&mut session, &mut out, true, Content::Bytes(preface), time);
-    while let [tag, length, rest @ ..] = data {
-        time += u64::from(*tag >> 4) * 1_000_000 + 1;
-        let receive = tag & 1 == 0;
-        let direction = if receive { Direction::Receive } else { Direction::Send };
-        data = rest;
-        match (tag >> 1) & 7 {
-            0..=3 => {
-                let (bytes, rest) = rest.split_at(usize::from(*length).min(rest.len()));
-                data = rest;
-                let (first, second) = bytes.split_at(if halves { bytes.len() / 2 } else { bytes.len() });
-                for part in [first, second] {
-                    if !part.is_empty() {
-                        piece(&mut session, &mut out, receive, Content::Bytes(part), time);
-                    }
-                }
-            }
-            4 => piece(&mut session, &mut out, receive, Content::Hole(u64::from(*length), Gap::NotCaptured), time),
-            5 => piece(&mut session, &mut out, receive, Content::Hole(u64::from(*length) << 7, Gap::Lost), time),
-            6 => session.update(&connection, &Update::Tick(time + u64::from(*length) * 10_000_000), &mut out),
-            _ => {
-                let how = match length % 3 {
-                    0 => Ending::Closed,
-                    1 => Ending::Reset(i32::from(*length)),
-                    _ => Ending::Evicted,
-                };
-                session.update(&connection, &Update::End(direction, End { time, how }), &mut out);
-                return done(out);
-            }
-        }
-    }
-    for direction in [Direction::Receive, Direction::Send] {
-        let end = End { time: time + 1, how: Ending::Closed };
-        session.update(&connection, &Update::End(direction, end), &mut out);
-    }
-    done(out)
-}
-
-fn done(notes: Vec<Note>) -> Vec<Exchange> {
-    let done = notes.into_iter().filter_map(|note| match note {
-        Note::Done(exchange) => Some(exchange),
-        Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
-    });
-    done.collect()
-}

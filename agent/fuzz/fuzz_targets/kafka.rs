@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/kafka/produce.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("kafka", CAPTURED, 4, data);
+    geophone_fuzz::converse("kafka", CAPTURED, 4, data);
 });

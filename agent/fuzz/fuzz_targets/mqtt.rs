@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/mqtt/version5.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("mqtt", CAPTURED, 4, data);
+    geophone_fuzz::converse("mqtt", CAPTURED, 4, data);
 });

@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/nats/captured.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("nats", CAPTURED, 6, data);
+    geophone_fuzz::converse("nats", CAPTURED, 6, data);
 });

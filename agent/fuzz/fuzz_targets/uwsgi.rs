@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 const CAPTURED: &str = include_str!("../../src/protocol/uwsgi/get.txt");
 
 fuzz_target!(|data: &[u8]| {
-    geophone_fuzz::play("uwsgi", CAPTURED, 1, data);
+    geophone_fuzz::converse("uwsgi", CAPTURED, 1, data);
 });

@@ -4,6 +4,7 @@
 mod amqp;
 mod cgi;
 pub mod cursor;
+pub mod db;
 mod detect;
 pub mod dns;
 mod endpoints;
@@ -16,9 +17,12 @@ mod http2;
 mod kafka;
 mod messaging;
 mod mqtt;
+mod mysql;
 mod nats;
+mod postgres;
 #[cfg(test)]
 mod promises;
+mod redis;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -45,6 +49,9 @@ use crate::{
 pub static PROTOCOLS: &[Protocol] = &[
     http1::PROTOCOL,
     http2::PROTOCOL,
+    postgres::PROTOCOL,
+    mysql::PROTOCOL,
+    redis::PROTOCOL,
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,

@@ -9,6 +9,7 @@ mod bodies;
 mod calls;
 mod clients;
 mod connections;
+mod databases;
 mod descriptors;
 mod faults;
 mod goroutines;

@@ -90,11 +90,7 @@ impl<T> Call<T> {
             attributes,
             holes: Holes::default(),
         };
-        let mut call = Self { exchange, data, last: None };
-        if first.time != now.time {
-            call.asked_on(now, cx);
-        }
-        call
+        Self { exchange, data, last: None }
     }
 
     /// As [`Call::ask`], for a request that is one message.
@@ -113,9 +109,7 @@ impl<T> Call<T> {
     /// More of the request has come, up to its end.
     pub fn asked_on(&mut self, last: Origin, cx: &mut Context<'_>) {
         let exchange = &mut self.exchange;
-        if cx.side == Side::Server && last.time > exchange.request_end
-            || last.time > exchange.start && exchange.start == exchange.request_end
-        {
+        if cx.side == Side::Server && last.time > exchange.request_end {
             cx.went_on(exchange.id, last);
         }
         exchange.request_end = exchange.request_end.max(last.time);

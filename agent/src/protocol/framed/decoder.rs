@@ -45,8 +45,8 @@ impl Context<'_> {
 pub enum Taken {
     /// It was.
     Yes,
-    /// Its request has not been seen yet: to be asked again. Only said where [`Calls::must_wait`], and not twice when the patience is
-    /// over.
+    /// Its request, or the end of that, has not been seen yet: to be asked again. Only said as long as order is certain, or
+    /// [`Calls::must_wait`].
     Later,
 }
 
@@ -63,6 +63,11 @@ pub trait Talk: Framing + Send {
 
     /// The requests that wait for their responses.
     fn calls(&mut self) -> &mut dyn Calls;
+
+    /// Whether a request is being received that is several messages long, and whose call is not known yet.
+    fn is_asking(&self) -> bool {
+        false
+    }
 
     /// Messages may have been missed: what is remembered of the direction's state holds no longer. [`Calls`] knows already.
     fn lost(&mut self, _role: Role) {}
@@ -92,6 +97,9 @@ pub trait Calls {
 
     /// Messages may have been missed. `alone`: no request is being received that these calls do not hold yet.
     fn lost(&mut self, role: Role, gap: Gap, alone: bool, cx: &mut Context<'_>);
+
+    /// The beginning of a message was found after a loss.
+    fn found(&mut self, _role: Role, _alone: bool, _cx: &mut Context<'_>) {}
 
     /// Bytes were seen in which no message could be found.
     fn passed(&mut self, role: Role, origin: Origin, alone: bool, cx: &mut Context<'_>);
@@ -202,14 +210,18 @@ impl<T: Talk> Framed<T> {
                     }
                 }
                 Step::Tail(tail) => self.talk.complete(role, &tail, cx),
-                Step::Found => self.found = true,
+                Step::Found => {
+                    self.found = true;
+                    let alone = self.requests.is_between() && !self.talk.is_asking();
+                    self.talk.calls().found(role, alone, cx);
+                }
                 Step::Lost(gap) => {
-                    let alone = self.requests.is_between();
+                    let alone = self.requests.is_between() && !self.talk.is_asking();
                     self.talk.calls().lost(role, gap, alone, cx);
                     self.talk.lost(role);
                 }
                 Step::Passed => {
-                    let alone = self.requests.is_between();
+                    let alone = self.requests.is_between() && !self.talk.is_asking();
                     self.talk.calls().passed(role, at, alone, cx);
                     self.talk.lost(role);
                 }
@@ -231,7 +243,7 @@ impl<T: Talk> Framed<T> {
     fn malformed(&mut self, role: Role, at: Origin, cx: &mut Context<'_>) {
         self.mistakes += 1;
         if self.found && self.mistakes <= MISTAKES {
-            let alone = self.requests.is_between();
+            let alone = self.requests.is_between() && !self.talk.is_asking();
             self.talk.calls().passed(role, at, alone, cx);
             self.talk.lost(role);
             return;

@@ -7,6 +7,8 @@
 
 mod call;
 mod decoder;
+#[cfg(test)]
+mod ping;
 mod queue;
 mod stream;
 mod table;

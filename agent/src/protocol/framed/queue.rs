@@ -56,6 +56,8 @@ pub struct Queue<U> {
     hidden: u64,
     /// A part of the front's response is missing, perhaps its end.
     open_ended: bool,
+    /// What is missing of it are lost records.
+    doubtful: bool,
     requests: u32,
     overlaps: u32,
     last: Nanos,
@@ -69,6 +71,7 @@ impl<U> Default for Queue<U> {
             missed: false,
             hidden: 0,
             open_ended: false,
+            doubtful: false,
             requests: 0,
             overlaps: 0,
             last: 0,
@@ -152,9 +155,12 @@ impl<U: Unit> Queue<U> {
     }
 
     /// Takes what the response at hand belongs to: it is complete.
-    pub fn pop(&mut self) -> Option<U> {
+    pub fn pop(&mut self, cx: &mut Context<'_>) -> Option<U> {
         let entry = self.entries.pop_front()?;
         self.open_ended = false;
+        if std::mem::take(&mut self.doubtful) {
+            self.distrust(true, cx);
+        }
         if self.entries.is_empty()
             && let Order::Trial { drained, .. } = &mut self.order
         {
@@ -174,6 +180,12 @@ impl<U: Unit> Queue<U> {
         }
     }
 
+    /// Whether nothing is missing: order can be trusted.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.order == Order::Certain
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -188,7 +200,7 @@ impl<U: Unit> Queue<U> {
 
     /// Gives up all that waits.
     pub fn flush(&mut self, why: NoResponse, cx: &mut Context<'_>) {
-        self.open_ended = false;
+        (self.open_ended, self.doubtful) = (false, false);
         let now = self.last;
         for entry in self.entries.drain(..) {
             entry.unit.give_up(why, now, cx);
@@ -248,20 +260,30 @@ impl<U: Unit> Calls for Queue<U> {
             return self.distrust(true, cx);
         }
         self.hidden = cx.seq;
+        let certain = self.order == Order::Certain;
         if alone
             && self.entries.len() == 1
-            && let Some(only) = self.entries.front_mut()
+            && let Some(only) = self.entries.front_mut().filter(|only| certain || !only.sure)
         {
             // What is missing is a part of this one's response: all requests are known, unless records of theirs were lost, too.
             only.unit.lose();
             if gap == Gap::Lost {
                 only.unit.doubt();
+                self.doubtful = true;
             }
             self.open_ended = true;
             return;
         }
         self.flush(NoResponse::Unseen, cx);
         self.distrust(true, cx);
+    }
+
+    fn found(&mut self, role: Role, alone: bool, cx: &mut Context<'_>) {
+        // What begins here may answer the request that is being received.
+        if role == Role::Response && self.open_ended && !alone {
+            self.flush(NoResponse::Unseen, cx);
+            self.distrust(true, cx);
+        }
     }
 
     fn passed(&mut self, role: Role, origin: Origin, alone: bool, cx: &mut Context<'_>) {

@@ -110,7 +110,7 @@ impl Talk for Toy {
             return;
         };
         let call = match &mut self.pairs {
-            Pairs::InOrder(queue) => queue.pop(),
+            Pairs::InOrder(queue) => queue.pop(cx),
             Pairs::ById(table) => table.remove(number),
         };
         if let Some(mut call) = call {

@@ -1,0 +1,15 @@
+//! Any updates of a connection that has been recognised as RESP; see [`play`] for the input. Each script is played twice, once with every
+//! piece cut in two.
+#![no_main]
+
+use geophone_fuzz::play;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let preface = b"*1\r\n$4\r\nPING\r\n";
+    for exchange in play(preface, data, false).iter().chain(&play(preface, data, true)) {
+        assert!(exchange.start <= exchange.end);
+        assert!(exchange.first_byte.is_none_or(|first| exchange.start <= first && first <= exchange.end));
+        assert!(!exchange.name.is_empty() && exchange.name.len() <= 1024);
+    }
+});
