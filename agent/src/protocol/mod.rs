@@ -6,6 +6,7 @@ mod cgi;
 pub mod cursor;
 pub mod db;
 mod detect;
+pub mod dns;
 mod endpoints;
 mod exchange;
 mod fastcgi;
@@ -57,6 +58,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,
+    dns::PROTOCOL,
 ];
 
 /// What the list of protocols holds of one.
