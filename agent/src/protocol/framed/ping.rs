@@ -62,9 +62,11 @@ impl Talk for Ping {
 
     fn response(&mut self, head: &Head<'_>, cx: &mut Context<'_>) -> Taken {
         let Some(id) = id(head) else { return Taken::Yes };
+        let early = self.calls.must_wait();
         match self.calls.get(id) {
             Some(call) => call.answered(head.first, cx),
-            None if self.calls.must_wait() => return Taken::Later,
+            // A send is seen when it returns: its request may come in a moment.
+            None if early => return Taken::Later,
             None => self.calls.orphan(cx),
         }
         self.answering = id;
