@@ -209,7 +209,7 @@ def mariadb_pymysql(scene):
             pass
         scene.note("SELECT SELECT users DELETE users", None, 3)
     connection.ping()
-    scene.note("PING shop")
+    scene.note("PING")
     connection.select_db("mysql")
     scene.note("USE mysql")
     connection.commit()
@@ -233,9 +233,9 @@ def mariadb_prepared(scene):
     scene.note("PREPARE SELECT users")
     for n in range(3):
         scene.note("SELECT users", None, n + 1)
-        scene.note("RESET STATEMENT shop")
+        scene.note("RESET STATEMENT")
     # On closing.
-    scene.note("PING shop")
+    scene.note("PING")
     connection.close()
 
 

@@ -118,7 +118,6 @@ fn mariadb(capture: Capture) -> Result<()> {
     let spans = expect(
         agent,
         &[
-            ("SELECT", "", Some(1)),
             ("CREATE TABLE users", "", None),
             ("INSERT users", "", None),
             ("SELECT `users`", "", Some(2)),

@@ -1,6 +1,6 @@
 //! Attributes of a database's spans.
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 
 use super::sql::Query;
 use crate::protocol::{Attributes, Carried, ContextHeader, endpoints, framed::Context};
@@ -76,22 +76,17 @@ pub fn describe(system: &'static str, namespace: Option<&str>, operation: &Opera
     attributes
 }
 
-/// The span's name: the summary, or the operation and what it works on, or the database's name.
+/// The span's name: the summary, or the operation and what it works on, or else where the server is. The database is no part of a name that
+/// says what is done: whether it is known depends on when the connection was first seen.
 #[must_use]
-pub fn named(system: &'static str, namespace: Option<&str>, operation: &Operation, cx: &Context<'_>) -> CompactString {
+pub fn named(system: &'static str, operation: &Operation, cx: &Context<'_>) -> CompactString {
     if !operation.summary.is_empty() {
         return operation.summary.clone();
     }
-    let target = operation.collection.as_deref().or(namespace).filter(|target| !target.is_empty());
-    match (&operation.name, target) {
-        (Some(name), Some(target)) => {
-            let mut text = name.clone();
-            text.push(' ');
-            text.push_str(target);
-            text
-        }
+    match (&operation.name, &operation.collection) {
+        (Some(name), Some(target)) => format_compact!("{name} {target}"),
         (Some(name), None) => name.clone(),
-        (None, Some(target)) => target.into(),
+        (None, Some(target)) => target.clone(),
         (None, None) => match endpoints::server(cx.connection, cx.side) {
             Some(server) => server.address,
             None => CompactString::const_new(system),

@@ -62,12 +62,12 @@ impl Talk for Ping {
 
     fn response(&mut self, head: &Head<'_>, cx: &mut Context<'_>) -> Taken {
         let Some(id) = id(head) else { return Taken::Yes };
-        if let Some(call) = self.calls.get(id) {
-            call.answered(head.first, cx);
-        } else if self.calls.must_wait() {
-            return Taken::Later;
-        } else {
-            self.calls.orphan(cx);
+        let early = self.calls.must_wait();
+        match self.calls.get(id) {
+            Some(call) => call.answered(head.first, cx),
+            // A send is seen when it returns: its request may come in a moment.
+            None if early => return Taken::Later,
+            None => self.calls.orphan(cx),
         }
         self.answering = id;
         Taken::Yes

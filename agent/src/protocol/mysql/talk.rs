@@ -35,8 +35,8 @@ pub(super) struct Waiting {
     answer: Answer,
     /// What is being prepared.
     prepares: Option<Arc<Operation>>,
-    /// The database that it changes to.
-    selects: Option<CompactString>,
+    /// The database that it changes to, and the one before.
+    selects: Option<(CompactString, Option<CompactString>)>,
     lossy: bool,
 }
 
@@ -82,7 +82,8 @@ enum Stage {
 pub(super) struct MySql {
     queue: Queue<Command>,
     stage: Stage,
-    mariadb: bool,
+    /// `db.system.name`, as the server's greeting says.
+    system: Option<&'static str>,
     offered: (u32, u32),
     capabilities: u32,
     agreed: Agreed,
@@ -140,7 +141,7 @@ impl Talk for MySql {
             && let Some(greeting) = packet::greeting(payload)
         {
             self.stage = Stage::Login;
-            self.mariadb = greeting.mariadb;
+            self.system = Some(if greeting.mariadb { "mariadb" } else { "mysql" });
             self.offered = (greeting.capabilities, greeting.extended);
             return Taken::Yes;
         }
@@ -188,6 +189,9 @@ impl Talk for MySql {
                 call.exchange.attributes.push("db.response.status_code", code.clone());
             }
             call.fail(code.unwrap_or(CompactString::const_new("_OTHER")), "");
+            if let Some((_, before)) = call.data.selects.take() {
+                self.database = before;
+            }
         } else {
             let Waiting { answer, prepares, selects, lossy } = &mut call.data;
             if answer.has_rows && !*lossy {
@@ -196,7 +200,7 @@ impl Talk for MySql {
             if let (Some(operation), Some(id)) = (prepares.take(), answer.statement) {
                 self.prepared(id, operation);
             }
-            if let Some(database) = selects.take() {
+            if let Some((database, _)) = selects.take() {
                 self.database = Some(database);
             }
         }
@@ -319,10 +323,15 @@ impl MySql {
             // Another login, replication, and what is not known: the answer is not one that could be followed.
             _ => return cx.give_up(Over::Switched),
         };
-        let system = if self.mariadb { "mariadb" } else { "mysql" };
-        let database = self.database.as_deref();
-        let attributes = describe(system, database, &operation, cx);
-        let name = (PROTOCOL, named(system, database, &operation, cx));
+        // The conventions' name for what is not known: the server has not been seen to greet.
+        let system = self.system.unwrap_or("other_sql");
+        let attributes = describe(system, self.database.as_deref(), &operation, cx);
+        let name = (PROTOCOL, named(system, &operation, cx));
+        if selects.is_none() {
+            selects = used(&operation);
+        }
+        // Until the answer has come, it is not known.
+        let selects = selects.map(|database| (database, self.database.take()));
         let waiting = Waiting { answer: Answer::new(expect), prepares, selects, lossy: false };
         let mut call = Call::ask_carrying(head.first, head.now, name, attributes, operation.carried(), waiting, cx);
         call.exchange.holes.request_head = unseen;
@@ -352,4 +361,11 @@ impl MySql {
             }
         }
     }
+}
+
+/// The database that a query changes to.
+fn used(operation: &Operation) -> Option<CompactString> {
+    let is_use = operation.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("use"));
+    let (_, database) = operation.summary.split_once(' ').filter(|_| is_use)?;
+    Some(database.trim_matches('`').into())
 }

@@ -150,7 +150,7 @@ fn prepared_statements() {
             wire.send(&execute).receive(result(capabilities, 2));
         }
         wire.send([command(0x19, [7, 0, 0, 0]), execute].concat()).receive(packet(1, &error(1243)));
-        assert_eq!(names(&wire), ["PREPARE SELECT users", "SELECT users", "SELECT users", "EXECUTE shop"]);
+        assert_eq!(names(&wire), ["PREPARE SELECT users", "SELECT users", "SELECT users", "EXECUTE"]);
         assert_eq!(rows(&wire), [None, Some(2), Some(2), None]);
         let holes: Vec<_> = wire.out.iter().map(|e| e.holes.request_head).collect();
         assert_eq!(holes, [false, false, false, true]);
@@ -175,8 +175,17 @@ fn what_has_no_answer_and_what_has_one_packet() {
         .receive(result(NEW, 1))
         .send(command(1, ""));
     wire.close();
-    assert_eq!(names(&wire), ["PING shop", "USE other", "SELECT"]);
+    assert_eq!(names(&wire), ["PING", "USE other", "SELECT"]);
     assert_eq!(text(&wire.out[2], "db.namespace"), "other");
+}
+
+#[test]
+fn the_database_is_what_was_changed_to_last_with_success() {
+    let mut wire = connected("8.0.36", NEW);
+    wire.send(query("use `one`")).receive(packet(1, OK)).send(command(2, "two")).receive(packet(1, &error(1049)));
+    wire.send(query("SELECT 1")).receive(result(NEW, 1));
+    assert_eq!(names(&wire), ["use `one`", "USE two", "SELECT"]);
+    assert_eq!(text(&wire.out[2], "db.namespace"), "one");
 }
 
 #[test]
@@ -199,6 +208,7 @@ fn joined_in_the_middle() {
         }
         assert_eq!(names(&wire), ["SELECT users"; 3]);
         assert_eq!(rows(&wire), [Some(2); 3]);
+        assert_eq!(text(&wire.out[0], "db.system.name"), "other_sql");
         assert!(wire.out.iter().map(|e| e.holes.pairing).eq([true, true, false]));
     }
 }

@@ -253,7 +253,7 @@ impl Postgres {
     ) -> Statement {
         let database = self.database.as_deref();
         let attributes = describe(SYSTEM, database, operation, cx);
-        let name = (SYSTEM, named(SYSTEM, database, operation, cx));
+        let name = (SYSTEM, named(SYSTEM, operation, cx));
         let mut call = Call::ask_carrying(first, now, name, attributes, operation.carried(), what, cx);
         call.exchange.holes.request_head = cut;
         call

@@ -24,8 +24,8 @@ pub(super) struct Waiting {
     subscription: bool,
     /// What the connection is after it.
     stream: bool,
-    /// The database that it changes to.
-    selects: Option<CompactString>,
+    /// The database that it changes to, and the one before.
+    selects: Option<(CompactString, Option<CompactString>)>,
     failed: bool,
 }
 
@@ -265,16 +265,19 @@ impl Redis {
         let (operation, answers) = command::read(&asking.arguments, asking.count);
         let database = self.database.as_deref();
         let attributes = describe(SYSTEM, database, &operation, cx);
-        // By the conventions, the database is the name's target only where there is nothing better: here it would say nothing.
-        let name = (SYSTEM, named(SYSTEM, None, &operation, cx));
+        let name = (SYSTEM, named(SYSTEM, &operation, cx));
         let waiting = Waiting {
             answers: if let Answers::Subscription(count) = answers { count } else { 1 },
             subscription: matches!(answers, Answers::Subscription(_)),
             stream: answers == Answers::Stream,
-            selects: command::selected(&asking.arguments),
+            selects: command::selected(&asking.arguments).map(|database| (database, self.database.clone())),
             failed: false,
         };
         self.subscribed |= waiting.subscription;
+        if waiting.selects.is_some() {
+            // Until the answer has come.
+            self.database = None;
+        }
         let mut call = Call::ask(asking.first, last, name, attributes, waiting, cx);
         call.exchange.holes.request_head = asking.cut && call.exchange.attributes.get("db.operation.name").is_none();
         if answers == Answers::None {
@@ -300,8 +303,8 @@ impl Redis {
             return;
         };
         call.exchange.holes.length |= tail.lost;
-        if let Some(database) = call.data.selects.take().filter(|_| !call.data.failed) {
-            self.database = Some(database);
+        if let Some((database, before)) = call.data.selects.take() {
+            self.database = if call.data.failed { before } else { Some(database) };
         }
         let stream = call.data.stream && !call.data.failed;
         call.done(tail.last, cx);
