@@ -22,8 +22,10 @@ use crate::bpf::Hooks;
 const FILES: usize = 16_384;
 /// Processes of which it is remembered what they have; as many as the account at the end tells apart.
 const PROCESSES: usize = 8192;
-/// How long a process is not looked at again: one that had a library, and one that had none (yet).
-const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_millis(50)];
+/// How long a process that has a library is not looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The same for one that has none yet.
+const SOON: Duration = Duration::from_millis(50);
 
 struct Known {
     /// When the process started, which tells it from a later one with its number.
@@ -67,7 +69,7 @@ impl Encryption {
     pub fn process(&mut self, tgid: u32, start: u64, proc: &Path, go: Option<bool>, means: &mut Means<'_>) {
         if let Some(known) = self.known.get(&tgid)
             && known.start == start
-            && known.looked.elapsed() < AGAIN[usize::from(known.probes.is_empty())]
+            && known.looked.elapsed() < (if known.probes.is_empty() { SOON } else { AGAIN })
         {
             return;
         }

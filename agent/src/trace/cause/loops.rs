@@ -128,7 +128,7 @@ impl Loops {
             return true;
         };
         let has_one = || self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
-        !shown.last.is_proved() && !(shown.lone.is_proved() && has_one())
+        !(shown.last.is_proved() || shown.lone.is_proved() && has_one())
     }
 
     /// What the last read of a process' loops has been worth so far.
