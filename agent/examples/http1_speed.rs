@@ -29,6 +29,8 @@ fn main() {
             netns: 1,
             sequences: None,
             since: 0,
+            decrypted: false,
+            wire: None,
         };
         let body = vec![b'x'; 615];
         let response = [RESPONSE, &body].concat();

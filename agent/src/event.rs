@@ -167,6 +167,12 @@ pub struct Data<'a> {
     pub relative: bool,
     /// The peer has closed its direction.
     pub end: bool,
+    /// These are bytes that a TLS library has decrypted or will encrypt, and `offset` counts such bytes. Where one call of a connection
+    /// is, all later ones are.
+    pub decrypted: bool,
+    /// Of decrypted bytes: the position on the socket where the TLS record begins of which they are the first bytes. Both ends of a
+    /// connection know the same, whenever they began to look. `None` where they begin elsewhere, or it is not known.
+    pub wire: Option<u64>,
 }
 
 /// A change of a connection's state.
@@ -189,8 +195,6 @@ pub enum Change {
     Established,
     /// This side will send no more.
     SendClosed,
-    /// The peer will send no more.
-    ReceiveClosed,
     /// TCP is done with it (its other end has closed or reset it, and so has this one, or need not), but the process still holds
     /// the socket and may read what is queued: more [`Data`] may come, and then [`Change::Closed`] or `Data.end`, or nothing.
     Draining,

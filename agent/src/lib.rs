@@ -11,6 +11,8 @@ pub mod demo;
 pub mod doctor;
 pub mod event;
 pub mod export;
+pub mod opaque;
+pub mod packets;
 pub mod peer;
 pub mod pipeline;
 pub mod process;

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use crate::{
     conn::{self, Connection, Update},
     event::{Change, Direction, Event, Life, Nanos, SocketId},
+    opaque::{News, Opaque},
     peer::Peers,
     process,
-    protocol::{Interest, Note, Session, Shared},
+    protocol::{Interest, Note, Session, Shared, Value},
     trace::{ClockSample, Span, Tracer},
 };
 
@@ -19,6 +22,8 @@ pub struct Advice {
     pub socket: SocketId,
     /// Which direction.
     pub direction: Direction,
+    /// Of what is decrypted of it, or of what goes through its socket.
+    pub decrypted: bool,
     /// What is wanted of it.
     pub interest: Interest,
 }
@@ -32,6 +37,10 @@ struct Slot {
     session: Option<Box<Session>>,
     /// What was last advised, by direction: `None` as long as the usual is right.
     advised: [Option<Interest>; 2],
+    /// What is told of it is decrypted.
+    decrypted: bool,
+    /// The process that was seen to use TLS on it.
+    encrypted_by: Option<u32>,
 }
 
 /// The stages `conn`, `protocol` and `trace`, and the processes that their results belong to.
@@ -42,18 +51,33 @@ pub struct Pipeline {
     processes: process::Table,
     notes: Vec<Note>,
     advice: Vec<Advice>,
+    news: Vec<News>,
+    opaque: Opaque,
+    /// The time of the last event.
+    now: Nanos,
 }
 
 impl Pipeline {
     /// Without connections.
     #[must_use]
     pub fn new(limits: conn::Limits, shared: Arc<Shared>, tracer: Tracer, processes: process::Table) -> Self {
-        Self { connections: conn::Table::new(limits), shared, tracer, processes, notes: Vec::new(), advice: Vec::new() }
+        Self {
+            connections: conn::Table::new(limits),
+            shared,
+            tracer,
+            processes,
+            notes: Vec::new(),
+            advice: Vec::new(),
+            news: Vec::new(),
+            opaque: Opaque::default(),
+            now: 0,
+        }
     }
 
     /// Takes an event; appends the spans that it completes.
     pub fn event(&mut self, event: &Event<'_>, spans: &mut Vec<Span>) {
-        self.tracer.tick(event.time());
+        self.now = event.time();
+        self.tracer.tick(self.now);
         match event {
             Event::Process(process) => {
                 self.processes.apply(process);
@@ -66,18 +90,18 @@ impl Pipeline {
             Event::Open(open) => self.tracer.opened(open),
             Event::Data(_) | Event::State(_) => {}
         }
-        let Self { connections, shared, notes, advice, .. } = self;
+        let Self { connections, shared, notes, advice, news, .. } = self;
         connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, notes, advice);
+            slot.update(shared, connection, update, notes, advice, news);
         });
         self.settle(spans);
     }
 
     /// Tells the time, some ten times a second; appends the spans that it completes.
     pub fn tick(&mut self, now: Nanos, spans: &mut Vec<Span>) {
-        let Self { connections, shared, notes, advice, .. } = self;
+        let Self { connections, shared, notes, advice, news, .. } = self;
         connections.tick(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, notes, advice);
+            slot.update(shared, connection, update, notes, advice, news);
         });
         self.tracer.tick(now);
         self.settle(spans);
@@ -102,9 +126,9 @@ impl Pipeline {
 
     /// Ends all connections: appends what can be said of exchanges that are under way.
     pub fn finish(&mut self, now: Nanos, spans: &mut Vec<Span>) {
-        let Self { connections, shared, notes, advice, .. } = self;
+        let Self { connections, shared, notes, advice, news, .. } = self;
         connections.finish(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
-            slot.update(shared, connection, update, notes, advice);
+            slot.update(shared, connection, update, notes, advice, news);
         });
         self.settle(spans);
         self.tracer.finish();
@@ -119,6 +143,11 @@ impl Pipeline {
     /// Advice that has come up since the last call.
     pub fn take_advice(&mut self) -> std::vec::Drain<'_, Advice> {
         self.advice.drain(..)
+    }
+
+    /// TLS connections that cannot be read.
+    pub fn opaque(&mut self) -> &mut Opaque {
+        &mut self.opaque
     }
 
     /// The processes.
@@ -164,6 +193,13 @@ impl Pipeline {
                 }
             }
         }
+        for news in self.news.drain(..) {
+            let now = self.now;
+            self.opaque.note(news, |tgid| match self.processes.resource(tgid, now).attributes.get("service.name") {
+                Some(Value::Text(name)) => name.clone(),
+                _ => CompactString::const_new("unknown"),
+            });
+        }
         self.tracer.spans(spans);
     }
 }
@@ -177,12 +213,22 @@ impl Slot {
         update: &Update<'_>,
         notes: &mut Vec<Note>,
         advice: &mut Vec<Advice>,
+        news: &mut Vec<News>,
     ) {
+        if connection.decrypted != self.decrypted {
+            self.decrypted = connection.decrypted;
+            self.advised = [None; 2];
+            news.extend(self.encrypted_by.take().map(News::Readable));
+        }
         let session = self.session.get_or_insert_with(|| Box::new(Session::new(Arc::clone(shared))));
         session.update(connection, update, notes);
         let Update::Piece(direction, piece) = update else {
             return;
         };
+        if self.encrypted_by.is_none() && session.is_encrypted() && !self.decrypted {
+            self.encrypted_by = Some(piece.thread.tgid);
+            news.push(News::Encrypted(piece.thread.tgid));
+        }
         let position = piece.offset.saturating_add(piece.content.len());
         for (this, advised) in [Direction::Send, Direction::Receive].into_iter().zip(&mut self.advised) {
             let interest = session.interest(this);
@@ -193,7 +239,7 @@ impl Slot {
                 continue;
             }
             *advised = Some(interest);
-            advice.push(Advice { socket: connection.socket, direction: this, interest });
+            advice.push(Advice { socket: connection.socket, direction: this, decrypted: self.decrypted, interest });
         }
     }
 }

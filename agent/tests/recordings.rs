@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Cursor,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,40 +16,51 @@ use geophone::{
     conn,
     event::{Direction, Event, SocketId},
     export::json,
+    packets,
     pipeline::Pipeline,
     process,
     protocol::Shared,
     recording::{MAGIC, Reader},
-    run::replay,
-    trace::{ClockSample, Tracer},
+    run::{packet_clock, packet_limits, replay, replay_packets},
+    trace::{Span, Tracer},
 };
 use serde_json::{Value, json};
 
-fn recordings() -> Vec<PathBuf> {
+/// The files with this extension.
+fn files(wanted: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
     let mut found: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rec"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == wanted))
         .collect();
     found.sort();
     assert!(!found.is_empty());
     found
 }
 
-/// The spans of a recording, by their beginning, and what was counted on the way.
+/// The spans of a recording or packet capture, by their beginning, and what was counted on the way.
 fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
     let processes = process::Table::new(process::Settings { proc: None, ..process::Settings::default() });
-    let tracer = Tracer::new(ClockSample { before: 0, wall: 0, after: 0 }).unwrap();
-    let mut pipeline = Pipeline::new(conn::Limits::default(), Arc::new(Shared::default()), tracer, processes);
+    let tracer = Tracer::new(packet_clock()).unwrap();
+    let recorded = recording.starts_with(MAGIC);
+    let limits = conn::Limits::default();
+    let limits = if recorded { limits } else { packet_limits(limits) };
+    let mut pipeline = Pipeline::new(limits, Arc::new(Shared::default()), tracer, processes);
     let mut lines = Vec::new();
-    let mut reader = Reader::new(recording).unwrap();
-    let replayed = replay(&mut reader, &mut pipeline, |spans| {
+    let mut each = |spans: &mut Vec<Span>| {
         for span in spans.drain(..) {
             json::write(&span, &mut lines).unwrap();
         }
-    })
-    .unwrap();
+    };
+    let (undecodable, cut) = if recorded {
+        let replayed = replay(&mut Reader::new(recording).unwrap(), &mut pipeline, &mut each).unwrap();
+        (replayed.undecodable, replayed.cut)
+    } else {
+        let mut file = packets::File::new(Cursor::new(recording.to_vec())).unwrap();
+        let replayed = replay_packets(&mut file, &mut pipeline, &mut each).unwrap();
+        (replayed.stats.damaged + replayed.stats.fragments + replayed.stats.evicted, replayed.cut)
+    };
     let parse = |line: &[u8]| serde_json::from_slice(line).unwrap();
     let mut spans: Vec<Value> = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(parse).collect();
     let names = spans.iter().map(|span| (span["spanId"].to_string(), described(span))).collect();
@@ -58,8 +70,8 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
     let conn = pipeline.connections();
     let mut counted: BTreeMap<&str, u64> = pipeline.shared().counts.iter().collect();
     counted.extend([
-        ("undecodable", replayed.undecodable),
-        ("cut", replayed.cut.into()),
+        ("undecodable", undecodable),
+        ("cut", cut.into()),
         ("lost_gaps", conn.lost_gaps),
         ("opened_unseen", conn.opened_unseen),
         ("overlaps", conn.overlaps),
@@ -102,7 +114,7 @@ fn make_plain(span: &mut Value, names: &BTreeMap<String, String>) {
 fn give_the_spans_expected_of_them() {
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     let mut wrong = Vec::new();
-    for path in recordings() {
+    for path in [files("rec"), files("pcap")].concat() {
         let (spans, counted) = spans(&std::fs::read(&path).unwrap());
         let given: String = spans.iter().chain([&counted]).map(|line| format!("{line}\n")).collect();
         let beside = path.with_extension("spans.json");
@@ -143,7 +155,7 @@ fn says_no_more(span: &Value, than: &Value, sizes: bool) -> bool {
 
 #[test]
 fn without_any_one_call_say_nothing_else_unless_marked() {
-    for path in recordings() {
+    for path in files("rec") {
         let whole = std::fs::read(&path).unwrap();
         let (all, _) = spans(&whole);
         let calls = calls(&whole);

@@ -86,6 +86,12 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `inode.i_ino`
     pub inode_ino: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `linux_binprm.file`
+    pub binprm_file: u32,
     /// `socket.sk`
     pub socket_sk: u32,
     /// From a `struct socket` to the inode that it is allocated with (`socket_alloc`).
@@ -144,8 +150,18 @@ pub struct Offsets {
     pub regs_args: [u32; 4],
     /// `pt_regs`: the address of the instruction.
     pub regs_ip: u32,
-    /// `pt_regs`: the first argument of a Go function (`rax`, `x0`).
+    /// `pt_regs`: the stack pointer.
+    pub regs_sp: u32,
+    /// `pt_regs`: the first arguments of a C function.
+    pub regs_function: [u32; 4],
+    /// `pt_regs`: what a C function returns.
+    pub regs_return: u32,
+    /// `pt_regs`: the first argument of a Go function, and the first value that it returns (`rax`, `x0`).
     pub regs_go_first: u32,
+    /// `pt_regs`: the second argument of a Go function (`rbx`, `x1`).
+    pub regs_go_second: u32,
+    /// `pt_regs`: the third argument of a Go function (`rcx`, `x2`).
+    pub regs_go_third: u32,
     /// `pt_regs`: where Go code keeps the address of the goroutine that runs (`r14`, `x28`).
     pub regs_go_g: u32,
 }
@@ -176,6 +192,8 @@ pub struct Config {
     pub policy_mask: u32,
     /// Number of the system call `futex`.
     pub futex_call: u32,
+    /// 1: each tracepoint has two programs, because this kernel leaves programs out.
+    pub twins: u32,
 }
 
 /// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.
@@ -186,6 +204,8 @@ pub const RUNTIME_GO: u32 = 1;
 pub const RUNTIME_PYTHON: u32 = 2;
 /// Node.js: one event loop.
 pub const RUNTIME_NODE: u32 = 3;
+/// tokio: tasks.
+pub const RUNTIME_TOKIO: u32 = 4;
 
 /// How the task that runs on a thread of a process is found: the values of the `RUNTIMES` map, by thread group. What `at` holds is
 /// said where each runtime is read.
@@ -218,12 +238,31 @@ pub mod go {
     pub const PERSIST_CONN: usize = 5;
     /// Offset of `pfd.Sysfd` in `net.netFD`.
     pub const SYSFD: usize = 6;
-    /// From `net/http.(*persistConn).roundTrip` to `net.(*TCPConn).Close`, wrapping; 0: the file has no such function.
+    /// From `net/http.(*persistConn).roundTrip` (where the file has none: from `crypto/tls.(*Conn).Write`) to `net.(*TCPConn).Close`,
+    /// wrapping; 0: the file has no such function.
     pub const CLOSE_TCP: usize = 7;
     /// The same for `net.(*UnixConn).Close`.
     pub const CLOSE_UNIX: usize = 8;
     /// The same for `crypto/tls.(*Conn).Close`.
     pub const CLOSE_TLS: usize = 9;
+    /// The same for `crypto/tls.(*Conn).Read`.
+    pub const TLS_READ: usize = 10;
+    /// The same for `crypto/tls.(*Conn).Write`.
+    pub const TLS_WRITE: usize = 11;
+    /// When (`CLOCK_MONOTONIC`, ns) probes were in place at both: of connections that are younger, all that is decrypted is seen.
+    pub const TLS_SINCE: usize = 12;
+}
+
+/// A file: the keys of the `EXECUTED` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Inode.
+    pub ino: u64,
+    /// Device, as the kernel writes it: the minor number in the lower 20 bits.
+    pub dev: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// A process is traced.
@@ -247,6 +286,10 @@ pub struct Policy {
     pub from: [u64; 2],
     /// For each direction: bytes copied of each call.
     pub bytes: [u32; 2],
+    /// 1: said of the decrypted streams of a TLS connection; 0: of what goes through the socket.
+    pub decrypted: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// The slot of a socket in the table of policies.

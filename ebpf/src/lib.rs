@@ -6,3 +6,4 @@ pub mod config;
 pub mod python;
 pub mod record;
 pub mod stats;
+pub mod tokio;

@@ -18,6 +18,8 @@ mod emit;
 mod go;
 #[path = "programs/handover.rs"]
 mod handover;
+#[path = "programs/http2.rs"]
+mod http2;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]
@@ -40,59 +42,70 @@ mod sockets;
 mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
+#[path = "programs/tls.rs"]
+mod tls;
+#[path = "programs/tokio.rs"]
+mod tokio;
+#[path = "programs/twin.rs"]
+mod twin;
 
 use aya_ebpf::{
-    macros::{raw_tracepoint, uprobe},
-    programs::{ProbeContext, RawTracePointContext},
+    macros::{raw_tracepoint, uprobe, uretprobe},
+    programs::{ProbeContext, RawTracePointContext, RetProbeContext},
 };
 
-/// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
-#[raw_tracepoint]
-pub fn sock_send(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::SEND));
-    0
+/// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
+macro_rules! tracepoint {
+    ($(#[$doc:meta])* $first:ident, $second:ident: $($work:ident)::+($($more:expr)?)) => {
+        $(#[$doc])*
+        #[raw_tracepoint]
+        pub fn $first(ctx: RawTracePointContext) -> i32 {
+            preempt::without(|| $($work)::+::<false>(&ctx $(, $more)?));
+            0
+        }
+
+        $(#[$doc])*
+        #[raw_tracepoint]
+        pub fn $second(ctx: RawTracePointContext) -> i32 {
+            preempt::without(|| $($work)::+::<true>(&ctx $(, $more)?));
+            0
+        }
+    };
 }
 
-/// Front end *sockets*: `sock_recv_length(struct sock *sk, int ret, int flags)`.
-#[raw_tracepoint]
-pub fn sock_receive(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| sockets::moved(&ctx, geophone_ebpf::record::RECEIVE));
-    0
+tracepoint! {
+    /// Front end *sockets*: `sock_send_length(struct sock *sk, int ret, int flags)`.
+    sock_send, sock_send_again: sockets::moved(geophone_ebpf::record::SEND)
 }
 
-/// Front end *syscalls*: `sys_exit(struct pt_regs *regs, long ret)`.
-#[raw_tracepoint]
-pub fn syscall_exit(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| syscalls::returned(&ctx));
-    0
+tracepoint! {
+    /// Front end *sockets*: `sock_recv_length(struct sock *sk, int ret, int flags)`.
+    sock_receive, sock_receive_again: sockets::moved(geophone_ebpf::record::RECEIVE)
 }
 
-/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
-#[raw_tracepoint]
-pub fn socket_state(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| life::changed(&ctx));
-    0
+tracepoint! {
+    /// Front end *syscalls*: `sys_exit(struct pt_regs *regs, long ret)`.
+    syscall_exit, syscall_exit_again: syscalls::returned()
 }
 
-/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
-#[raw_tracepoint]
-pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::forked(&ctx));
-    0
+tracepoint! {
+    /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
+    socket_state, socket_state_again: life::changed()
 }
 
-/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
-#[raw_tracepoint]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::executed());
-    0
+tracepoint! {
+    /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
+    process_fork, process_fork_again: process::forked()
 }
 
-/// `sched_process_exit(struct task_struct *p, ...)`.
-#[raw_tracepoint]
-pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    preempt::without(|| process::exited());
-    0
+tracepoint! {
+    /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
+    process_exec, process_exec_again: process::executed()
+}
+
+tracepoint! {
+    /// `sched_process_exit(struct task_struct *p, ...)`.
+    process_exit, process_exit_again: process::exited()
 }
 
 /// `sched_waking(struct task_struct *p)`.
@@ -120,6 +133,104 @@ pub fn node_timers(_ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
     preempt::without(|| go::round_trip(&ctx));
+    0
+}
+
+/// tokio: the entry of a function that wakes a task.
+#[uprobe]
+pub fn tokio_wake(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tokio::woken(&ctx));
+    0
+}
+
+/// tokio: the entry of a function that takes a new task.
+#[uprobe]
+pub fn tokio_spawn(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tokio::spawned(&ctx));
+    0
+}
+
+/// `int SSL_read(SSL *, void *, int)`, `ssize_t gnutls_record_recv(gnutls_session_t, void *, size_t)`.
+#[uprobe]
+pub fn tls_read(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_RECEIVE, false, true));
+    0
+}
+
+/// `int SSL_read_ex(SSL *, void *, size_t, size_t *)`.
+#[uprobe]
+pub fn tls_read_ex(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_RECEIVE, true, true));
+    0
+}
+
+/// `int SSL_write(SSL *, const void *, int)`, `ssize_t gnutls_record_send(gnutls_session_t, const void *, size_t)`.
+#[uprobe]
+pub fn tls_write(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_SEND, false, true));
+    0
+}
+
+/// `int SSL_write_ex(SSL *, const void *, size_t, size_t *)`.
+#[uprobe]
+pub fn tls_write_ex(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_SEND, true, true));
+    0
+}
+
+/// `ossl_ssize_t SSL_sendfile(SSL *, int, off_t, size_t, int)`.
+#[uprobe]
+pub fn tls_sendfile(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_SEND, false, false));
+    0
+}
+
+/// `int SSL_do_handshake(SSL *)`, `int gnutls_handshake(gnutls_session_t)`.
+#[uprobe]
+pub fn tls_handshake(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_HANDSHAKE, false, false));
+    0
+}
+
+/// `int gnutls_init(gnutls_session_t *, unsigned int)`.
+#[uprobe]
+pub fn tls_make(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered(&ctx, tls::TLS_MAKE, false, false));
+    0
+}
+
+/// All of these return.
+#[uretprobe]
+pub fn tls_return(ctx: RetProbeContext) -> u32 {
+    preempt::without(|| tls::returned(&ctx));
+    0
+}
+
+/// `SSL *SSL_new(SSL_CTX *)` returns.
+#[uretprobe]
+pub fn tls_created(ctx: RetProbeContext) -> u32 {
+    preempt::without(|| tls::created(&ctx));
+    0
+}
+
+/// Go: the entry of `crypto/tls.(*Conn).Read`.
+#[uprobe]
+pub fn go_tls_read(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered_go(&ctx, tls::TLS_RECEIVE));
+    0
+}
+
+/// Go: the entry of `crypto/tls.(*Conn).Write`.
+#[uprobe]
+pub fn go_tls_write(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::entered_go(&ctx, tls::TLS_SEND));
+    0
+}
+
+/// Go: their return instructions.
+#[uprobe]
+pub fn go_tls_return(ctx: ProbeContext) -> u32 {
+    preempt::without(|| tls::returned_go(&ctx));
     0
 }
 

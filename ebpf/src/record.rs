@@ -30,6 +30,13 @@ pub const FAULT: u8 = 1 << 1;
 pub const END: u8 = 1 << 2;
 /// `offset` counts from when the socket was first seen, not from the beginning of its stream.
 pub const RELATIVE: u8 = 1 << 3;
+/// What a TLS library has decrypted, or is about to encrypt; `offset` counts such bytes. From the first such record on, nothing else is
+/// told of what the connection moves. Before the bytes comes a number of eight bytes: the position on the socket where the TLS record
+/// begins of which they are the first bytes, or [`NOWHERE`].
+pub const DECRYPTED: u8 = 1 << 4;
+
+/// A position that is not known.
+pub const NOWHERE: u64 = u64::MAX;
 
 /// One call that moved bytes on a stream socket, followed by `captured` bytes.
 #[repr(C)]
@@ -57,7 +64,7 @@ pub struct Data {
     pub tid: u32,
     /// [`SEND`] or [`RECEIVE`].
     pub direction: u8,
-    /// [`UNREADABLE`], [`FAULT`], [`END`], [`RELATIVE`].
+    /// [`UNREADABLE`], [`FAULT`], [`END`], [`RELATIVE`], [`DECRYPTED`].
     pub flags: u8,
     /// Zero.
     pub pad: [u8; 6],

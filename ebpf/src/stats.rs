@@ -28,6 +28,8 @@ counters! {
     /// The kernel did not run a program because it was still under way on the same processor, in a task that was preempted: what it
     /// would have seen is lost. Counted by the kernel (since 5.12), filled in by the agent.
     Missed = "missed",
+    /// The same for returns of system calls: an upper bound, and most calls move no bytes. What did move bytes on TCP shows as a gap.
+    MissedReturns = "missed_returns",
     /// Moved by io_uring: known by its length only.
     IoUring = "io_uring",
     /// Moved by a system call that has no readable buffer (sendfile, splice, aio, 32-bit programs): known by its length only.
@@ -40,6 +42,8 @@ counters! {
     ImplausibleTask = "implausible_task",
     /// A Go client's request goes out on a connection whose socket could not be found: its caller is not known.
     Unclaimed = "unclaimed",
+    /// A TLS library encrypted or decrypted bytes, and it is not known on which connection.
+    TlsUnplaced = "tls_unplaced",
 }
 
 /// How many counters there are.

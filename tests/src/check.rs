@@ -24,6 +24,8 @@ pub struct Side {
     pub peer: String,
     /// Where the server listens; 0 for Unix sockets.
     pub port: u16,
+    /// It speaks TLS.
+    pub tls: bool,
 }
 
 /// What is expected.
@@ -159,7 +161,7 @@ fn compare(
     if !server {
         return;
     }
-    equal("url.scheme", &span.text("url.scheme"), &"http");
+    equal("url.scheme", &span.text("url.scheme"), &if side.tls { "https" } else { "http" });
     if !side.peer.is_empty() {
         equal("client.address", &span.text("client.address"), &side.peer.as_str());
         equal("network.peer.address", &span.text("network.peer.address"), &side.peer.as_str());
@@ -247,7 +249,7 @@ mod tests {
     }
 
     fn side() -> Side {
-        Side { pids: vec![8, 9], service: "shop".into(), peer: "127.0.0.1".into(), port: 80 }
+        Side { pids: vec![8, 9], service: "shop".into(), peer: "127.0.0.1".into(), port: 80, tls: false }
     }
 
     fn verdict(spans: &[Span]) -> String {

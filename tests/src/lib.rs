@@ -16,4 +16,5 @@ pub mod records;
 pub mod relay;
 pub mod services;
 pub mod span;
+pub mod tls;
 pub mod wait;

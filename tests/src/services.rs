@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::check::Side;
 use crate::child::Guard;
 use crate::netns::Namespace;
+use crate::tls::{Certificate, Kind};
 use crate::wait::PATIENCE;
 use crate::{child, paths, ports, wait};
 
@@ -28,6 +29,7 @@ pub struct Service {
     pub path: PathBuf,
     /// The `service.name` that the agent should find.
     pub name: &'static str,
+    tls: bool,
     _folders: Vec<TempDir>,
 }
 
@@ -155,6 +157,34 @@ impl Service {
         })
     }
 
+    /// Go's HTTP/2 without TLS, by prior knowledge and by upgrade.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_h2c() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("h2c", address))
+    }
+
+    /// gRPC in Go: see `services/http2`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_grpc() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("grpc", address))
+    }
+
+    /// gRPC in Python: see `services/python/calls.py`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn python_grpc() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(python()?);
+            command.arg(paths::service("python/calls.py")).arg("serve").args(host_and_port(address));
+            Ok(Recipe { command, name: "calls", folders: Vec::new() })
+        })
+    }
+
     /// The JDK's own server.
     ///
     /// # Errors
@@ -190,6 +220,14 @@ impl Service {
     /// When it does not start.
     pub fn nginx(upstream: Option<SocketAddr>) -> Result<Self> {
         Self::on_port(LOCAL, |address| nginx(&address.to_string(), upstream))
+    }
+
+    /// The same by HTTP/2 without TLS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_http2() -> Result<Self> {
+        Self::on_port(LOCAL, |address| nginx(&format!("{address} http2"), None))
     }
 
     /// The same on a Unix socket.
@@ -293,6 +331,54 @@ impl Service {
         })
     }
 
+    /// A server over TLS, by the library of that kind.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn tls(kind: Kind, certificate: &Certificate) -> Result<Self> {
+        let files = [certificate.certificate.as_os_str(), certificate.key.as_os_str()];
+        let service = Self::on_port(LOCAL, |address| {
+            let (mut command, name) = match kind {
+                Kind::Sockets => {
+                    let mut command = Command::new(python()?);
+                    command.arg(paths::service("python/server.py")).args(host_and_port(address)).arg("--tls");
+                    (command, "server")
+                }
+                Kind::Memory => {
+                    let mut command = Command::new(python()?);
+                    command.arg(paths::service("python/tls_asyncio.py")).args(host_and_port(address));
+                    (command, "tls_asyncio")
+                }
+                Kind::Node => {
+                    let mut command = Command::new(paths::program("node")?);
+                    command.arg(paths::service("node/server.js")).args(host_and_port(address));
+                    (command, "server")
+                }
+                Kind::Go => {
+                    let mut command = Command::new(paths::installed("go-server")?);
+                    command.arg("tcp").arg(address.to_string());
+                    (command, "go-server")
+                }
+            };
+            command.args(files);
+            Ok(Recipe { command, name, folders: Vec::new() })
+        })?;
+        Ok(Self { tls: true, ..service })
+    }
+
+    /// nginx with one worker, over TLS 1.2 and 1.3: files.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_tls(certificate: &Certificate) -> Result<Self> {
+        let (certificate, key) = (certificate.certificate.display(), certificate.key.display());
+        let more = format!(
+            "ssl backlog=4096; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key}; #"
+        );
+        let service = Self::on_port(LOCAL, |address| nginx(&format!("{address} {more}"), None))?;
+        Ok(Self { tls: true, ..service })
+    }
+
     fn on_port(host: IpAddr, recipe: impl FnOnce(SocketAddr) -> Result<Recipe>) -> Result<Self> {
         let address = SocketAddr::new(host, ports::free()?);
         let recipe = recipe(address)?;
@@ -318,7 +404,7 @@ impl Service {
             (ended || ready()).then_some(())
         })?;
         anyhow::ensure!(!ended, "{name} ended at once: {command:?}");
-        Ok(Self { guard, address, path, name, _folders: folders })
+        Ok(Self { guard, address, path, name, tls: false, _folders: folders })
     }
 
     /// Its process.
@@ -342,6 +428,7 @@ impl Service {
             service: self.name.to_owned(),
             peer: if tcp { self.address.ip().to_string() } else { String::new() },
             port: self.address.port(),
+            tls: self.tls,
         }
     }
 }
@@ -387,6 +474,28 @@ fn call(command: &mut Command) -> Result<()> {
 /// The interpreter of the virtual environment, so that its packages are found.
 fn python() -> Result<PathBuf> {
     paths::installed("venv/bin/python")
+}
+
+fn go_http2(what: &str, address: SocketAddr) -> Result<Recipe> {
+    let mut command = Command::new(paths::installed("http2")?);
+    command.arg(what).arg(address.to_string());
+    Ok(Recipe { command, name: "http2", folders: Vec::new() })
+}
+
+/// A client that makes the calls of gRPC that its input names: `http2 call`, or `calls.py call`.
+///
+/// # Errors
+/// When it is not installed.
+pub fn grpc_client(go: bool, address: SocketAddr) -> Result<Command> {
+    let mut command = if go {
+        Command::new(paths::installed("http2")?)
+    } else {
+        let mut python = Command::new(python()?);
+        python.arg(paths::service("python/calls.py"));
+        python
+    };
+    command.arg("call").arg(address.to_string());
+    Ok(command)
 }
 
 struct Gunicorn(Command);

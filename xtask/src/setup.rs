@@ -10,10 +10,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
@@ -30,7 +31,7 @@ const PACKAGES: [(&str, &str); 16] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 1] = ["gunicorn==23.0.0"];
+const PYTHON: [&str; 2] = ["gunicorn==23.0.0", "grpcio==1.76.0"];
 
 /// The ways in which a Go program can be linked, each with arguments; by `cgo`, C's loader starts it. All but one are stripped.
 const GO_CALLS: [(&str, &[&str]); 4] = [
@@ -53,9 +54,11 @@ pub fn run() -> Result<()> {
     virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
     setup.compile()?;
     setup.go("go-server", "services/go", ".", &[])?;
+    setup.go("go-tls-client", "services/go", "./tlsclient", &[])?;
     for (name, mode) in GO_CALLS {
         setup.go(name, "services/go", "./calls", mode)?;
     }
+    setup.go("http2", "services/http2", ".", &[])?;
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());

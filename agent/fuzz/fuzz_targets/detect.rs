@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let connection =
-        Connection { socket: SocketId { sock: 1, born: 1 }, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since: 0 };
+        Connection { socket: SocketId { sock: 1, born: 1 }, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since: 0, decrypted: false, wire: None };
     let mut session = Session::default();
     let mut out = Vec::new();
     let mut offsets = [u64::from(flags & 2); 2];

@@ -93,6 +93,8 @@ impl<'a> Steps<'a> {
                     bytes,
                     relative: shape >= 0xc0,
                     end: len == 0 || shape & 0xf0 == 0x50,
+                    decrypted: shape & 0x0f == 0x0b,
+                    wire: (shape & 0x10 == 0).then_some(offset),
                 }))
             }
             Kind::Open => Step::Event(Event::Open(Open {
@@ -116,7 +118,6 @@ impl<'a> Steps<'a> {
                 change: *self.input.choose(&[
                     Change::Established,
                     Change::SendClosed,
-                    Change::ReceiveClosed,
                     Change::Draining,
                     Change::Closed,
                 ])?,

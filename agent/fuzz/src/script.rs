@@ -23,6 +23,8 @@ pub fn play(preface: &[u8], mut data: &[u8], halves: bool) -> Vec<Exchange> {
         netns: 1,
         sequences: None,
         since: 0,
+        decrypted: false,
+        wire: None,
     };
     let mut session = Session::default();
     let mut out = Vec::new();

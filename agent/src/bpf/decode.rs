@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN, HANDOVER_WAKE,
-    Handover, Kind, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
-    ROLE_ACCEPT, ROLE_CONNECT, State,
+    DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
+    HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process,
+    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
 };
 use thiserror::Error;
 
@@ -27,6 +27,7 @@ pub enum DecodeError {
 
 /// A record type: every bit pattern is a value of it.
 trait Record: Copy {}
+impl Record for u64 {}
 impl Record for Data {}
 impl Record for Open {}
 impl Record for State {}
@@ -70,6 +71,13 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
 
 fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
     let (data, rest) = read::<Data>(bytes)?;
+    let decrypted = data.flags & DECRYPTED != 0;
+    let (wire, rest) = if decrypted {
+        let (wire, rest) = read::<u64>(rest)?;
+        (Some(wire).filter(|wire| *wire != NOWHERE), rest)
+    } else {
+        (None, rest)
+    };
     let bytes = rest.get(..data.captured as usize).ok_or(DecodeError::Short)?;
     if u64::from(data.skipped) + u64::from(data.captured) > u64::from(data.len) {
         return Err(DecodeError::Unknown);
@@ -85,6 +93,8 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
         bytes,
         relative: data.flags & RELATIVE != 0,
         end: data.flags & END != 0,
+        decrypted,
+        wire,
     })
 }
 
@@ -218,6 +228,17 @@ mod tests {
         assert_eq!((data.bytes, data.len, data.skipped, data.direction), (&b"abc"[..], 10, 2, Direction::Receive));
         bytes.pop();
         assert_eq!(event(&bytes).unwrap_err(), DecodeError::Short);
+    }
+
+    #[test]
+    fn decrypted_bytes_come_after_their_place() {
+        let record = Data { kind: Kind::Data as u32, len: 3, captured: 3, flags: DECRYPTED, ..Data::default() };
+        for (place, expected) in [(600, Some(600)), (NOWHERE, None)] {
+            let bytes = [&bytes_of(&record)[..], &u64::to_ne_bytes(place), b"abc"].concat();
+            let Event::Data(data) = event(&bytes).unwrap() else { panic!("not data") };
+            assert_eq!((data.bytes, data.decrypted, data.wire), (&b"abc"[..], true, expected));
+            assert_eq!(event(&bytes[..bytes.len() - 4]).unwrap_err(), DecodeError::Short);
+        }
     }
 
     #[test]

@@ -15,8 +15,10 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
     },
 };
-use geophone_ebpf::config::Runtime;
+use geophone_ebpf::config::{self, Runtime};
 use thiserror::Error;
+
+use super::detach;
 
 /// A value of the map of runtimes.
 #[derive(Clone, Copy)]
@@ -25,6 +27,14 @@ pub(super) struct RuntimeValue(Runtime);
 
 // SAFETY: made of integers only, without padding.
 unsafe impl aya::Pod for RuntimeValue {}
+
+/// A key of the map of files that are run.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct FileKey(config::File);
+
+// SAFETY: made of integers only, without padding.
+unsafe impl aya::Pod for FileKey {}
 
 /// Why a program could not be attached to a function.
 #[derive(Debug, Error)]
@@ -47,11 +57,16 @@ pub struct Attached {
 pub struct Hooks {
     ebpf: Arc<Mutex<Ebpf>>,
     runtimes: HashMap<MapData, u32, RuntimeValue>,
+    executed: HashMap<MapData, FileKey, u8>,
 }
 
 impl Hooks {
-    pub(super) fn new(ebpf: Arc<Mutex<Ebpf>>, runtimes: HashMap<MapData, u32, RuntimeValue>) -> Self {
-        Self { ebpf, runtimes }
+    pub(super) fn new(
+        ebpf: Arc<Mutex<Ebpf>>,
+        runtimes: HashMap<MapData, u32, RuntimeValue>,
+        executed: HashMap<MapData, FileKey, u8>,
+    ) -> Self {
+        Self { ebpf, runtimes, executed }
     }
 
     /// Tells how the tasks of a process are found. Forgotten when it ends or runs another program.
@@ -66,6 +81,19 @@ impl Hooks {
     pub fn forget_runtime(&mut self, tgid: u32) {
         // It may be forgotten already.
         let _ = self.runtimes.remove(&tgid);
+    }
+
+    /// Lets the kernel side tell again when this file is run: it does so once for each file.
+    pub fn tell_again(&mut self, device: u64, inode: u64) {
+        const MINOR_BITS: u32 = 20;
+        let dev = rustix::fs::major(device) << MINOR_BITS | rustix::fs::minor(device);
+        // It may be forgotten already.
+        let _ = self.executed.remove(&FileKey(config::File { ino: inode, dev, pad: 0 }));
+    }
+
+    /// Lets go of all probes that are dropped after this, without waiting until the kernel has detached them.
+    pub fn detach_elsewhere() {
+        detach::elsewhere();
     }
 
     /// Runs a program at an instruction of a file, in all processes that run it. Takes milliseconds, and stops nobody.

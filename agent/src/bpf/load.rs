@@ -23,7 +23,7 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
-    hooks::{self, Hooks, RuntimeValue},
+    hooks::{self, FileKey, Hooks, RuntimeValue},
     offsets,
     policy::Policies,
     preempt,
@@ -131,11 +131,14 @@ pub struct Kernel {
     /// Shared with the thread that attaches probes, and locked neither for records nor for advice.
     ebpf: Arc<Mutex<Ebpf>>,
     front_end: FrontEnd,
+    /// This kernel leaves programs out while they are under way for another task: each has a second one.
+    twins: bool,
     rings: Rings,
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
     runtimes: Option<HashMap<MapData, u32, RuntimeValue>>,
-    connections: HashMap<MapData, u64, [u64; 6]>,
+    executed: Option<HashMap<MapData, FileKey, u8>>,
+    connections: HashMap<MapData, u64, [u64; 12]>,
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
@@ -143,8 +146,11 @@ pub struct Kernel {
 
 const POLICIES: u32 = 65_536;
 
-/// Sees hints only: what it misses is not lost.
-const WAKING: &str = "thread_waking";
+/// The tracepoint of every system call's return.
+const RETURNS: &str = "sys_exit";
+
+/// Calls between the two programs of their tracepoints at one time: one per thread.
+const HANDLED: u32 = 65_536;
 
 impl Kernel {
     /// Loads everything, and attaches nothing yet.
@@ -160,6 +166,8 @@ impl Kernel {
         }
         let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
         let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(processors)).max(4096).next_power_of_two();
+        let preempt = preempt::functions(&btf);
+        let twins = preempt.is_some();
         let config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
@@ -172,14 +180,16 @@ impl Kernel {
             debug: options.debug.into(),
             policy_mask: POLICIES - 1,
             futex_call: libc::SYS_futex as u32,
+            twins: twins.into(),
         };
-        let object = preempt::Object::new(OBJECT, preempt::functions(&btf));
+        let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", bytes_of(&config), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("RINGS", processors)
             .map_max_entries("SCRATCH", processors)
+            .map_max_entries("HANDLED", if twins { HANDLED } else { 1 })
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
             .load(object.bytes())?;
 
@@ -199,24 +209,29 @@ impl Kernel {
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
         let runtimes = Some(take(&mut ebpf, "RUNTIMES")?);
+        let executed = Some(take(&mut ebpf, "EXECUTED")?);
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
         let kernel = Self {
             ebpf: Arc::new(Mutex::new(ebpf)),
             front_end,
+            twins,
             rings,
             policies,
             processes,
             runtimes,
+            executed,
             connections,
             counters,
             logger,
             capture: config.capture,
         };
         let mut ebpf = kernel.lock();
-        for (name, _) in kernel.programs() {
-            program(&mut ebpf, name)?.load().map_err(|error| LoadError::Program { name, error })?;
+        for hook in kernel.tracepoints() {
+            for name in hook.programs(twins) {
+                program(&mut ebpf, name)?.load().map_err(|error| LoadError::Program { name, error })?;
+            }
         }
         hooks::load_probes(&mut ebpf);
         drop(ebpf);
@@ -229,28 +244,34 @@ impl Kernel {
     /// When a tracepoint cannot be attached to.
     pub fn attach(&self) -> Result<(), LoadError> {
         let mut ebpf = self.lock();
-        for (name, tracepoint) in self.programs() {
-            program(&mut ebpf, name)?.attach(tracepoint).map_err(|error| LoadError::Program { name, error })?;
+        for hook in self.tracepoints() {
+            for name in hook.programs(self.twins) {
+                let attached = program(&mut ebpf, name)?.attach(hook.name);
+                attached.map_err(|error| LoadError::Program { name, error })?;
+            }
         }
         Ok(())
     }
 
-    /// The programs of the front end, each with its tracepoint; what watches lives comes before what moves bytes.
-    fn programs(&self) -> Vec<(&'static str, &'static str)> {
-        let mut programs = vec![
-            ("process_fork", "sched_process_fork"),
-            ("process_exec", "sched_process_exec"),
-            ("process_exit", "sched_process_exit"),
-            ("socket_state", "inet_sock_set_state"),
-            (WAKING, "sched_waking"),
+    /// The tracepoints of the front end; those that watch lives come before those that move bytes.
+    fn tracepoints(&self) -> Vec<Tracepoint> {
+        let of = |name, first, second| Tracepoint { name, first, second: Some(second) };
+        let mut tracepoints = vec![
+            of("sched_process_fork", "process_fork", "process_fork_again"),
+            of("sched_process_exec", "process_exec", "process_exec_again"),
+            of("sched_process_exit", "process_exit", "process_exit_again"),
+            of("inet_sock_set_state", "socket_state", "socket_state_again"),
+            // Gives hints only: what it misses is not lost.
+            Tracepoint { name: "sched_waking", first: "thread_waking", second: None },
         ];
         match self.front_end {
-            FrontEnd::Sockets => {
-                programs.extend([("sock_send", "sock_send_length"), ("sock_receive", "sock_recv_length")]);
-            }
-            FrontEnd::Syscalls => programs.push(("syscall_exit", "sys_exit")),
+            FrontEnd::Sockets => tracepoints.extend([
+                of("sock_send_length", "sock_send", "sock_send_again"),
+                of("sock_recv_length", "sock_receive", "sock_receive_again"),
+            ]),
+            FrontEnd::Syscalls => tracepoints.push(of(RETURNS, "syscall_exit", "syscall_exit_again")),
         }
-        programs
+        tracepoints
     }
 
     fn lock(&self) -> MutexGuard<'_, Ebpf> {
@@ -259,7 +280,7 @@ impl Kernel {
 
     /// What is done on another thread; there is one of it.
     pub fn take_hooks(&mut self) -> Option<Hooks> {
-        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?))
+        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?, self.executed.take()?))
     }
 
     /// Where bytes are seen.
@@ -304,9 +325,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// Tells the kernel side what is wanted of a connection.
-    pub fn advise(&mut self, socket: SocketId, direction: Direction, interest: Interest) {
-        self.policies.set(socket, direction, interest, self.capture);
+    /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.
+    pub fn advise(&mut self, socket: SocketId, direction: Direction, decrypted: bool, interest: Interest) {
+        self.policies.set(socket, direction, decrypted, interest, self.capture);
     }
 
     /// Forgets a connection that the agent has given up, so that its place can be used.
@@ -325,25 +346,46 @@ impl Kernel {
             let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
             *sum = values.iter().sum();
         }
-        if let Some(missed) = counters.0.get_mut(stats::Counter::Missed as usize) {
-            *missed = self.missed();
+        for (tracepoint, missed) in self.missed() {
+            let counter = if tracepoint == RETURNS { stats::Counter::MissedReturns } else { stats::Counter::Missed };
+            if let Some(sum) = counters.0.get_mut(counter as usize) {
+                *sum += missed;
+            }
         }
         Ok(counters)
     }
 
-    /// How often the kernel left out a program that was still under way on the same processor.
-    fn missed(&self) -> u64 {
+    /// How often the kernel left out the programs of each tracepoint because they were still under way on the same processor, so
+    /// that nobody saw what happened: at most as often as either of them was left out.
+    fn missed(&self) -> Vec<(&'static str, u64)> {
         let ebpf = self.lock();
-        let counted = self.programs().into_iter().filter(|(name, _)| *name != WAKING);
-        let programs = counted.filter_map(|(name, _)| match ebpf.program(name)? {
-            Program::RawTracePoint(program) => program.fd().ok(),
-            _ => None,
-        });
-        let counts = programs.filter_map(|fd| {
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-            info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
-        });
-        counts.sum()
+        let missed = |name: &str| {
+            let Some(Program::RawTracePoint(program)) = ebpf.program(name) else { return 0 };
+            let Ok(fd) = program.fd() else { return 0 };
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()));
+            let info = info.unwrap_or_default();
+            let misses =
+                info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
+            misses.unwrap_or_default()
+        };
+        let tracepoints = self.tracepoints().into_iter().filter(|tracepoint| tracepoint.second.is_some());
+        let missed = |tracepoint: Tracepoint| tracepoint.programs(self.twins).map(missed).min().unwrap_or_default();
+        tracepoints.map(|tracepoint| (tracepoint.name, missed(tracepoint))).collect()
+    }
+}
+
+/// A tracepoint with what is attached to it.
+#[derive(Clone, Copy)]
+struct Tracepoint {
+    name: &'static str,
+    first: &'static str,
+    /// Does what the first was kept from doing, on kernels where that happens: see `ebpf/src/programs/twin.rs`.
+    second: Option<&'static str>,
+}
+
+impl Tracepoint {
+    fn programs(self, twins: bool) -> impl Iterator<Item = &'static str> {
+        [Some(self.first), self.second.filter(|_| twins)].into_iter().flatten()
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod decode;
+mod detach;
 mod hooks;
 mod load;
 mod offsets;

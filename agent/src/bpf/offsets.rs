@@ -30,6 +30,9 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         file_private: at("file.private_data")?,
         inode_mode: at("inode.i_mode")?,
         inode_ino: at("inode.i_ino")?,
+        inode_sb: at("inode.i_sb")?,
+        sb_dev: at("super_block.s_dev")?,
+        binprm_file: at("linux_binprm.file")?,
         socket_sk: at("socket.sk")?,
         socket_inode: at("socket_alloc.vfs_inode")? - socket,
         sock_family: at("sock.__sk_common.skc_family")?,
@@ -60,7 +63,12 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         regs_call: arch::regs_call(btf)?,
         regs_args: arch::regs_args(btf)?,
         regs_ip: arch::regs_ip(btf)?,
-        regs_go_first: arch::regs_go_first(btf)?,
+        regs_sp: arch::regs_sp(btf)?,
+        regs_function: arch::regs_function(btf)?,
+        regs_return: arch::regs_return(btf)?,
+        regs_go_first: arch::regs_return(btf)?,
+        regs_go_second: arch::regs_go_second(btf)?,
+        regs_go_third: arch::regs_go_third(btf)?,
         regs_go_g: arch::regs_go_g(btf)?,
     })
 }
@@ -122,8 +130,26 @@ mod arch {
         btf.offset("pt_regs.ip")
     }
 
-    pub fn regs_go_first(btf: &Btf) -> Result<u32, BtfError> {
+    pub fn regs_sp(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.sp")
+    }
+
+    /// rdi, rsi, rdx, rcx
+    pub fn regs_function(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        Ok([btf.offset("pt_regs.di")?, btf.offset("pt_regs.si")?, btf.offset("pt_regs.dx")?, btf.offset("pt_regs.cx")?])
+    }
+
+    /// Of Go, also the first argument.
+    pub fn regs_return(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("pt_regs.ax")
+    }
+
+    pub fn regs_go_second(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.bx")
+    }
+
+    pub fn regs_go_third(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.cx")
     }
 
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
@@ -163,8 +189,26 @@ mod arch {
         btf.offset("pt_regs.pc")
     }
 
-    pub fn regs_go_first(btf: &Btf) -> Result<u32, BtfError> {
+    pub fn regs_sp(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.sp")
+    }
+
+    pub fn regs_function(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        let regs = btf.offset("pt_regs.regs")?;
+        Ok([regs, regs + 8, regs + 16, regs + 24])
+    }
+
+    /// Of Go, also the first argument.
+    pub fn regs_return(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("pt_regs.regs")
+    }
+
+    pub fn regs_go_second(btf: &Btf) -> Result<u32, BtfError> {
+        Ok(btf.offset("pt_regs.regs")? + 8)
+    }
+
+    pub fn regs_go_third(btf: &Btf) -> Result<u32, BtfError> {
+        Ok(btf.offset("pt_regs.regs")? + 16)
     }
 
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {

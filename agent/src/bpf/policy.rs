@@ -41,7 +41,8 @@ impl Policies {
     }
 
     /// Sets what is wanted of one direction of a connection. Of the other direction, the usual stays wanted when the slot was another's.
-    pub fn set(&mut self, socket: SocketId, direction: Direction, interest: Interest, usual: u32) {
+    pub fn set(&mut self, socket: SocketId, direction: Direction, decrypted: bool, interest: Interest, usual: u32) {
+        let decrypted = u32::from(decrypted);
         let slot = policy_slot(socket.sock, self.count - 1);
         // SAFETY: `policy_slot` is below `count`, and the mapping has that many.
         let slot = unsafe { self.slots.add(slot as usize) };
@@ -49,8 +50,9 @@ impl Policies {
         // names no socket while it is being changed.
         unsafe {
             let mut policy = ptr::read_volatile(slot);
-            if policy.sock != socket.sock || policy.born != socket.born {
-                policy = Policy { sock: socket.sock, born: socket.born, from: [0; 2], bytes: [usual; 2] };
+            if policy.sock != socket.sock || policy.born != socket.born || policy.decrypted != decrypted {
+                let (sock, born) = (socket.sock, socket.born);
+                policy = Policy { sock, born, from: [0; 2], bytes: [usual; 2], decrypted, pad: 0 };
             }
             let d = match direction {
                 Direction::Send => 0,
@@ -65,6 +67,7 @@ impl Policies {
             ptr::write_volatile(&raw mut (*slot).born, policy.born);
             ptr::write_volatile(&raw mut (*slot).from, policy.from);
             ptr::write_volatile(&raw mut (*slot).bytes, policy.bytes);
+            ptr::write_volatile(&raw mut (*slot).decrypted, policy.decrypted);
             fence(Ordering::Release);
             ptr::write_volatile(&raw mut (*slot).sock, policy.sock);
         }

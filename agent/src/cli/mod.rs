@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thiserror::Error;
 
-use crate::{bpf::LoadError, demo as shop, doctor::Problem, export, peer, protocol::http::PatternError, recording};
+use crate::{
+    bpf::LoadError, demo as shop, doctor::Problem, export, packets, peer, protocol::http::PatternError, recording,
+};
 
 #[derive(Parser)]
 #[command(
@@ -42,7 +44,7 @@ struct Cli {
 enum Command {
     /// Trace what this host's services send and receive
     Run(Box<run::Args>),
-    /// Make spans of a recording that `geophone run --record` made
+    /// Make spans of a recording that `geophone run --record` made, or of a packet capture (tcpdump, Wireshark)
     Replay(replay::Args),
     /// Say what this kernel offers, what is missing, and what that costs
     Doctor(doctor::Args),
@@ -85,6 +87,23 @@ pub enum CliError {
         path: String,
         /// Why.
         error: recording::ReadError,
+    },
+    /// A packet capture cannot be read.
+    #[error("{path}: {error}")]
+    Packets {
+        /// Which.
+        path: String,
+        /// Why.
+        error: packets::FileError,
+    },
+    /// A file is nothing that can be replayed.
+    #[error(
+        "{path}: this is neither a recording of geophone (`geophone run --record FILE` makes one) nor a packet capture \
+         (pcap or pcapng, `tcpdump -w FILE` makes one)"
+    )]
+    NotReplayable {
+        /// Which.
+        path: String,
     },
     /// A file cannot be used.
     #[error("{path}: {error}")]

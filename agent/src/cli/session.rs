@@ -151,7 +151,7 @@ impl Session {
     /// Stops, delivers what is left, and gives account.
     pub fn finish(self) -> Result<ExitCode, CliError> {
         let finished = self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
-        let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes } = finished;
+        let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes, unreadable } = finished;
         let stats = outputs.stats();
         let peers = self.peers.map(|peers| {
             let stats = Arc::clone(peers.stats());
@@ -165,6 +165,7 @@ impl Session {
             undecodable,
             recorded,
             runtimes,
+            unreadable,
             peers,
             ..Account::of(&mut pipeline, stats)
         };

@@ -17,6 +17,7 @@ pub(super) struct Call<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) relative: bool,
     pub(super) end: bool,
+    pub(super) wire: Option<u64>,
 }
 
 impl<'a> Call<'a> {
@@ -42,6 +43,7 @@ impl<'a> Call<'a> {
             bytes,
             relative: data.relative,
             end: data.end,
+            wire: data.wire,
         })
     }
 

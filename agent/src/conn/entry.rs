@@ -50,7 +50,16 @@ impl<S: Default> Entry<S> {
     /// A connection of which nothing is known but that it is there.
     pub(super) fn new(socket: SocketId, since: Nanos, clock: Nanos) -> Self {
         Self {
-            connection: Connection { socket, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since },
+            connection: Connection {
+                socket,
+                endpoints: None,
+                role: Role::Unknown,
+                netns: 0,
+                sequences: None,
+                since,
+                decrypted: false,
+                wire: None,
+            },
             state: S::default(),
             streams: Ways::default(),
             waiting: None,
@@ -118,6 +127,20 @@ impl<S: Default> Entry<S> {
         }
     }
 
+    /// From here on the streams are what is decrypted: they begin anew. Encrypted calls that wait are of no use any more.
+    pub(super) fn decrypted(&mut self, whole: bool, held: &mut usize) {
+        self.connection.decrypted = true;
+        for direction in [Direction::Send, Direction::Receive] {
+            self.streams.get_mut(direction).begin_anew();
+        }
+        if let Some(waiting) = self.waiting.take() {
+            *held -= waiting.cost;
+        }
+        if whole {
+            self.begin();
+        }
+    }
+
     /// Takes a call: hands it on, or holds it back when calls before it are still to come.
     #[inline]
     pub(super) fn call<F: Sink<S>>(
@@ -157,6 +180,7 @@ impl<S: Default> Entry<S> {
             bytes: &[],
             relative: false,
             end: true,
+            wire: None,
         };
         self.call(Direction::Send, &end, shared, sink);
     }
@@ -251,6 +275,7 @@ impl<S: Default> Entry<S> {
 
     #[inline]
     fn deliver<F: Sink<S>>(&mut self, direction: Direction, call: &Call<'_>, shared: &mut Shared<'_>, sink: &mut F) {
+        self.connection.wire = call.wire.map(|wire| (direction, call.offset, wire));
         let mut out = Out { connection: &self.connection, state: &mut self.state, stats: shared.stats, sink };
         self.streams.get_mut(direction).deliver(direction, call, &mut out);
     }

@@ -41,6 +41,8 @@ pub struct Stats {
     pub unknown: u64,
     /// Calls whose lengths contradict each other: bytes beyond the call's length were cut off.
     pub malformed: u64,
+    /// Encrypted calls of connections whose decrypted bytes are known; ignored.
+    pub encrypted: u64,
     /// Calls at an offset that no stream can have, or absurdly far from where the stream is; ignored.
     pub implausible: u64,
 }

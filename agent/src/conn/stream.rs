@@ -61,6 +61,11 @@ impl Stream {
         self.placed = true;
     }
 
+    /// What comes is another stream, decrypted. But nothing follows an end, whatever comes.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { ended: self.ended, ..Self::default() };
+    }
+
     /// Calls that end before `offset` will not be reported.
     pub(super) fn set_wanted_from(&mut self, offset: u64) {
         self.wanted_from = offset;

@@ -11,7 +11,7 @@ use crate::event::{Change, Data, Direction, Event, Life as ProcessLife, Nanos, O
 ///
 /// Every method that can hand on updates takes the `sink` for them. What a sink is told of a connection and its `S`: pieces
 /// of each direction in order and without a break; an end of each direction, once, after which nothing follows in it; the
-/// time, now and then. When both directions have ended, the `S` is dropped soon after.
+/// time, now and then. Both directions begin anew when [`Connection::decrypted`] turns true. When both directions have ended, the `S` is dropped soon after.
 pub struct Table<S> {
     pub(super) slots: Slots<S>,
     pub(super) limits: Limits,
@@ -110,6 +110,13 @@ impl<S: Default> Table<S> {
         };
         self.touch(slot, data.thread.tgid);
         self.with(slot, call.time, sink, |entry, shared, sink| {
+            if data.decrypted != entry.connection.decrypted {
+                if !data.decrypted {
+                    shared.stats.encrypted += 1;
+                    return;
+                }
+                entry.decrypted(!data.relative, shared.held);
+            }
             entry.call(data.direction, &call, shared, sink);
         });
     }
@@ -158,9 +165,6 @@ impl<S: Default> Table<S> {
             Change::SendClosed => self.with(slot, time, sink, |entry, shared, sink| {
                 entry.end_send(time, shared, sink);
             }),
-            // The FIN has arrived, but the process may still have to read what came before it. The receiving direction
-            // ends when the process has seen its end (`Data::end`), or some time after the connection has been closed.
-            Change::ReceiveClosed => {}
             Change::Closed if entry.life == Life::Dormant => self.forget(slot),
             Change::Draining | Change::Closed => {
                 let how = match state.error {

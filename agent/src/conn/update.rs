@@ -17,6 +17,12 @@ pub struct Connection {
     pub sequences: Option<Sequences>,
     /// When it was first seen, or established.
     pub since: Nanos,
+    /// Its streams are what TLS protects, decrypted. When this turns true, both streams begin anew, and what was seen before was a
+    /// handshake, encrypted, or led up to it.
+    pub decrypted: bool,
+    /// Of the call that is being handed on: its direction and offset in what is decrypted, and its place on the socket, where both ends
+    /// know that ([`Data::wire`](crate::event::Data)).
+    pub wire: Option<(Direction, u64, u64)>,
 }
 
 /// One thing that a connection's decoder is told.

@@ -19,6 +19,7 @@ pub(super) struct Held {
     bytes: Box<[u8]>,
     relative: bool,
     end: bool,
+    wire: Option<u64>,
 }
 
 impl Held {
@@ -32,6 +33,7 @@ impl Held {
             bytes: call.bytes.into(),
             relative: call.relative,
             end: call.end,
+            wire: call.wire,
         }
     }
 
@@ -45,6 +47,7 @@ impl Held {
             bytes: &self.bytes,
             relative: self.relative,
             end: self.end,
+            wire: self.wire,
         }
     }
 }

@@ -17,7 +17,8 @@ pub struct Name {
 }
 
 impl Name {
-    /// As the side that asks finds it; `place` is the stream offset of the request's first byte.
+    /// As the side that asks finds it; `place` is the stream offset of the request's first byte, or its id, with which `sequences` must not
+    /// count a SYN.
     #[must_use]
     pub fn asking(sequences: Sequences, place: u64) -> Self {
         // Sequence numbers come round; a request is long forgotten when they do.

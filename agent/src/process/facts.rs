@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Facts {
     /// Process id, in the agent's pid namespace.
     pub tgid: u32,
+    /// It is no process of a host, but what stands for one where only packets were seen: its id means nothing.
+    pub imagined: bool,
     /// The parent's; 0 where not known.
     pub parent: u32,
     /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`); with the pid it is unique. 0 where not known.

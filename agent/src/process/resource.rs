@@ -21,7 +21,7 @@ use super::{
 #[must_use]
 pub fn resource(facts: &Facts, host: &Host) -> Resource {
     let mut list = List(vec![("service.name".into(), service_name(facts).into())]);
-    if facts.tgid != 0 {
+    if facts.tgid != 0 && !facts.imagined {
         list.set("process.pid", facts.tgid);
     }
     for (key, value) in facts.otel_resource_attributes.as_deref().map(environment::attributes).unwrap_or_default() {

@@ -5,25 +5,17 @@
 pub enum Foreign {
     /// TLS: a record header (RFC 8446, section 5.1).
     Tls,
-    /// HTTP/2: the client's preface (RFC 9113, section 3.4).
-    Http2,
     /// Nothing that is known.
     Unknown,
     /// It began as something that is understood, and then broke its rules.
     Malformed,
 }
 
-/// The beginning of HTTP/2's preface that no HTTP/1 request shares.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
-
 /// The longest TLS record, with the expansion that TLS 1.2 allows.
 const TLS_RECORD: u16 = (1 << 14) + 2048;
 
 /// What the bytes at the beginning of a message are for certain, if anything.
 pub(super) fn foreign(bytes: &[u8]) -> Option<Foreign> {
-    if bytes.starts_with(PREFACE) {
-        return Some(Foreign::Http2);
-    }
     match *bytes {
         // Content type (change cipher spec to heartbeat), version 3.x, length.
         [20..=24, 3, 0..=4, high, low, ..] if (1..=TLS_RECORD).contains(&u16::from_be_bytes([high, low])) => {
@@ -43,7 +35,7 @@ mod tests {
         assert_eq!(foreign(b"\x17\x03\x03\x40\x11"), Some(Foreign::Tls));
         assert_eq!(foreign(b"\x17\x03\x03\xff\xff"), None);
         assert_eq!(foreign(b"\x16\x03\x01"), None);
-        assert_eq!(foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Foreign::Http2));
+        assert_eq!(foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), None);
         assert_eq!(foreign(b"GET / HTTP/1.1\r\n"), None);
     }
 }

@@ -37,6 +37,15 @@ pub enum OtherEnd {
     Sequences(Sequences),
     /// Unix: its `struct sock`.
     Sock(u64),
+    /// TCP, and what is inside of TLS.
+    Encrypted {
+        /// It has the same numbers the other way round.
+        sequences: Sequences,
+        /// Where on the socket the TLS record begins that begins with the request, where that is known.
+        wire: Option<u64>,
+        /// The request's own place counts from the first byte inside of TLS, so that the other end counts the same.
+        whole: bool,
+    },
 }
 
 /// The addresses of a connection, the same for both of its ends as long as nothing translates them.

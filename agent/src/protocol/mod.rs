@@ -1,21 +1,33 @@
 //! Protocols: [`Update`]s of a connection in, [`Note`]s of requests and responses out. A protocol is one file (or
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
+mod amqp;
+mod cgi;
 pub mod cursor;
 pub mod db;
 mod detect;
 mod endpoints;
 mod exchange;
+mod fastcgi;
 pub mod framed;
 pub mod http;
 mod http1;
+mod http2;
+mod kafka;
+mod messaging;
+mod mqtt;
 mod mysql;
+mod nats;
 mod postgres;
+#[cfg(test)]
+mod promises;
 mod redis;
 mod session;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod uwsgi;
 mod waiting;
 
 pub use detect::Foreign;
@@ -23,6 +35,7 @@ pub use exchange::{
     Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side,
     Status, Value,
 };
+pub use http2::hpack;
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};
 
@@ -32,12 +45,24 @@ use crate::{
 };
 
 /// Every protocol that is understood, in the order in which detection asks them.
-pub static PROTOCOLS: &[Protocol] = &[http1::PROTOCOL, postgres::PROTOCOL, redis::PROTOCOL, mysql::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[
+    http1::PROTOCOL,
+    http2::PROTOCOL,
+    postgres::PROTOCOL,
+    redis::PROTOCOL,
+    mysql::PROTOCOL,
+    fastcgi::PROTOCOL,
+    uwsgi::PROTOCOL,
+    kafka::PROTOCOL,
+    amqp::PROTOCOL,
+    nats::PROTOCOL,
+    mqtt::PROTOCOL,
+];
 
 /// What the list of protocols holds of one.
 #[derive(Debug)]
 pub struct Protocol {
-    /// Name as in OpenTelemetry's `network.protocol.name`, lower case.
+    /// Name, lower case: OpenTelemetry's `network.protocol.name`, with the version where each has a decoder of its own.
     pub name: &'static str,
     /// Whether these bytes are this protocol.
     pub detect: fn(&Sample<'_>) -> Verdict,

@@ -7,6 +7,7 @@ use super::{
     Decoder, Interest, Note, Over, PROTOCOLS, Sample, Shared, Side, Verdict,
     detect::{Foreign, foreign},
     shared::count,
+    tls::{Agreed, Handshake, Places},
 };
 use crate::{
     conn::{Connection, Content, Piece, Update},
@@ -44,12 +45,20 @@ pub struct Session {
     shared: Arc<Shared>,
     /// Protocols that this connection has turned out not to be, as bits by index in [`PROTOCOLS`].
     excluded: u32,
+    /// What it tells is what TLS protects: see [`Connection::decrypted`].
+    decrypted: bool,
+    /// What was agreed on in its handshake, if that was seen.
+    agreed: Option<Agreed>,
+    /// Where what is inside of TLS is on the socket.
+    places: Places,
     stage: Stage,
 }
 
 enum Stage {
     Detecting(Probe),
     Decoding(&'static str, Box<dyn Decoder>),
+    /// TLS, whose handshake may tell something.
+    Encrypted(Box<Handshake>),
     Over(Understanding),
 }
 
@@ -69,19 +78,42 @@ impl Session {
     /// A connection of which nothing is known yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, excluded: 0, stage: Stage::Detecting(Probe::default()) }
+        Self {
+            shared,
+            excluded: 0,
+            decrypted: false,
+            agreed: None,
+            places: Places::default(),
+            stage: Stage::Detecting(Probe::default()),
+        }
     }
 
     /// A connection of which it is known what it speaks.
     #[cfg(test)]
     pub(super) fn decoding(shared: Arc<Shared>, decoder: Box<dyn Decoder>) -> Self {
-        Self { shared, excluded: 0, stage: Stage::Decoding("test", decoder) }
+        Self { stage: Stage::Decoding("test", decoder), ..Self::new(shared) }
     }
 
     /// Takes the next update of the connection; pushes what it makes known.
     pub fn update(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        if connection.decrypted != self.decrypted {
+            self.begin_anew();
+        }
+        if self.decrypted {
+            self.places.note(connection, update);
+        }
+        let before = out.len();
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
+            Stage::Encrypted(handshake) => {
+                if let Update::Piece(direction, piece) = update {
+                    self.agreed = handshake.piece(*direction, piece).or(self.agreed);
+                    if self.agreed.is_some() || handshake.is_over() {
+                        self.stage = Stage::Over(Understanding::Not(Foreign::Tls));
+                    }
+                }
+                return;
+            }
             Stage::Detecting(_) => {
                 let Update::Piece(direction, piece) = update else {
                     return;
@@ -89,6 +121,19 @@ impl Session {
                 self.detect(connection, *direction, piece, out);
             }
             Stage::Over(_) => return,
+        }
+        if self.decrypted {
+            for note in out.get_mut(before..).unwrap_or_default() {
+                match note {
+                    Note::Asked(asked) => self.places.place(asked),
+                    Note::Done(exchange) => {
+                        if let Some(agreed) = self.agreed {
+                            agreed.describe(exchange);
+                        }
+                    }
+                    _ => {}
+                }
+            }
         }
         self.leave();
     }
@@ -101,6 +146,13 @@ impl Session {
             };
             let (name, mut decoder, pending) = match probe.look(connection.role, direction, piece, self.excluded) {
                 Found::Nothing => return,
+                Found::Foreign(Foreign::Tls) if !self.decrypted => {
+                    count(&self.shared.counts.given_up_tls);
+                    let mut handshake = Box::<Handshake>::default();
+                    self.agreed = handshake.piece(direction, piece);
+                    self.stage = Stage::Encrypted(handshake);
+                    return;
+                }
                 Found::Foreign(foreign) => return self.give_up(foreign),
                 Found::Protocol(name, decoder, pending) => (name, decoder, pending),
             };
@@ -120,6 +172,22 @@ impl Session {
         }
     }
 
+    /// What comes now is what TLS protects. What was said before, such as a request to begin with TLS, is over.
+    fn begin_anew(&mut self) {
+        if self.is_encrypted() {
+            count(&self.shared.counts.tls_decrypted);
+        }
+        self.decrypted = true;
+        self.excluded = 0;
+        self.stage = Stage::Detecting(Probe::default());
+    }
+
+    /// Whether it is TLS, and what is inside is not known.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stage, Stage::Encrypted(_) | Stage::Over(Understanding::Not(Foreign::Tls)))
+    }
+
     /// What to capture next of a direction. Changes only with [`Session::update`].
     #[must_use]
     pub fn interest(&self, direction: Direction) -> Interest {
@@ -130,6 +198,7 @@ impl Session {
                 never: false,
             },
             Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
+            Stage::Encrypted(_) => Interest { from: 0, bytes: self.shared.capture, never: false },
             Stage::Over(_) => Interest::NEVER,
         }
     }
@@ -140,6 +209,7 @@ impl Session {
         match &self.stage {
             Stage::Detecting(_) => Understanding::Detecting,
             Stage::Decoding(name, _) => Understanding::Understood(name),
+            Stage::Encrypted(_) => Understanding::Not(Foreign::Tls),
             Stage::Over(understanding) => *understanding,
         }
     }
@@ -173,7 +243,6 @@ impl Session {
         let counts = &self.shared.counts;
         count(match foreign {
             Foreign::Tls => &counts.given_up_tls,
-            Foreign::Http2 => &counts.given_up_http2,
             Foreign::Unknown => &counts.given_up_unknown,
             Foreign::Malformed => &counts.given_up_malformed,
         });

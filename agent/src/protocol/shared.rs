@@ -41,10 +41,10 @@ macro_rules! counts {
 }
 
 counts! {
-    /// Connections given up: TLS.
+    /// Connections on which TLS was seen, which is left alone.
     given_up_tls,
-    /// Connections given up: HTTP/2.
-    given_up_http2,
+    /// Of those, connections of which what is inside came from a TLS library after all.
+    tls_decrypted,
     /// Connections given up: nothing that is known was found in time.
     given_up_unknown,
     /// Connections given up: a message broke the rules of its protocol, or was ambiguous.
@@ -67,6 +67,10 @@ counts! {
     truncated_heads,
     /// Request heads that never became complete.
     abandoned_heads,
+    /// Header blocks with fields that could not be known, because they refer to what was sent before and not seen.
+    unknown_fields,
+    /// Times that the place in a stream of frames was lost with missing bytes, and had to be found again.
+    lost_frames,
 }
 
 /// Counts one more.

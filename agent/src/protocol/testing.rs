@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decoder, Exchange, Interest, Note, Session, Shared, Understanding, Value};
+use super::{Asked, Decoder, Exchange, Interest, Note, Session, Shared, Understanding, Value};
 use crate::{
     conn::{Connection, Content, End, Ending, Gap, Piece, Update},
     event::{Direction, Endpoints, Nanos, Role, SocketId, Thread},
@@ -14,6 +14,7 @@ pub(crate) struct Wire {
     pub(crate) session: Session,
     pub(crate) connection: Connection,
     pub(crate) out: Vec<Exchange>,
+    pub(crate) asked: Vec<Asked>,
     notes: Vec<Note>,
     pub(crate) now: Nanos,
     offsets: [u64; 2],
@@ -40,8 +41,11 @@ impl Wire {
                 netns: 1,
                 sequences: None,
                 since: 0,
+                decrypted: false,
+                wire: None,
             },
             out: Vec::new(),
+            asked: Vec::new(),
             notes: Vec::new(),
             now: 1_000,
             offsets: [0, 0],
@@ -109,10 +113,13 @@ impl Wire {
     }
 
     fn keep(&mut self) -> &mut Self {
-        self.out.extend(self.notes.drain(..).filter_map(|note| match note {
-            Note::Done(exchange) => Some(exchange),
-            Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
-        }));
+        for note in self.notes.drain(..) {
+            match note {
+                Note::Done(exchange) => self.out.push(exchange),
+                Note::Asked(asked) => self.asked.push(asked),
+                Note::Answered(_) | Note::WentOn(_) => {}
+            }
+        }
         self
     }
 

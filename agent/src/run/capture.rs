@@ -15,6 +15,7 @@ use crate::{
     bpf::{Counters, Kernel, LoadError, decode},
     event::{Event, Life, Nanos},
     export::Outputs,
+    opaque::Unreadable,
     pipeline::Pipeline,
     process::Selector,
     runtime::{self, Watch},
@@ -69,6 +70,8 @@ pub struct Finished {
     pub recorded: Option<(u64, u64)>,
     /// Processes whose tasks were looked for.
     pub runtimes: runtime::Counts,
+    /// TLS connections that cannot be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl Capture {
@@ -181,7 +184,12 @@ impl Worker {
                 self.last_event = Kernel::now();
             }
             for advice in self.pipeline.take_advice() {
-                self.kernel.advise(advice.socket, advice.direction, advice.interest);
+                self.kernel.advise(advice.socket, advice.direction, advice.decrypted, advice.interest);
+            }
+            for tgid in self.pipeline.opaque().take_fresh() {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.encrypted(tgid);
+                }
             }
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
@@ -222,7 +230,11 @@ impl Worker {
         self.pipeline.finish(Kernel::now(), &mut self.spans);
         self.pipeline.tell();
         self.outputs.send(&mut self.spans);
+        let encryption = self.runtimes.as_ref().map(Watch::encryption).unwrap_or_default();
+        let why = |tgid: u32| encryption.get(&tgid).copied().unwrap_or_default();
+        let unreadable = self.pipeline.opaque().unreadable(why);
         Finished {
+            unreadable,
             counters: self.kernel.counters(),
             outputs: self.outputs,
             pipeline: self.pipeline,

@@ -2,6 +2,7 @@
 
 mod capture;
 mod clock;
+mod packets;
 mod recorder;
 mod replay;
 mod select;
@@ -9,6 +10,7 @@ mod summary;
 
 pub use capture::{Capture, Finished, Settings};
 pub use clock::sample_clock;
+pub use packets::{ReplayedPackets, packet_clock, packet_limits, replay_packets};
 pub use recorder::Recorder;
 pub use replay::{Replayed, replay};
 pub use summary::{Account, write_summary};

@@ -24,6 +24,36 @@ pub struct Replayed {
 /// Time between ticks, as when live.
 const TICK: Nanos = 100_000_000;
 
+/// The time of what is replayed, and the spans that have come of it.
+#[derive(Default)]
+pub(super) struct Course {
+    /// The latest time that was seen.
+    pub(super) now: Nanos,
+    ticked: Nanos,
+    pub(super) spans: Vec<Span>,
+}
+
+impl Course {
+    /// To be called after each part.
+    pub(super) fn go_on(&mut self, pipeline: &mut Pipeline, each: &mut impl FnMut(&mut Vec<Span>)) {
+        if self.now.saturating_sub(self.ticked) >= TICK {
+            self.ticked = self.now;
+            pipeline.tick(self.now, &mut self.spans);
+        }
+        // Nobody waits in a replay: there is nobody to advise.
+        pipeline.take_advice();
+        if !self.spans.is_empty() {
+            each(&mut self.spans);
+        }
+    }
+
+    /// To be called after the last one.
+    pub(super) fn finish(mut self, pipeline: &mut Pipeline, each: &mut impl FnMut(&mut Vec<Span>)) {
+        pipeline.finish(self.now, &mut self.spans);
+        each(&mut self.spans);
+    }
+}
+
 /// Runs all of a recording through the pipeline; `each` is given the spans as they become complete, and empties the list. Time passes as
 /// the recording says.
 ///
@@ -35,19 +65,18 @@ pub fn replay<R: Read>(
     mut each: impl FnMut(&mut Vec<Span>),
 ) -> Result<Replayed, ReadError> {
     let mut replayed = Replayed::default();
-    let mut spans = Vec::new();
-    let (mut now, mut ticked) = (0, 0);
+    let mut course = Course::default();
     let result = loop {
         match reader.next() {
             Ok(Some(Frame::Record(record))) => match decode::event(record) {
                 Ok(event) => {
                     replayed.records += 1;
-                    now = now.max(event.time());
-                    pipeline.event(&event, &mut spans);
+                    course.now = course.now.max(event.time());
+                    pipeline.event(&event, &mut course.spans);
                 }
                 Err(_) => replayed.undecodable += 1,
             },
-            Ok(Some(Frame::Process(facts))) => pipeline.processes().fill(facts, now),
+            Ok(Some(Frame::Process(facts))) => pipeline.processes().fill(facts, course.now),
             Ok(Some(Frame::Clock(sample))) => pipeline.sample_clock(sample),
             Ok(None) => break Ok(()),
             Err(ReadError::Cut) => {
@@ -56,17 +85,8 @@ pub fn replay<R: Read>(
             }
             Err(error) => break Err(error),
         }
-        if now.saturating_sub(ticked) >= TICK {
-            ticked = now;
-            pipeline.tick(now, &mut spans);
-        }
-        // Nobody waits in a replay: there is nobody to advise.
-        pipeline.take_advice();
-        if !spans.is_empty() {
-            each(&mut spans);
-        }
+        course.go_on(pipeline, &mut each);
     };
-    pipeline.finish(now, &mut spans);
-    each(&mut spans);
+    course.finish(pipeline, &mut each);
     result.map(|()| replayed)
 }

@@ -11,7 +11,8 @@ use crate::{
     bpf::Counters,
     conn,
     export::{DropReason, Stats},
-    peer,
+    opaque::Unreadable,
+    packets, peer,
     pipeline::Pipeline,
     process, runtime,
     trace::TracerStats,
@@ -34,10 +35,14 @@ pub struct Account {
     pub processes: process::Counts,
     /// Processes whose tasks were looked for.
     pub runtimes: runtime::Counts,
+    /// TLS connections that cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Outputs.
     pub outputs: Vec<(&'static str, Arc<Stats>)>,
     /// What was told to the agents of other hosts and heard from them, if they talk to each other.
     pub peers: Option<Arc<peer::Stats>>,
+    /// The packets of a packet capture, if it was one.
+    pub packets: Option<packets::Stats>,
     /// Records in a recording, and those that it missed.
     pub recorded: Option<(u64, u64)>,
 }
@@ -57,12 +62,20 @@ impl Account {
     }
 }
 
+/// Lines of processes whose TLS cannot be read.
+const UNREADABLE: usize = 20;
+
 /// Writes the account.
 ///
 /// # Errors
 /// Those of the stream.
 pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> {
     let conn = &account.connections;
+    if let Some(packets::Stats { packets, segments, other, fragments, damaged, evicted }) = account.packets {
+        let left_out =
+            [("not TCP", other), ("fragments", fragments), ("damaged", damaged), ("connections forgotten", evicted)];
+        writeln!(out, "packets:        {packets}, {segments} of TCP{}", list(left_out.to_vec()))?;
+    }
     writeln!(
         out,
         "captured:       {} spans of {} calls on {} connections",
@@ -93,10 +106,18 @@ pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> 
     let lost = lost(account);
     let total: u64 = lost.iter().map(|(_, count)| count).sum();
     writeln!(out, "lost:           {total}{}", list(lost))?;
-    let not_understood: Vec<_> =
+    let mut not_understood: Vec<_> =
         account.protocols.iter().filter(|(name, _)| name.starts_with("given_up_")).copied().collect();
+    // Of those that were seen to be TLS, some could be read.
+    let decrypted = account.protocols.iter().find(|(name, _)| *name == "tls_decrypted").map_or(0, |(_, count)| *count);
+    for (_, count) in not_understood.iter_mut().filter(|(name, _)| *name == "given_up_tls") {
+        *count = count.saturating_sub(decrypted);
+    }
     let total: u64 = not_understood.iter().map(|(_, count)| count).sum();
     writeln!(out, "not understood: {total} connections{}", list(not_understood))?;
+    for Unreadable { service, why, connections } in account.unreadable.iter().take(UNREADABLE) {
+        writeln!(out, "unreadable TLS: {connections} connections of {service}: {why}")?;
+    }
     let notes = notes(account);
     if notes.iter().any(|(_, count)| *count > 0) {
         writeln!(out, "notes:          {}", list(notes).trim_start_matches(": "))?;
@@ -128,7 +149,16 @@ fn peers(stats: &peer::Stats) -> String {
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
     let mut lost = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let harmless = ["written", "skipped", "unreadable", "io_uring", "implausible_task", "unclaimed"];
+        let harmless = [
+            "written",
+            "skipped",
+            "unreadable",
+            "io_uring",
+            "implausible_task",
+            "unclaimed",
+            "missed_returns",
+            "tls_unplaced",
+        ];
         lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
     }
     let conn = &account.connections;
@@ -146,7 +176,8 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
 fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     let mut notes = Vec::new();
     if let Some(kernel) = &account.kernel {
-        let wanted = ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed"];
+        let wanted =
+            ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns", "tls_unplaced"];
         notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
@@ -184,7 +215,8 @@ mod tests {
     fn says_what_is_lost_and_what_is_not() {
         let account = Account {
             connections: conn::Stats { calls: 10, opened: 2, lost_gaps: 3, ..conn::Stats::default() },
-            protocols: vec![("given_up_tls", 4), ("given_up_http2", 0), ("switched", 1)],
+            protocols: vec![("given_up_tls", 4), ("tls_decrypted", 1), ("given_up_unknown", 0), ("switched", 1)],
+            unreadable: vec![Unreadable { service: "shop".into(), why: "no library".into(), connections: 3 }],
             spans: TracerStats { spans: 5, ..TracerStats::default() },
             ..Account::default()
         };
@@ -195,8 +227,9 @@ mod tests {
             text,
             "captured:       5 spans of 10 calls on 2 connections\n\
              lost:           3: lost_gaps 3\n\
-             not understood: 4 connections: tls 4\n\
-             notes:          switched 1\n"
+             not understood: 3 connections: tls 3\n\
+             unreadable TLS: 3 connections of shop: no library\n\
+             notes:          tls_decrypted 1, switched 1\n"
         );
     }
 }

@@ -11,10 +11,10 @@ use std::{
 
 use object::{
     Endianness,
-    elf::{FileHeader64, SectionHeader64},
+    elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, SectionHeader64, Sym64, gnu_hash},
     read::{
         ReadCache, ReadRef,
-        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable},
+        elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _, VersionTable},
     },
 };
 
@@ -105,6 +105,61 @@ impl<'a> Elf<'a> {
             execute: flags & u64::from(object::elf::SHF_EXECINSTR) != 0,
             write: flags & u64::from(object::elf::SHF_WRITE) != 0,
         })
+    }
+}
+
+impl Elf<'_> {
+    /// The addresses of functions that the file exports: by its hash table, so that nothing is gone through.
+    ///
+    /// # Errors
+    /// When its tables are malformed.
+    pub fn exported<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+        let Some((table, _)) = self.sections.gnu_hash(self.endian, self.data)? else {
+            return self.search(SHT_DYNSYM, names);
+        };
+        let symbols = self.sections.symbols(self.endian, self.data, SHT_DYNSYM)?;
+        Ok(names.map(|name| {
+            let (name, hash) = (name.as_bytes(), gnu_hash(name.as_bytes()));
+            let (_, symbol) = table.find(self.endian, name, hash, None, &symbols, &VersionTable::default())?;
+            self.is_function(symbol).then(|| symbol.st_value(self.endian))
+        }))
+    }
+
+    /// The addresses of functions by the names that are there for debuggers, if they were not stripped.
+    ///
+    /// # Errors
+    /// When its tables are malformed.
+    pub fn named<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+        self.search(SHT_SYMTAB, names)
+    }
+
+    fn search<const N: usize>(&self, table: u32, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+        let mut found = [None; N];
+        let symbols = self.sections.symbols(self.endian, self.data, table)?;
+        let section = self.sections.section(symbols.string_section());
+        let Ok(strings) = section.and_then(|section| section.data(self.endian, self.data)) else {
+            return Ok(found);
+        };
+        // Most files have none of them, which shows soonest like this.
+        let text = std::str::from_utf8(strings);
+        if text.is_ok_and(|text| !names.iter().any(|name| text.contains(name))) {
+            return Ok(found);
+        }
+        for symbol in symbols.iter().filter(|symbol| self.is_function(symbol)) {
+            let name = usize::try_from(symbol.st_name(self.endian)).ok().and_then(|at| strings.get(at..));
+            for (wanted, found) in names.iter().zip(&mut found) {
+                let is =
+                    |name: &[u8]| name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+                if found.is_none() && name.is_some_and(is) {
+                    *found = Some(symbol.st_value(self.endian));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_function(&self, symbol: &Sym64<Endianness>) -> bool {
+        symbol.st_type() == STT_FUNC && symbol.st_shndx(self.endian) != SHN_UNDEF
     }
 }
 

@@ -5,11 +5,15 @@
 //! processes run the same file: once at each file that is run ([`Detector::file`]), and then, with what that gave, at each process
 //! ([`Plan::process`]).
 
+mod encryption;
 mod file;
 pub mod go;
 mod node;
+mod probes;
 mod python;
 mod ruby;
+pub mod tls;
+mod tokio;
 mod watch;
 mod worker;
 
@@ -38,6 +42,11 @@ pub trait Plan {
     /// The runtime's name, for people.
     fn runtime(&self) -> &'static str;
 
+    /// Whether a process can be looked at before it uses a socket. It is then, each time that the file is run.
+    fn early(&self) -> bool {
+        false
+    }
+
     /// Looks at one of them.
     ///
     /// # Errors
@@ -46,7 +55,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby, &tokio::Tokio];
 
 /// A process that is looked at.
 #[derive(Debug)]
@@ -77,6 +86,8 @@ pub struct Found {
     pub runtime: config::Runtime,
     /// Functions at whose entry a kernel program is to run.
     pub probes: Vec<Probe>,
+    /// Which of `runtime.at` is to say since when all of them are in place; 0 until then.
+    pub since: Option<usize>,
 }
 
 /// A place in a program at which a kernel program runs. It does so in every process that runs the file, and must return at once in

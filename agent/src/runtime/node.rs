@@ -4,10 +4,6 @@
 use std::sync::Arc;
 
 use geophone_ebpf::config::{RUNTIME_NODE, Runtime};
-use object::{
-    elf::{SHT_DYNSYM, SHT_SYMTAB},
-    read::elf::Sym as _,
-};
 
 use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 
@@ -15,7 +11,7 @@ use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 pub struct Node;
 
 /// `void node::Environment::RunTimers(uv_timer_t*)`: called when a timer is due. Exported, so it is found in stripped files too.
-const RUN_TIMERS: &[u8] = b"_ZN4node11Environment9RunTimersEP10uv_timer_s";
+const RUN_TIMERS: &str = "_ZN4node11Environment9RunTimersEP10uv_timer_s";
 
 impl Detector for Node {
     fn name(&self) -> &'static str {
@@ -23,23 +19,17 @@ impl Detector for Node {
     }
 
     fn file(&self, image: &Image) -> Result<Option<Box<dyn Plan>>, Refusal> {
-        let Some(address) = image.elf(|elf| {
-            for table in [SHT_DYNSYM, SHT_SYMTAB] {
-                let symbols = elf.sections.symbols(elf.endian, elf.data, table)?;
-                let is = |name: Result<&[u8], _>| name.is_ok_and(|name| name == RUN_TIMERS);
-                if let Some(symbol) = symbols.iter().find(|symbol| is(symbol.name(elf.endian, symbols.strings()))) {
-                    return Ok(Some(symbol.st_value(elf.endian)));
-                }
-            }
-            Ok(None)
-        })?
-        else {
+        let found = image.elf(|elf| {
+            let [exported] = elf.exported([RUN_TIMERS])?;
+            if exported.is_some() { Ok([exported]) } else { elf.named([RUN_TIMERS]) }
+        })?;
+        let [Some(address)] = found else {
             return Ok(None);
         };
         let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
         let probe = Probe { program: "node_timers", file: Arc::clone(image.file()), id: image.id(), offset };
         let runtime = Runtime { kind: RUNTIME_NODE, ..Runtime::default() };
-        Ok(Some(Box::new(Known(Found { runtime, probes: vec![probe] }))))
+        Ok(Some(Box::new(Known(Found { runtime, probes: vec![probe], since: None }))))
     }
 }
 

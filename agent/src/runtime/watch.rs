@@ -1,16 +1,17 @@
 //! The capture thread's side: says which processes there are, and never waits.
 
 use std::{
+    collections::HashMap,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
-use super::worker::Worker;
+use super::{tls::Why, worker::Worker};
 use crate::{
     bpf::Hooks,
     event::{self, Life},
@@ -24,6 +25,8 @@ const WAITING: usize = 4096;
 pub enum Ask {
     /// This process is traced, and uses sockets: find its tasks.
     Process(u32),
+    /// This process is seen to use TLS: find how it encrypts.
+    Encrypted(u32),
     /// This process may be traced later: look at its file, so that it is known by then.
     File(u32),
     /// No more: end.
@@ -40,6 +43,8 @@ pub struct Shared {
     pub probes_failed: AtomicU64,
     pub table_full: AtomicU64,
     pub stop: AtomicBool,
+    /// How processes encrypt.
+    pub tls: Mutex<HashMap<u32, Why>>,
 }
 
 /// What happened so far.
@@ -117,11 +122,23 @@ impl Watch {
         }
     }
 
+    /// A process is seen to use TLS. To be said again now and then, while it does.
+    pub fn encrypted(&self, tgid: u32) {
+        // A hint, as above.
+        let _ = self.asks.try_send(Ask::Encrypted(tgid));
+    }
+
+    /// How each process encrypts that was looked at.
+    #[must_use]
+    pub fn encryption(&self) -> HashMap<u32, Why> {
+        self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Shared { found, refused, given_up, missed, probes_failed, table_full, stop: _ } = &*self.shared;
+        let Shared { found, refused, given_up, missed, probes_failed, table_full, stop: _, tls: _ } = &*self.shared;
         Counts {
             found: get(found),
             refused: get(refused),

@@ -17,20 +17,22 @@ use std::{
 };
 
 use super::{
-    Answer, DETECTORS, FileId, Found, Image, Plan, Probe, Refusal, Target,
+    Answer, DETECTORS, FileId, Found, Image, Plan, Refusal, Target,
+    encryption::{Encryption, Means},
+    probes::{Key, Probes},
     watch::{Ask, Shared},
 };
 use crate::{
-    bpf::{Attached, Hooks},
+    bpf::{Hooks, Kernel},
     process::Proc,
 };
 
 /// Files that are remembered. When there are more, all are forgotten: each is looked at once more.
 const FILES: usize = 4096;
-/// Probes at a time. A host runs some hundred different files at most.
-const PROBES: usize = 1024;
 /// Processes that are asked again later.
 const AGAIN: usize = 1024;
+/// Processes that wait to be looked at because their program has begun.
+const BEGUN: usize = 1024;
 /// After how long a process is asked again that has not loaded its runtime yet, each time; then it is given up.
 const DELAYS: [u64; 8] = [50, 100, 200, 500, 1_000, 4_000, 15_000, 60_000];
 /// How often it is looked whether the processes that probes are for still live.
@@ -49,12 +51,11 @@ struct Looked {
     said: Cell<bool>,
 }
 
-/// A probe's identity.
-type Key = (&'static str, FileId, u64);
-
 struct Known {
     /// When the process started, which tells it from a later one with its number.
     start: u64,
+    /// Since when its probes are in place.
+    since: u64,
     probes: Vec<Key>,
 }
 
@@ -72,8 +73,11 @@ pub struct Worker {
     proc: Proc,
     files: HashMap<FileId, Rc<Looked>>,
     known: HashMap<u32, Known>,
-    probes: HashMap<Key, (Attached, usize)>,
+    probes: Probes,
+    encryption: Encryption,
     again: VecDeque<Again>,
+    /// Processes whose programs have begun, and are still to be looked at.
+    begun: VecDeque<u32>,
     swept: Instant,
 }
 
@@ -86,43 +90,90 @@ impl Worker {
             proc: Proc::default(),
             files: HashMap::new(),
             known: HashMap::new(),
-            probes: HashMap::new(),
+            probes: Probes::default(),
+            encryption: Encryption::default(),
             again: VecDeque::new(),
+            begun: VecDeque::new(),
             swept: Instant::now(),
         }
     }
 
+    /// Finds the tasks of a process, and how it encrypts.
+    fn process(&mut self, tgid: u32) {
+        self.tasks(tgid, 0);
+        self.encryption(tgid);
+    }
+
+    /// A program has begun. What it needs should be there before it uses a socket.
+    fn began(&mut self, tgid: u32) {
+        let exe = directory(tgid).join("exe");
+        if let Ok(looked) = self.file(&exe)
+            && looked.plans.iter().any(|plan| plan.early())
+        {
+            if let Ok(id) = FileId::of(&exe) {
+                self.hooks.tell_again(id.dev, id.ino);
+            }
+            self.tasks(tgid, 0);
+        }
+        self.encryption(tgid);
+    }
+
+    fn encryption(&mut self, tgid: u32) {
+        let Some(start) = self.start(tgid) else {
+            return;
+        };
+        let known = self.known.get(&tgid).filter(|known| known.start == start);
+        let go = known.filter(|known| known.since > 0);
+        let go = go.map(|known| known.probes.iter().any(|(program, ..)| *program == "go_tls_read"));
+        let Self { hooks, probes, shared, encryption, .. } = self;
+        encryption.process(tgid, start, &directory(tgid), go, &mut Means { hooks, probes, shared });
+    }
+
     pub fn run(mut self, chosen: Option<Vec<u32>>, looked: &SyncSender<()>) {
+        let Self { hooks, probes, shared, encryption, .. } = &mut self;
+        encryption.installed(&mut Means { hooks, probes, shared });
         // What runs already will not be seen for a first time by itself before its tasks matter.
         for tgid in chosen.unwrap_or_else(running) {
             if self.shared.stop.load(Ordering::Acquire) {
                 return;
             }
-            self.process(tgid, 0);
+            self.process(tgid);
         }
         // Whoever waited may have given up.
         let _ = looked.try_send(());
         // Only politeness.
         let _ = rustix::process::setpriority_process(None, NICE);
         while !self.shared.stop.load(Ordering::Acquire) {
-            let ask = match self.asks.recv_timeout(self.timeout()) {
-                Ok(ask) => ask,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.late();
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            match ask {
-                Ask::Process(tgid) => self.process(tgid, 0),
-                Ask::File(tgid) => {
-                    // It will be asked for if it matters.
-                    let _ = self.file(&directory(tgid).join("exe"));
-                }
-                Ask::Stop => break,
+            match self.next() {
+                Some(Ask::Process(tgid)) => self.process(tgid),
+                Some(Ask::Encrypted(tgid)) => self.encryption(tgid),
+                Some(Ask::File(tgid)) => self.began(tgid),
+                Some(Ask::Stop) => break,
+                None => {}
             }
             self.late();
         }
+    }
+
+    /// What is to be done next, after a while perhaps: who uses sockets now goes before who may do so later.
+    fn next(&mut self) -> Option<Ask> {
+        let mut came = match self.begun.is_empty() {
+            true => match self.asks.recv_timeout(self.timeout()) {
+                Ok(ask) => Some(ask),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Ask::Stop),
+            },
+            false => self.asks.try_recv().ok(),
+        };
+        while let Some(Ask::File(tgid)) = came {
+            if self.begun.len() >= BEGUN {
+                // It will be asked for if it matters.
+                self.begun.pop_front();
+            }
+            self.begun.push_back(tgid);
+            came = self.asks.try_recv().ok();
+        }
+        came.or_else(|| self.begun.pop_front().map(Ask::File))
     }
 
     /// How long there is nothing to do by itself.
@@ -139,7 +190,7 @@ impl Worker {
             match self.again.pop_front() {
                 Some(again) if again.when > now => self.again.push_back(again),
                 // Another process has its number by now: that one is asked for itself.
-                Some(again) if self.start(again.tgid) == Some(again.start) => self.process(again.tgid, again.tries),
+                Some(again) if self.start(again.tgid) == Some(again.start) => self.tasks(again.tgid, again.tries),
                 Some(_) | None => {}
             }
         }
@@ -154,7 +205,7 @@ impl Worker {
     }
 
     /// Finds the tasks of a process.
-    fn process(&mut self, tgid: u32, tries: usize) {
+    fn tasks(&mut self, tgid: u32, tries: usize) {
         let proc = directory(tgid);
         let exe = proc.join("exe");
         let (Some(start), Ok(id)) = (self.start(tgid), FileId::of(&exe)) else {
@@ -267,51 +318,34 @@ impl Worker {
             self.hooks.forget_runtime(tgid);
             return;
         }
-        let probes: Vec<Key> = found.probes.iter().filter_map(|probe| self.attach(probe)).collect();
-        if let Some(before) = self.known.insert(tgid, Known { start, probes }) {
-            if before.start != start {
-                count(&self.shared.found);
+        let attached = found.probes.iter().map(|probe| self.probes.attach(&self.hooks, &self.shared, probe));
+        let attached: Vec<Option<Key>> = attached.collect();
+        let all = attached.iter().all(Option::is_some);
+        let probes = attached.into_iter().flatten().collect();
+        let before = self.known.remove(&tgid);
+        let mut since = before.as_ref().filter(|before| before.start == start).map_or(0, |before| before.since);
+        if let Some(at) = found.since
+            && all
+        {
+            if since == 0 {
+                since = Kernel::now();
             }
-            self.release(before);
-        } else {
+            let mut runtime = found.runtime;
+            if let Some(at) = runtime.at.get_mut(at) {
+                *at = since;
+            }
+            if let Err(error) = self.hooks.set_runtime(tgid, runtime) {
+                log::debug!("process {tgid}: {error}");
+            }
+        }
+        if before.as_ref().is_none_or(|before| before.start != start) {
             count(&self.shared.found);
         }
+        if let Some(before) = before {
+            self.probes.release(before.probes);
+        }
+        self.known.insert(tgid, Known { start, since, probes });
         log::debug!("process {tgid}: the tasks of {runtime} are followed");
-    }
-
-    fn attach(&mut self, probe: &Probe) -> Option<Key> {
-        let key = (probe.program, probe.id, probe.offset);
-        if let Some((_, users)) = self.probes.get_mut(&key) {
-            *users += 1;
-            return Some(key);
-        }
-        if self.probes.len() >= PROBES {
-            count(&self.shared.probes_failed);
-            return None;
-        }
-        match self.hooks.attach(probe.program, &probe.file, probe.offset) {
-            Ok(attached) => {
-                self.probes.insert(key, (attached, 1));
-                Some(key)
-            }
-            Err(error) => {
-                count(&self.shared.probes_failed);
-                log::info!("the probe {} cannot be attached: {error}", probe.program);
-                None
-            }
-        }
-    }
-
-    /// One user less of each probe; without users it is detached.
-    fn release(&mut self, known: Known) {
-        for key in known.probes {
-            if let Some((_, users)) = self.probes.get_mut(&key) {
-                *users = users.saturating_sub(1);
-                if *users == 0 {
-                    self.probes.remove(&key);
-                }
-            }
-        }
     }
 
     fn sweep(&mut self) {
@@ -323,9 +357,12 @@ impl Worker {
             .collect();
         for tgid in gone {
             if let Some(known) = self.known.remove(&tgid) {
-                self.release(known);
+                self.probes.release(known.probes);
             }
         }
+        let Self { encryption, probes, proc, .. } = self;
+        encryption.sweep(probes, |tgid| proc.start(tgid).ok());
+        probes.sweep();
     }
 }
 
@@ -340,6 +377,7 @@ fn running() -> Vec<u32> {
     tgids.filter(|tgid| *tgid != std::process::id()).collect()
 }
 
-fn count(counter: &AtomicU64) {
+/// Counts one more.
+pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -2,23 +2,24 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
-    config::{CAPTURE_MAX, Policy, policy_slot},
-    record::{Data, END, FAULT, Kind, RELATIVE, UNREADABLE},
+    config::{CAPTURE_MAX, NEVER, Policy, policy_slot},
+    record::{DECRYPTED, Data, END, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
 use crate::{
-    connection, emit,
+    connection, emit, http2,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, Connection, Moved, POLICIES, Parts, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES,
-        SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_RAW, Moved,
+        NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch,
+        config,
     },
-    task,
+    task, tls,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
-const STEPS: u32 = 64;
+const STEPS: u32 = 128;
 
 /// `struct iovec`
 #[repr(C)]
@@ -45,7 +46,7 @@ pub const MESSAGE_SIZE: u64 = 64;
 
 /// Runs `f` with this processor's work space, unless an interrupted program uses it.
 #[inline(always)]
-fn with_scratch(f: impl FnOnce(*mut Scratch)) {
+pub fn with_scratch(f: impl FnOnce(*mut Scratch)) {
     let Some(scratch) = emit::scratch() else {
         emit::count(Counter::KernelFault);
         return;
@@ -75,12 +76,12 @@ pub fn report(call: Moved) {
 /// Verified by itself, once, because it is global: not again for each way that leads here. What it is about is in the work space.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn report_call() -> u64 {
+pub extern "C" fn report_call() -> u64 {
     let Some(scratch) = emit::scratch() else {
         return 0;
     };
     // SAFETY: the map keeps it alive; it is this program's while it runs.
-    let (call, data) = unsafe { (&(*scratch).call, &mut (*scratch).data) };
+    let call = unsafe { &(*scratch).call };
     let sk = call.sk;
     let Some(entry) = connection::find(sk, call.who) else {
         return 0;
@@ -88,46 +89,119 @@ extern "C" fn report_call() -> u64 {
     // SAFETY: the map keeps the value alive while the program runs.
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
-    let offset = connection::advance(sk, entry, direction, u64::from(len));
-    let (from, limit) = policy(sk, entry.born, direction);
+    let mut flags = 0;
+    let offset = if call.decrypted == MOVED_RAW {
+        let offset = connection::advance(sk, entry, direction, u64::from(len));
+        if entry.flags & CONNECTION_TLS != 0 {
+            tls::moved();
+        }
+        if entry.flags & CONNECTION_DECRYPTED == 0 {
+            if entry.flags & CONNECTION_COUNTED != 0 {
+                flags |= RELATIVE;
+            }
+            offset
+        } else if len != 0 {
+            return 0;
+        } else {
+            // Nothing more comes, decrypted or not.
+            flags |= DECRYPTED;
+            tls::position();
+            // SAFETY: the work space is this program's while it runs.
+            unsafe { (*scratch).offset }
+        }
+    } else {
+        flags |= DECRYPTED;
+        tls::position();
+        // SAFETY: the work space is this program's while it runs.
+        unsafe { (*scratch).offset }
+    };
+    if flags & DECRYPTED != 0 && entry.flags & CONNECTION_JOINED != 0 {
+        flags |= RELATIVE;
+    }
+    let (from, mut limit) = policy(sk, entry.born, direction, u32::from(flags & DECRYPTED != 0));
+    // SAFETY: as above.
+    let piece = unsafe { &mut (*scratch).piece };
+    *piece = Piece {
+        offset,
+        from: 0,
+        want: 0,
+        // SAFETY: the helper has no preconditions.
+        time: unsafe { bpf_ktime_get_ns() },
+        born: entry.born,
+        len,
+        skipped: 0,
+        flags: u32::from(flags),
+        pad: 0,
+    };
+    let frames = &mut entry.frames[usize::from(direction & 1)];
+    if offset == 0 && len != 0 && call.source != SOURCE_NONE {
+        frames.next = http2::begins(scratch, len);
+        frames.have = 0;
+    }
+    if frames.next != NO_FRAMES {
+        if from != NEVER && http2::walk(scratch, frames, offset, len) {
+            return 0;
+        }
+        limit = CAPTURE_MAX;
+    }
     let end = offset.wrapping_add(u64::from(len));
     if end < from {
         emit::count(Counter::Skipped);
         return 0;
     }
-    let mut flags = 0;
-    if entry.flags & CONNECTION_COUNTED != 0 {
-        flags |= RELATIVE;
-    }
     // `from` lies inside the call, or before it.
     let skipped = from.saturating_sub(offset);
-    let mut captured = 0;
+    piece.skipped = skipped as u32;
+    piece.from = skipped;
     if len == 0 {
-        flags |= END;
+        piece.flags |= u32::from(END);
     } else if call.source == SOURCE_NONE {
-        flags |= UNREADABLE;
+        piece.flags |= u32::from(UNREADABLE);
     } else {
-        let want = at_most::<MOST>(u64::from(len).saturating_sub(skipped).min(u64::from(limit)));
-        if want != 0 {
-            captured = copy(scratch, skipped, want);
-            if captured < want {
-                flags |= FAULT;
-            }
+        piece.want = u64::from(len).saturating_sub(skipped).min(u64::from(limit));
+    }
+    let captured = report_piece();
+    if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
+        // SAFETY: the work space is this program's while it runs.
+        let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };
+        if tls::is_record(header) {
+            entry.flags |= CONNECTION_TLS;
+            tls::moved();
+        }
+    }
+    0
+}
+
+/// Reports a part of a call, or all of it: what is in the work space. Returns how many bytes were captured. Global, as `report_call`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_piece() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (call, piece, data) = unsafe { (&(*scratch).call, &(*scratch).piece, &mut (*scratch).data) };
+    let mut flags = piece.flags as u8;
+    let want = at_most::<MOST>(piece.want);
+    let mut captured = 0;
+    if want != 0 {
+        captured = copy(scratch, piece.from, want);
+        if captured < want {
+            flags |= FAULT;
         }
     }
     *data = Data {
         kind: Kind::Data as u32,
         tgid: call.who.tgid,
-        // SAFETY: the helper has no preconditions.
-        time: unsafe { bpf_ktime_get_ns() },
-        sock: sk,
-        born: entry.born,
-        offset,
-        len,
-        skipped: skipped as u32,
+        time: piece.time,
+        sock: call.sk,
+        born: piece.born,
+        offset: piece.offset,
+        len: piece.len,
+        skipped: piece.skipped,
         captured: captured as u32,
         tid: call.who.tid,
-        direction,
+        direction: call.direction as u8,
         flags,
         pad: [0; 6],
         task: 0,
@@ -135,8 +209,20 @@ extern "C" fn report_call() -> u64 {
     };
     note_task();
     let captured = at_most::<MOST>(captured);
-    emit::write((&raw const *data).cast(), size_of::<Data>() as u64 + captured, false);
-    0
+    let mut prefix = 0;
+    if flags & DECRYPTED != 0 {
+        prefix = PREFIX;
+        // SAFETY: the work space is this program's while it runs; its bytes follow the header.
+        unsafe {
+            // Only where the call begins is it known which record that is.
+            let begins = call.decrypted != MOVED_RAW && piece.offset == (*scratch).offset;
+            (&raw mut (*scratch).bytes).cast::<u64>().write(if begins { call.count } else { NOWHERE });
+        }
+    }
+    // Once more, because the verifier of 5.10 forgets the bounds of what lies on the stack meanwhile.
+    let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
+    emit::write((&raw const *data).cast(), len, false);
+    captured
 }
 
 /// Notes which of its runtime's tasks made the call; global, as `report_call`, of whose stack it takes none.
@@ -152,9 +238,10 @@ extern "C" fn note_task() -> u64 {
     0
 }
 
-/// What the agent wants of a direction: from which position, and how many bytes of a call.
+/// What the agent wants of a direction: from which position, and how many bytes of a call. `decrypted`: whether it is about decrypted
+/// bytes.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
+fn policy(sk: u64, born: u64, direction: u8, decrypted: u32) -> (u64, u32) {
     let usual = (0, config!(capture));
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
@@ -164,6 +251,7 @@ fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
         let slot: *const Policy = slot;
         if core::ptr::read_volatile(&raw const (*slot).sock) != sk
             || core::ptr::read_volatile(&raw const (*slot).born) != born
+            || core::ptr::read_volatile(&raw const (*slot).decrypted) != decrypted
         {
             return usual;
         }
@@ -178,7 +266,7 @@ fn policy(sk: u64, born: u64, direction: u8) -> (u64, u32) {
 /// `value`, at most `MAX`. In assembly, because the verifier must see the comparison on the very register that is used afterwards,
 /// and the compiler would make it on a copy, or leave it out.
 #[inline(always)]
-fn at_most<const MAX: u64>(mut value: u64) -> u64 {
+pub fn at_most<const MAX: u64>(mut value: u64) -> u64 {
     // SAFETY: touches its register only.
     unsafe {
         core::arch::asm!(
@@ -192,15 +280,26 @@ fn at_most<const MAX: u64>(mut value: u64) -> u64 {
     value
 }
 
-const MOST: u64 = CAPTURE_MAX as u64;
+/// The most bytes that go into one record.
+pub const MOST: u64 = CAPTURE_MAX as u64;
+
+/// Bytes before decrypted ones.
+const PREFIX: u64 = 8;
+
+/// Where a call's bytes begin in the work space.
+#[inline(always)]
+pub fn prefix(call: &Moved) -> u64 {
+    if call.decrypted == MOVED_RAW { 0 } else { PREFIX }
+}
 
 /// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
 #[inline(always)]
-fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
+pub fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
     // SAFETY: the work space is this program's while it runs.
     let (call, parts, to) =
         unsafe { (&(*scratch).call, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
     if call.source == SOURCE_BUFFER {
+        let to = to.wrapping_add(prefix(call) as usize);
         // SAFETY: `want` is at most CAPTURE_MAX, the space twice that.
         if unsafe { copy_user(to, want, call.address + skip) } {
             return want;

@@ -11,8 +11,8 @@ use crate::{
     kernel::{copy, read},
     log,
     maps::{
-        CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX, CONNECTIONS,
-        Connection, OWN_PEERS, PORTS, Tuple, config,
+        CONNECTION_ANNOUNCED, CONNECTION_COUNTED, CONNECTION_IGNORED, CONNECTION_PLACED, CONNECTION_UNIX,
+        CONNECTION_WHOLE, CONNECTIONS, Connection, Frames, NO_FRAMES, OWN_PEERS, PORTS, Tuple, config,
     },
     process::Current,
 };
@@ -97,6 +97,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         identity,
         flags,
         role: 0,
+        frames: [Frames { next: NO_FRAMES, header: [0; 8], have: 0, wanted: 0 }; 2],
     };
     if CONNECTIONS.insert(sk, new, 0).is_err() {
         emit::count(Counter::MapFull);
@@ -341,6 +342,9 @@ extern "C" fn place(sk: u64, direction: u64, len: u64) -> u64 {
     let d = direction as usize & 1;
     connection.position[d] = connection.position[d].saturating_sub(len);
     connection.sequence[d] = connection.sequence[d].wrapping_sub(len as u32);
+    if connection.position == [0, 0] {
+        connection.flags |= CONNECTION_WHOLE;
+    }
     connection.flags |= CONNECTION_PLACED;
     0
 }

@@ -101,8 +101,17 @@ pub fn round_trip(ctx: &ProbeContext) {
     let regs = ctx.as_ptr() as u64;
     let here = read::<u64>(regs, config!(offsets.regs_ip)).unwrap_or_default();
     let receiver = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
-    let mut conn: Interface = read_user_or_zero(receiver.wrapping_add(runtime.at[PERSIST_CONN]));
-    // What type it is tells the address of its methods: seen from here, it is the same wherever the program was loaded.
+    match socket_of_conn(runtime, receiver.wrapping_add(runtime.at[PERSIST_CONN]), here) {
+        Some(sk) => handover::tell(HANDOVER_CLAIM, who, (who.tgid, 0, 0), sk),
+        None => emit::count(Counter::Unclaimed),
+    }
+}
+
+/// The socket of the `net.Conn` at an address: one of TCP or Unix sockets, or of TLS around one of them. What type it is tells the address of
+/// its methods: seen from `here`, it is the same wherever the program was loaded.
+#[inline(always)]
+pub fn socket_of_conn(runtime: &Runtime, at: u64, here: u64) -> Option<u64> {
+    let mut conn: Interface = read_user_or_zero(at);
     let mut close = close_of(conn, here);
     if close == runtime.at[CLOSE_TLS] {
         // `tls.Conn` begins with the connection that it encrypts.
@@ -110,17 +119,12 @@ pub fn round_trip(ctx: &ProbeContext) {
         close = close_of(conn, here);
     }
     if close == 0 || (close != runtime.at[CLOSE_TCP] && close != runtime.at[CLOSE_UNIX]) {
-        emit::count(Counter::Unclaimed);
-        return;
+        return None;
     }
     // `TCPConn` and `UnixConn` are a pointer to their `netFD`.
     let descriptor: u64 = read_user_or_zero(conn.data);
     let fd: u64 = read_user_or_zero(descriptor.wrapping_add(runtime.at[SYSFD]));
-    let Some(sk) = socket_of(fd as u32) else {
-        emit::count(Counter::Unclaimed);
-        return;
-    };
-    handover::tell(HANDOVER_CLAIM, who, (who.tgid, 0, 0), sk);
+    socket_of(fd as u32)
 }
 
 /// From `here` to a connection's `Close`.

@@ -11,10 +11,11 @@ use crate::{
     kernel::read,
     log,
     maps::{
-        CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection, Moved,
-        OWN_PEERS, SOURCE_NONE, Tuple, config,
+        CONNECTION_ANNOUNCED, CONNECTION_DRAINING, CONNECTION_IGNORED, CONNECTION_OWN, CONNECTIONS, Connection,
+        MOVED_RAW, Moved, OWN_PEERS, SOURCE_NONE, Tuple, config,
     },
     process::{self, Current},
+    twin::{self, Occurrence},
 };
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -35,15 +36,19 @@ pub fn is_end(ret: i64) -> bool {
 
 /// `inet_sock_set_state`. Runs in the middle of whatever the processor was doing, except for a connect.
 #[inline(always)]
-pub fn changed(ctx: &RawTracePointContext) {
+pub fn changed<const SECOND: bool>(ctx: &RawTracePointContext) {
     let sk: u64 = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    if new == TCP_SYN_SENT {
-        connecting(sk);
+    if new != TCP_SYN_SENT && new != TCP_ESTABLISHED && new != TCP_FIN_WAIT1 && new != TCP_LAST_ACK && new != TCP_CLOSE
+    {
         return;
     }
-    if new != TCP_ESTABLISHED && new != TCP_FIN_WAIT1 && new != TCP_LAST_ACK && new != TCP_CLOSE {
+    if !twin::is_mine::<SECOND>(Occurrence::Socket(sk)) {
+        return;
+    }
+    if new == TCP_SYN_SENT {
+        connecting(sk);
         return;
     }
     let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
@@ -93,7 +98,7 @@ pub fn received_end(sk: u64, who: Current) {
         direction: u32::from(RECEIVE),
         len: 0,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: 0,
         count: 0,
     });

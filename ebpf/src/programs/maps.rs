@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use geophone_ebpf::{
-    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, Policy, Runtime},
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
     record::Data,
     stats,
 };
@@ -43,6 +43,10 @@ pub static RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
 #[btf_map]
 pub static SCRATCH: Array<Scratch, 1> = Array::new();
 
+/// What the first program of a tracepoint has done, until the second has seen it: see `twin.rs`.
+#[btf_map]
+pub static HANDLED: HashMap<u64, u8, 16_384> = HashMap::new();
+
 /// Counters, by [`stats::Counter`].
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { stats::COUNT }> = PerCpuArray::new();
@@ -67,6 +71,10 @@ pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
 #[btf_map]
 pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 
+/// Files whose being run was told.
+#[btf_map]
+pub static EXECUTED: LruHashMap<File, u8, 4096> = LruHashMap::new();
+
 /// Ports that are traced, when any is given.
 #[btf_map]
 pub static PORTS: HashMap<u16, u8, 256> = HashMap::new();
@@ -78,6 +86,18 @@ pub static OWN_PEERS: LruHashMap<Tuple, u8, 256> = LruHashMap::new();
 /// Where a thread is in the vector of a `sendmmsg` or `recvmmsg` (front end *sockets*), by thread.
 #[btf_map]
 pub static VECTORS: LruHashMap<u32, Vector, 4096> = LruHashMap::new();
+
+/// What threads and goroutines do in TLS libraries.
+#[btf_map]
+pub static TLS_CALLS: LruHashMap<TlsCaller, TlsCall, 16_384> = LruHashMap::new();
+
+/// What is known of TLS connections, by the address of the `struct sock`.
+#[btf_map]
+pub static TLS_STREAMS: LruHashMap<u64, TlsStream, 65_536> = LruHashMap::new();
+
+/// Which connection a TLS session is on.
+#[btf_map]
+pub static TLS_SESSIONS: LruHashMap<TlsSession, TlsPlace, 65_536> = LruHashMap::new();
 
 /// A processor's work space. What a call is made of is kept here and not on the stack: the parts of the programs that are verified
 /// by themselves (see `capture`) find it here, and what comes out of a map is an unknown number to the verifier, so that one look at
@@ -92,11 +112,67 @@ pub struct Scratch {
     pub call: Moved,
     /// Where its bytes are being copied from.
     pub parts: Parts,
+    /// Where it is in what is decrypted, if it is.
+    pub offset: u64,
+    /// What a probe in a TLS library sees.
+    pub tls: TlsProbe,
+    /// What of it goes into one record.
+    pub piece: Piece,
+    /// HTTP/2: where in it the frames are.
+    pub walk: Walk,
     /// The record's header.
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
     /// without the verifier having to relate them.
     pub bytes: [u8; 2 * CAPTURE_MAX as usize],
+}
+
+/// What of a call goes into one record.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// Its stream position.
+    pub offset: u64,
+    /// Where in the call the bytes begin that are wanted.
+    pub from: u64,
+    /// How many are wanted.
+    pub want: u64,
+    /// When the call returned.
+    pub time: u64,
+    /// When the connection was first seen.
+    pub born: u64,
+    /// Its length.
+    pub len: u32,
+    /// How many bytes before those that are wanted were left out on purpose.
+    pub skipped: u32,
+    /// Of the record.
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A call on an HTTP/2 connection, frame by frame.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walk {
+    /// Stream position of the call, without the places that are done with.
+    pub start: u64,
+    /// Stream position that was reached.
+    pub at: u64,
+    /// Stream position up to which it was reported.
+    pub reported: u64,
+    /// Stream position behind the call.
+    pub end: u64,
+    /// Not 0: each frame is reported by itself.
+    pub report: u64,
+    /// Where the call's bytes are, and how many places that are. The call itself leaves out those that are done with.
+    pub address: u64,
+    /// See `address`.
+    pub count: u64,
+    /// The header at hand.
+    pub header: [u8; 16],
+    /// The direction's frames.
+    pub frames: Frames,
 }
 
 /// A call that moved bytes on a socket.
@@ -113,13 +189,21 @@ pub struct Moved {
     pub len: u32,
     /// `SOURCE_*`: what the next two are.
     pub source: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`MOVED_RAW`], or how a TLS library decrypted it.
+    pub decrypted: u32,
     /// An address in the process's memory.
     pub address: u64,
-    /// How many there are at that address.
+    /// How many there are at that address; of decrypted bytes: the position on the socket where their TLS
+    /// record began, or `NOWHERE`.
     pub count: u64,
 }
+
+/// The bytes went through the socket as they are.
+pub const MOVED_RAW: u32 = 0;
+/// A TLS library decrypted or will encrypt them, and decrypted bytes of the session may have been missed before.
+pub const MOVED_JOINED: u32 = 1;
+/// The same, and none was missed.
+pub const MOVED_WHOLE: u32 = 2;
 
 /// The bytes cannot be read.
 pub const SOURCE_NONE: u32 = 0;
@@ -170,7 +254,26 @@ pub struct Connection {
     pub flags: u32,
     /// [`geophone_ebpf::record::ROLE_CONNECT`] when this side was seen to connect.
     pub role: u32,
+    /// HTTP/2: where each direction's frames are.
+    pub frames: [Frames; 2],
 }
+
+/// Where in its frames a direction is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Frames {
+    /// Stream position of the next frame's header, or of the rest of it; [`NO_FRAMES`]: not known, or not HTTP/2.
+    pub next: u64,
+    /// What has come of that header: not all of its nine bytes.
+    pub header: [u8; 8],
+    /// How much that is.
+    pub have: u32,
+    /// Not 0: what is before `next` is no part of a body.
+    pub wanted: u32,
+}
+
+/// See [`Frames::next`].
+pub const NO_FRAMES: u64 = u64::MAX;
 
 /// The agent has been told of it.
 pub const CONNECTION_ANNOUNCED: u32 = 1;
@@ -201,6 +304,124 @@ pub struct Tuple {
 pub const CONNECTION_PLACED: u32 = 32;
 /// A Unix socket.
 pub const CONNECTION_UNIX: u32 = 64;
+/// A call on it moved what begins as a TLS record does.
+pub const CONNECTION_TLS: u32 = 128;
+/// Only what a TLS library decrypts is told of it.
+pub const CONNECTION_DECRYPTED: u32 = 256;
+/// Decrypted bytes may have been missed before the first ones that were told.
+pub const CONNECTION_JOINED: u32 = 512;
+/// Both directions were seen from their first byte on.
+pub const CONNECTION_WHOLE: u32 = 1024;
+
+/// What is known of a TLS connection besides what is known of any.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsStream {
+    /// The connection's identity.
+    pub born: u64,
+    /// Position in what is decrypted, for each direction; `NOWHERE` before the first byte.
+    pub position: [u64; 2],
+    /// The session that was last seen to use it, or 0.
+    pub session: u64,
+}
+
+/// What a probe in a TLS library sees.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsProbe {
+    /// Who made the call.
+    pub who: Current,
+    /// The session; of [`TLS_MAKE`](crate::tls::TLS_MAKE): where its address will be.
+    pub session: u64,
+    /// Where the bytes are; 0: they cannot be read.
+    pub buffer: u64,
+    /// How many bytes are to be sent; 0: it is not said, or it receives.
+    pub length: u64,
+    /// Where the call will say how many bytes it moved; 0: it returns that.
+    pub count: u64,
+    /// The stack pointer; 0: it does not matter (Go).
+    pub stack: u64,
+    /// Go: the address of the instruction.
+    pub here: u64,
+    /// What the call returns.
+    pub result: u64,
+    /// `TLS_*`
+    pub what: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A thread, or a goroutine, of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsCaller {
+    /// The process.
+    pub tgid: u32,
+    /// 1: a goroutine.
+    pub goroutine: u32,
+    /// Its number.
+    pub id: u64,
+}
+
+/// What one of them does in a TLS library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsCall {
+    /// The session of the call that is under way; 0: there is none.
+    pub session: u64,
+    /// Where its bytes are; 0: they cannot be read.
+    pub buffer: u64,
+    /// Where the call will say how many bytes it moved; 0: it returns that.
+    pub count: u64,
+    /// The stack pointer when it was entered; 0: it does not matter (Go, whose stacks move).
+    pub stack: u64,
+    /// The socket that the call itself used, or 0.
+    pub sk: u64,
+    /// The position on it before that.
+    pub position: u64,
+    /// The TLS socket that was received from since the last call, by nobody's call; or 0.
+    pub received: u64,
+    /// The position on it before that.
+    pub received_at: u64,
+    /// The session of the last call, when it was to send and its connection is not known; or 0.
+    pub sent: u64,
+    /// `TLS_*`
+    pub what: u32,
+    /// 1: what it sends was told when it began.
+    pub told: u32,
+}
+
+/// A TLS session of a process: the address of what the library keeps of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsSession {
+    /// The address.
+    pub address: u64,
+    /// The process.
+    pub tgid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// As `doubts` of a [`TlsPlace`].
+pub const CERTAIN: u32 = u32::MAX;
+
+/// Where a TLS session is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsPlace {
+    /// Its socket; 0: not known yet.
+    pub sk: u64,
+    /// The socket's identity.
+    pub born: u64,
+    /// 1: the session was seen from its making on.
+    pub whole: u32,
+    /// How often in a row another socket seemed to be its own; [`CERTAIN`]: its own calls have used this one.
+    pub doubts: u32,
+    /// Bytes to be sent that were told, and that no call has said to be sent yet. A library may send a part only, or nothing for now,
+    /// and be given the same bytes again.
+    pub ahead: u64,
+}
 
 /// A position in the vector of a `*mmsg` call.
 #[repr(C)]

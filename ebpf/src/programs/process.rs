@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use geophone_ebpf::{
-    config::{PROCESS_KNOWN, PROCESS_SELECTED},
+    config::{File, PROCESS_KNOWN, PROCESS_SELECTED},
     record::{Kind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_SEEN, Process},
     stats::Counter,
 };
@@ -13,7 +13,8 @@ use geophone_ebpf::{
 use crate::{
     emit, handover,
     kernel::read,
-    maps::{PROCESSES, RUNTIMES, config},
+    maps::{EXECUTED, PROCESSES, RUNTIMES, config},
+    twin::{self, Occurrence},
 };
 
 /// The thread that runs, when its calls are to be looked at.
@@ -66,11 +67,11 @@ fn flags(tgid: u32) -> u32 {
 
 /// A clone: what is selected goes over to the child process, and perhaps what the thread works for.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext) {
+pub fn forked<const SECOND: bool>(ctx: &RawTracePointContext) {
     let id = bpf_get_current_pid_tgid();
     let (parent, tid) = ((id >> 32) as u32, id as u32);
     let before = flags(parent);
-    if before == 0 {
+    if before == 0 || !twin::is_mine::<SECOND>(Occurrence::Process(tid)) {
         return;
     }
     let child: u64 = ctx.arg(1);
@@ -95,8 +96,11 @@ pub fn forked(ctx: &RawTracePointContext) {
 /// A new program: the agent must look at the process again, and may change its mind about it. Until it has, the process is traced,
 /// so that nothing is lost; the agent throws away what it did not want.
 #[inline(always)]
-pub fn executed() {
+pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if !twin::is_mine::<SECOND>(Occurrence::Process(tgid)) {
+        return;
+    }
     // Another program has another runtime, if any.
     let _ = RUNTIMES.remove(tgid);
     let flags = flags(tgid);
@@ -110,15 +114,38 @@ pub fn executed() {
             emit::count(Counter::MapFull);
         }
         tell(PROCESS_EXEC, tgid);
+    } else if (config!(selective) == 0 || flags & PROCESS_SELECTED != 0) && is_new(ctx.arg(2)) {
+        // What it will need should be in place before it uses a socket.
+        tell(PROCESS_EXEC, tgid);
     }
+}
+
+/// Whether the agent has not been told yet that this program's file is run, or wants to be told again.
+#[inline(always)]
+fn is_new(binprm: u64) -> bool {
+    let file = read::<u64>(binprm, config!(offsets.binprm_file)).unwrap_or_default();
+    let inode = read::<u64>(file, config!(offsets.file_inode)).unwrap_or_default();
+    let sb = read::<u64>(inode, config!(offsets.inode_sb)).unwrap_or_default();
+    let key = File {
+        ino: read(inode, config!(offsets.inode_ino)).unwrap_or_default(),
+        dev: read(sb, config!(offsets.sb_dev)).unwrap_or_default(),
+        pad: 0,
+    };
+    // SAFETY: only whether there is an entry matters.
+    if unsafe { EXECUTED.get(key) }.is_some() {
+        return false;
+    }
+    // An LRU map: an insertion makes room for itself.
+    let _ = EXECUTED.insert(key, 1, 0);
+    true
 }
 
 /// The end of a process.
 #[inline(always)]
-pub fn exited() {
+pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
     let id = bpf_get_current_pid_tgid();
     let tgid = (id >> 32) as u32;
-    if tgid != id as u32 {
+    if tgid != id as u32 || !twin::is_mine::<SECOND>(Occurrence::Process(tgid)) {
         return;
     }
     let _ = RUNTIMES.remove(tgid);

@@ -13,9 +13,12 @@ use geophone_ebpf::{
 
 use crate::{
     capture, emit, life,
-    maps::{CALLS, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_VECTOR, VECTORS, Vector, config},
+    maps::{
+        CALLS, MOVED_RAW, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_VECTOR, VECTORS, Vector, config,
+    },
     process::Current,
     syscalls::{self, UNREADABLE_RECEIVE},
+    twin::{self, Occurrence},
 };
 
 /// `PF_IO_WORKER | PF_KTHREAD` of `include/linux/sched.h`: there is no system call to look at.
@@ -23,7 +26,7 @@ const WORKERS: u32 = 0x10 | 0x0020_0000;
 
 /// `sock_send_length` and `sock_recv_length`.
 #[inline(always)]
-pub fn moved(ctx: &RawTracePointContext, direction: u8) {
+pub fn moved<const SECOND: bool>(ctx: &RawTracePointContext, direction: u8) {
     let sk: u64 = ctx.arg(0);
     let ret: i32 = ctx.arg(1);
     let flags: u32 = ctx.arg(2);
@@ -33,6 +36,9 @@ pub fn moved(ctx: &RawTracePointContext, direction: u8) {
     let Some(who) = Current::traced() else {
         return;
     };
+    if !twin::is_mine::<SECOND>(Occurrence::Thread(who.tid)) {
+        return;
+    }
     if ret <= 0 {
         // Whatever vector this thread was in, it is over.
         let _ = VECTORS.remove(who.tid);
@@ -49,7 +55,7 @@ pub fn moved(ctx: &RawTracePointContext, direction: u8) {
         direction: u32::from(direction),
         len: ret as u32,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: 0,
         count: 0,
     };

@@ -12,8 +12,12 @@ use crate::{
     capture, emit,
     kernel::read,
     life,
-    maps::{CALLS, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, config},
+    maps::{
+        CALLS, MOVED_RAW, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR,
+        config,
+    },
     process::Current,
+    twin::{self, Occurrence},
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -30,7 +34,7 @@ const S_IFSOCK: u16 = 0o140_000;
 
 /// `sys_exit`.
 #[inline(always)]
-pub fn returned(ctx: &RawTracePointContext) {
+pub fn returned<const SECOND: bool>(ctx: &RawTracePointContext) {
     let regs: u64 = ctx.arg(0);
     let ret: i64 = ctx.arg(1);
     if ret < 0 && !life::is_end(ret) {
@@ -46,6 +50,9 @@ pub fn returned(ctx: &RawTracePointContext) {
     let Some(who) = Current::traced() else {
         return;
     };
+    if !twin::is_mine::<SECOND>(Occurrence::Thread(who.tid)) {
+        return;
+    }
     // Numbers and structures of 32-bit calls are others.
     if config!(compat_mask) != 0 {
         // SAFETY: the helper has no preconditions.
@@ -68,7 +75,7 @@ fn handle(regs: u64, ret: i64, number: u8, who: Current) {
         direction: u32::from(SEND),
         len: ret as u32,
         source: SOURCE_NONE,
-        pad: 0,
+        decrypted: MOVED_RAW,
         address: arg(config!(offsets.regs_args[1])),
         count: arg(config!(offsets.regs_args[2])),
     };

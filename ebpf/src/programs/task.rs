@@ -1,9 +1,9 @@
 //! The runtime's own task that runs on the current thread: which one, and which one started it. One file per runtime; this one
 //! knows which runtime a process has.
 
-use geophone_ebpf::config::{RUNTIME_GO, RUNTIME_PYTHON, Runtime};
+use geophone_ebpf::config::{RUNTIME_GO, RUNTIME_PYTHON, RUNTIME_TOKIO, Runtime};
 
-use crate::{go, maps::RUNTIMES, python};
+use crate::{go, maps::RUNTIMES, python, tokio};
 
 /// Finds the task; leaves both alone where there is none, or none can be read.
 #[inline(always)]
@@ -21,6 +21,7 @@ fn by_kind(runtime: &Runtime, task: &mut u64, parent: &mut u64) {
     match runtime.kind {
         RUNTIME_GO => go::current(runtime, task, parent),
         RUNTIME_PYTHON => python::current(runtime, task),
+        RUNTIME_TOKIO => tokio::current(runtime, task),
         _ => {}
     }
 }

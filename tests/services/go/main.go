@@ -1,8 +1,9 @@
-// Command server has the test routes on net/http. Arguments: tcp HOST:PORT, or unix PATH.
+// Command server has the test routes on net/http. Arguments: tcp HOST:PORT [CERTIFICATE KEY], or unix PATH.
 package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"log"
 	"net"
@@ -61,6 +62,11 @@ func main() {
 	listener, err := net.Listen(os.Args[1], os.Args[2])
 	if err != nil {
 		log.Fatal(err)
+	}
+	if len(os.Args) > 3 {
+		// HTTP/1.1 only.
+		server := &http.Server{Handler: http.HandlerFunc(route), TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
+		log.Fatal(server.ServeTLS(listener, os.Args[3], os.Args[4]))
 	}
 	log.Fatal(http.Serve(listener, http.HandlerFunc(route)))
 }

@@ -1,8 +1,11 @@
-// The test routes on Node's http. Arguments: HOST PORT.
+// The test routes on Node's http, or https. Arguments: HOST PORT [CERTIFICATE KEY].
 'use strict';
 const http = require('http');
 
-const server = http.createServer((request, response) => {
+const [certificate, key] = process.argv.slice(4).map((file) => require('fs').readFileSync(file));
+const create = (route) => key ? require('https').createServer({ cert: certificate, key }, route) : http.createServer(route);
+
+const server = create((request, response) => {
   const [, name, first] = request.url.split('?')[0].split('/');
   const answer = (code, body) => {
     if (code === 204 || code === 304) response.writeHead(code);

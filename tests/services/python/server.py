@@ -1,6 +1,7 @@
-"""The test routes on http.server: one thread a connection. Arguments: HOST PORT [--http10]."""
+"""The test routes on http.server: one thread a connection. Arguments: HOST PORT [--http10] [--tls CERTIFICATE KEY]."""
 
 import socket
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,4 +93,10 @@ if __name__ == "__main__":
         Handler.protocol_version = "HTTP/1.0"
     if ":" in host:
         Server.address_family = socket.AF_INET6
-    Server((host, port), Handler).serve_forever()
+    server = Server((host, port), Handler)
+    if "--tls" in sys.argv:
+        at = sys.argv.index("--tls")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[at + 1], sys.argv[at + 2])
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()

@@ -74,7 +74,13 @@ pub fn trace_unix(capture: Capture, service: &Service, mut plan: Plan) -> Result
 
 /// What the client's spans should say of it.
 pub fn client(driver: &Driver, service: &Service) -> Side {
-    Side { pids: vec![driver.pid()], service: "drive".into(), peer: String::new(), port: service.address.port() }
+    Side {
+        pids: vec![driver.pid()],
+        service: "drive".into(),
+        peer: String::new(),
+        port: service.address.port(),
+        tls: false,
+    }
 }
 
 /// Ends the agent and compares its spans with what was sent; nothing may be lost.

@@ -17,6 +17,7 @@ enum Any {
         captured: usize,
         relative: bool,
         end: bool,
+        decrypted: bool,
     },
     Event(Event<'static>),
     Tick(Nanos),
@@ -38,9 +39,9 @@ fn offset() -> impl Strategy<Value = u64> {
 fn any_data() -> impl Strategy<Value = Any> {
     let lens =
         (prop_oneof![9 => 0..200_u32, 1 => any::<u32>()], prop_oneof![9 => 0..20_u32, 1 => any::<u32>()], 0..300_usize);
-    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.03));
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.03), prop::bool::weighted(0.3));
     (time(), any_socket(), 0..3_u32, offset(), lens, flags).prop_map(
-        |(time, socket, tgid, offset, (len, skipped, captured), (send, relative, end))| Any::Data {
+        |(time, socket, tgid, offset, (len, skipped, captured), (send, relative, end, decrypted))| Any::Data {
             time,
             socket,
             tgid,
@@ -51,17 +52,13 @@ fn any_data() -> impl Strategy<Value = Any> {
             captured,
             relative,
             end,
+            decrypted,
         },
     )
 }
 
 fn any_event() -> impl Strategy<Value = Any> {
-    let change = prop_oneof![
-        Just(Change::Established),
-        Just(Change::SendClosed),
-        Just(Change::ReceiveClosed),
-        Just(Change::Closed),
-    ];
+    let change = prop_oneof![Just(Change::Established), Just(Change::SendClosed), Just(Change::Closed),];
     let inet = any::<bool>().prop_map(|accept| open(0, 1, if accept { Role::Accept } else { Role::Unknown }));
     let unix = (0..6_u64, 0..3_u32).prop_map(|(peer, tgid)| open_unix(0, 1, peer, tgid));
     let open = (time(), any_socket(), prop_oneof![inet, unix]).prop_map(|(at, id, event)| match event {
@@ -97,7 +94,7 @@ proptest! {
         let bytes = [b'x'; 300];
         for thing in things {
             match thing {
-                Any::Data { time, socket, tgid, send, offset, len, skipped, captured, relative, end } => bench.data(Data {
+                Any::Data { time, socket, tgid, send, offset, len, skipped, captured, relative, end, decrypted } => bench.data(Data {
                     time: START.wrapping_add(time),
                     socket,
                     thread: Thread { tgid, tid: tgid, ..Thread::default() },
@@ -108,6 +105,8 @@ proptest! {
                     bytes: &bytes[..captured],
                     relative,
                     end,
+                    decrypted,
+                    wire: decrypted.then_some(offset),
                 }),
                 Any::Event(event) => bench.event(&event),
                 Any::Tick(time) => bench.tick(time),

@@ -9,7 +9,6 @@ const EVICTED: Ending = Ending::Evicted;
 fn what_came_before_the_close_can_still_be_read() {
     let mut bench = Bench::default();
     bench.data(data(0, 1, SEND, 0, b"q"));
-    bench.event(&state(1, 1, Change::ReceiveClosed, 0));
     bench.event(&state(2, 1, Change::Closed, 0));
     bench.data(data(3, 1, RECEIVE, 0, b"a"));
     bench.tick(200 * MS);

@@ -1,6 +1,7 @@
 //! Tests of the table as a whole, and what they share: events made easily, and a sink that writes down what it is told and
 //! checks what every sink may rely on.
 
+mod decrypted;
 mod garbage;
 mod life;
 mod memory;
@@ -39,6 +40,8 @@ pub(super) fn data(time: Nanos, sock: u64, direction: Direction, offset: u64, by
         bytes,
         relative: false,
         end: false,
+        decrypted: false,
+        wire: None,
     }
 }
 
@@ -92,10 +95,15 @@ pub(super) enum Said {
 pub(super) struct Checker {
     next: [Option<u64>; 2],
     ended: [bool; 2],
+    decrypted: bool,
 }
 
 impl Checker {
-    fn check(&mut self, update: &Update<'_>) {
+    fn check(&mut self, connection: &Connection, update: &Update<'_>) {
+        if connection.decrypted != self.decrypted {
+            assert!(!self.decrypted, "what is decrypted stays so");
+            *self = Self { ended: self.ended, decrypted: true, ..Self::default() };
+        }
         match update {
             Update::Piece(direction, piece) => {
                 let way = *direction as usize;
@@ -135,7 +143,7 @@ impl Bench {
     fn with(&mut self, act: impl FnOnce(&mut Table<Checker>, &mut dyn FnMut(&Connection, &mut Checker, &Update<'_>))) {
         let (said, known) = (&mut self.said, &mut self.known);
         act(&mut self.table, &mut |connection, checker, update| {
-            checker.check(update);
+            checker.check(connection, update);
             known.insert(connection.socket.sock, connection.clone());
             said.entry(connection.socket.sock).or_default().push(match update {
                 Update::Piece(direction, piece) => match piece.content {

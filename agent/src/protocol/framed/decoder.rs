@@ -99,7 +99,7 @@ pub trait Calls {
     fn lost(&mut self, role: Role, gap: Gap, alone: bool, cx: &mut Context<'_>);
 
     /// The beginning of a message was found after a loss.
-    fn found(&mut self, role: Role, alone: bool, cx: &mut Context<'_>);
+    fn found(&mut self, _role: Role, _alone: bool, _cx: &mut Context<'_>) {}
 
     /// Bytes were seen in which no message could be found.
     fn passed(&mut self, role: Role, origin: Origin, alone: bool, cx: &mut Context<'_>);

@@ -26,12 +26,14 @@ pub struct Table<K, U> {
     serial: u64,
     /// When requests were last missed.
     missed: Option<Nanos>,
+    /// Number of the last request when responses were last missed: its own may have been among them.
+    hidden: u64,
     last: Nanos,
 }
 
 impl<K, U> Default for Table<K, U> {
     fn default() -> Self {
-        Self { units: HashMap::default(), serial: 0, missed: None, last: 0 }
+        Self { units: HashMap::default(), serial: 0, missed: None, hidden: 0, last: 0 }
     }
 }
 
@@ -55,6 +57,12 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Table<K, U> {
     /// The request of this id.
     pub fn get(&mut self, id: K) -> Option<&mut U> {
         self.units.get_mut(&id).map(|(_, unit)| unit)
+    }
+
+    /// Whether a request of this id waits.
+    #[must_use]
+    pub fn contains(&self, id: K) -> bool {
+        self.units.contains_key(&id)
     }
 
     /// Takes the request of this id: its response is complete.
@@ -103,19 +111,21 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Calls for Table<K, U> {
     }
 
     fn joined(&mut self, role: Role, _: bool, _: &mut Context<'_>) {
-        if role == Role::Request {
-            self.missed = Some(self.last);
+        match role {
+            Role::Request => self.missed = Some(self.last),
+            Role::Response => self.hidden = self.serial,
         }
     }
 
     fn lost(&mut self, role: Role, _: Gap, _: bool, cx: &mut Context<'_>) {
-        if role == Role::Request {
-            self.missed = Some(self.last);
-            count(&cx.shared.counts.unpaired);
+        match role {
+            Role::Request => {
+                self.missed = Some(self.last);
+                count(&cx.shared.counts.unpaired);
+            }
+            Role::Response => self.hidden = self.serial,
         }
     }
-
-    fn found(&mut self, _: Role, _: bool, _: &mut Context<'_>) {}
 
     fn passed(&mut self, role: Role, _: Origin, alone: bool, cx: &mut Context<'_>) {
         self.lost(role, Gap::NotCaptured, alone, cx);
@@ -126,8 +136,8 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Calls for Table<K, U> {
     fn end(&mut self, why: NoResponse, now: Nanos, cx: &mut Context<'_>) {
         let mut units: Vec<_> = self.units.drain().map(|(_, unit)| unit).collect();
         units.sort_unstable_by_key(|(serial, _)| *serial);
-        for (_, unit) in units {
-            unit.give_up(why, now, cx);
+        for (serial, unit) in units {
+            unit.give_up(if serial <= self.hidden { NoResponse::Unseen } else { why }, now, cx);
         }
     }
 }

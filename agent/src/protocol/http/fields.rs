@@ -17,6 +17,10 @@ pub struct Fields<'a> {
     pub forwarded_host: Option<&'a [u8]>,
     /// `X-Forwarded-Proto`: the first.
     pub forwarded_proto: Option<&'a [u8]>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a [u8]>,
+    /// `grpc-timeout`.
+    pub grpc_timeout: Option<&'a [u8]>,
     /// Headers that carry a trace, or name the request.
     pub contexts: Vec<(ContextHeader, &'a [u8])>,
 }
@@ -30,6 +34,8 @@ impl<'a> Fields<'a> {
             4 if is("host") => first(&mut self.host, value),
             9 if is("forwarded") => first(&mut self.forwarded, value),
             10 if is("user-agent") => first(&mut self.user_agent, value),
+            12 if is("content-type") => first(&mut self.content_type, value),
+            12 if is("grpc-timeout") => first(&mut self.grpc_timeout, value),
             15 if is("x-forwarded-for") => first(&mut self.forwarded_for, value),
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
             17 if is("x-forwarded-proto") => first(&mut self.forwarded_proto, value),

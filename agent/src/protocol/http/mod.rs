@@ -3,6 +3,7 @@
 
 mod fields;
 mod forwarded;
+mod grpc;
 mod method;
 mod route;
 mod span;
@@ -12,6 +13,7 @@ mod tests;
 mod token;
 
 pub use fields::Fields;
+pub use grpc::{Outcome as GrpcOutcome, finish as finish_grpc, is_call as is_grpc_call, recognise as recognise_grpc};
 pub use method::{Method, known as known_method};
 pub use route::{PatternError, Routes};
 pub use span::{NoResponse, Request, Response, carried, is_own_export, no_response, respond, span};

@@ -3,7 +3,7 @@
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::{Authority, Fields, Method, Target, forwarded::Forwarded, target::redact};
+use super::{Authority, Fields, Method, Target, forwarded::Forwarded, grpc, target::redact};
 use crate::{
     conn::{Connection, Ending},
     event::{Nanos, Thread},
@@ -16,10 +16,12 @@ const USUAL: usize = 22;
 /// A request, as far as a span tells of it.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// Its method's token.
+    /// Its method's token; empty when that is not known.
     pub method: &'a str,
-    /// Its target, as it stands in the request.
+    /// Its target, as it stands in the request; empty when that is not known.
     pub target: &'a str,
+    /// Its scheme, where that is said besides the target.
+    pub scheme: Option<&'a str>,
     /// `1.0`, `1.1`, `2`.
     pub version: &'static str,
     /// What its header fields say.
@@ -30,15 +32,15 @@ pub struct Request<'a> {
     pub time: Nanos,
     /// Who moved its first byte.
     pub thread: Thread,
-    /// Stream offset of its first byte.
-    pub offset: u64,
+    /// Its [`CallId::place`]: stream offset of its first byte, or stream id.
+    pub place: u64,
 }
 
 /// A response, as far as a span tells of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Response {
-    /// Its status code.
-    pub status: u16,
+    /// Its status code, if known.
+    pub status: Option<u16>,
     /// When its first byte moved.
     pub first_byte: Nanos,
     /// Who moved its first byte.
@@ -56,6 +58,8 @@ pub enum NoResponse {
     Timeout,
     /// Another error: `_OTHER`.
     Other,
+    /// The stream was reset with this error code of HTTP/2, which is the value.
+    Stream(&'static str),
     /// Not known, because the agent lost sight of it: no error.
     Unseen,
 }
@@ -73,12 +77,13 @@ impl From<Ending> for NoResponse {
 }
 
 impl NoResponse {
-    fn error_type(self) -> Option<&'static str> {
+    pub(super) fn error_type(self) -> Option<&'static str> {
         match self {
             Self::Closed => Some("connection_closed"),
             Self::Reset => Some("connection_reset"),
             Self::Timeout => Some("timeout"),
             Self::Other => Some("_OTHER"),
+            Self::Stream(error) => Some(error),
             Self::Unseen => None,
         }
     }
@@ -98,28 +103,21 @@ pub fn is_own_export(request: &Request<'_>) -> bool {
 #[must_use]
 pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Request<'_>) -> Exchange {
     let method = Method::new(request.method);
-    let target = Target::new(request.target, method == Method::Connect);
+    // CONNECT asks for a host; where it asks for another protocol on a path (RFC 8441), that has the usual form.
+    let target = Target::new(request.target, method == Method::Connect && !request.target.starts_with('/'));
     let mut attributes = Attributes(Vec::with_capacity(USUAL));
-    attributes.push("http.request.method", method.attribute());
-    if method == Method::Other {
-        attributes.push("http.request.method_original", request.method);
-    }
-    let template = match side {
-        Side::Server => server(shared, connection, request, &target, &mut attributes),
-        Side::Client => client(shared, connection, request, &target, &mut attributes),
+    let name = if grpc::is_grpc(&request.fields) {
+        grpc::request(connection, side, request, &target, &mut attributes)
+    } else {
+        plain(shared, connection, side, request, &target, &mut attributes)
     };
     attributes.push("network.protocol.version", request.version);
     endpoints::describe(connection, &mut attributes);
     if let Some(agent) = request.fields.user_agent {
         attributes.push("user_agent.original", text(agent));
     }
-    let mut name = CompactString::const_new(method.in_name());
-    if let Some(template) = template {
-        name.push_str(" ");
-        name.push_str(&template);
-    }
     Exchange {
-        id: CallId { socket: connection.socket, place: request.offset },
+        id: CallId { socket: connection.socket, place: request.place },
         protocol: "http",
         side,
         start: request.time,
@@ -133,6 +131,34 @@ pub fn span(shared: &Shared, connection: &Connection, side: Side, request: &Requ
         attributes,
         holes: Holes { request_head: !request.complete, ..Holes::default() },
     }
+}
+
+/// The attributes that a plain request has. Returns the span's name.
+fn plain(
+    shared: &Shared,
+    connection: &Connection,
+    side: Side,
+    request: &Request<'_>,
+    target: &Target<'_>,
+    attributes: &mut Attributes,
+) -> CompactString {
+    let method = Method::new(request.method);
+    if !request.method.is_empty() {
+        attributes.push("http.request.method", method.attribute());
+        if method == Method::Other {
+            attributes.push("http.request.method_original", request.method);
+        }
+    }
+    let template = match side {
+        Side::Server => server(shared, connection, request, target, attributes),
+        Side::Client => client(shared, connection, request, target, attributes),
+    };
+    let mut name = CompactString::const_new(method.in_name());
+    if let Some(template) = template {
+        name.push_str(" ");
+        name.push_str(&template);
+    }
+    name
 }
 
 /// The contexts that a request's header fields carry; `None` when there are none.
@@ -157,7 +183,7 @@ fn server(
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
     let forwarded = Forwarded::new(&request.fields);
-    let scheme = forwarded.scheme.or(target.scheme).unwrap_or("http");
+    let scheme = forwarded.scheme.or(target.scheme).or(request.scheme).unwrap_or(scheme(connection));
     let route = shared.routes.route(target.path);
     if !target.path.is_empty() {
         attributes.push("url.path", target.path);
@@ -171,6 +197,12 @@ fn server(
     }
     let host = forwarded.host.or(target.authority).or_else(|| host(request));
     server_address(connection, Side::Server, host, scheme, attributes);
+    client_address(connection, &forwarded, attributes);
+    route
+}
+
+/// Pushes `client.address` and `client.port`: whom the first proxy names, else where the connection comes from.
+pub(super) fn client_address(connection: &Connection, forwarded: &Forwarded<'_>, attributes: &mut Attributes) {
     match forwarded.client {
         Some(client) => {
             attributes.push("client.address", client.host);
@@ -187,7 +219,6 @@ fn server(
             }
         }
     }
-    route
 }
 
 /// What only a client's span has. Returns the template, if wanted.
@@ -198,7 +229,7 @@ fn client(
     target: &Target<'_>,
     attributes: &mut Attributes,
 ) -> Option<CompactString> {
-    let scheme = target.scheme.unwrap_or("http");
+    let scheme = target.scheme.or(request.scheme).unwrap_or(scheme(connection));
     let authority = target.authority.or_else(|| host(request));
     // The authority of CONNECT is not a URL.
     if target.path.starts_with('/') || target.path == "*" {
@@ -212,13 +243,18 @@ fn client(
     template
 }
 
-fn host<'a>(request: &Request<'a>) -> Option<Authority<'a>> {
+/// The scheme of a request that does not say it.
+fn scheme(connection: &Connection) -> &'static str {
+    if connection.decrypted { "https" } else { "http" }
+}
+
+pub(super) fn host<'a>(request: &Request<'a>) -> Option<Authority<'a>> {
     let host = std::str::from_utf8(request.fields.host?).ok()?;
     (!host.is_empty()).then(|| Authority::new(host))
 }
 
 /// Pushes `server.address` and `server.port`: what the client asked for, else where the connection leads.
-fn server_address(
+pub(super) fn server_address(
     connection: &Connection,
     side: Side,
     host: Option<Authority<'_>>,
@@ -287,16 +323,19 @@ fn full(scheme: &str, authority: Option<Authority<'_>>, connection: &Connection,
 pub fn respond(exchange: &mut Exchange, response: Response) {
     exchange.first_byte = Some(response.first_byte);
     exchange.response_thread = Some(response.thread);
-    exchange.attributes.push("http.response.status_code", response.status);
+    let ok = grpc::is_call(exchange) && response.status == Some(200);
+    if let Some(status) = response.status.filter(|_| !ok) {
+        exchange.attributes.push("http.response.status_code", status);
+    }
     #[expect(clippy::cast_precision_loss, reason = "a difference of 2^53 ns is a hundred days")]
     let seconds = response.first_byte.saturating_sub(exchange.start) as f64 / 1e9;
     exchange.attributes.push("geophone.http.time_to_first_byte", seconds);
-    let failed = match exchange.side {
-        Side::Server => response.status >= 500,
-        Side::Client => response.status >= 400,
-    };
-    if failed {
-        exchange.attributes.push("error.type", response.status.to_compact_string());
+    let failed = response.status.filter(|status| match exchange.side {
+        Side::Server => *status >= 500,
+        Side::Client => *status >= 400,
+    });
+    if let Some(status) = failed {
+        exchange.attributes.push("error.type", status.to_compact_string());
         exchange.status = Status::Error(CompactString::const_new(""));
     }
 }
@@ -304,6 +343,10 @@ pub fn respond(exchange: &mut Exchange, response: Response) {
 /// Says that there was no response, or that it was not complete.
 pub fn no_response(exchange: &mut Exchange, why: NoResponse) {
     exchange.holes.no_response = exchange.first_byte.is_none();
+    if why == NoResponse::Stream("CANCEL") && exchange.side == Side::Server && grpc::is_call(exchange) {
+        // That a client loses interest is no failure of a server.
+        return;
+    }
     if let Some(error) = why.error_type()
         && exchange.status == Status::Unset
     {

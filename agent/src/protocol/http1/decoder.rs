@@ -13,6 +13,7 @@ use crate::{
     protocol::{
         Decoder, Interest, Note, Over, Shared,
         http::NoResponse,
+        http2::Http2,
         shared::count,
         waiting::{PATIENCE, Waiting},
     },
@@ -39,6 +40,8 @@ pub(super) struct Http1 {
     /// A head did not fit into what is captured of a call: more is asked for.
     pub(super) wide: bool,
     pub(super) over: Option<Over>,
+    /// What goes on with the connection since it speaks HTTP/2.
+    pub(super) next: Option<Box<Http2>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +71,16 @@ impl Http1 {
             lost: None,
             wide: false,
             over: None,
+            next: None,
         }
     }
 }
 
 impl Decoder for Http1 {
     fn update(&mut self, shared: &Shared, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        if let Some(next) = &mut self.next {
+            return next.update(shared, connection, update, out);
+        }
         let cx = &mut Context { shared, connection, sink: Sink { out, counts: &shared.counts } };
         self.seq += 1;
         match update {
@@ -82,9 +89,13 @@ impl Decoder for Http1 {
             Update::End(direction, end) => self.end(*direction, *end, cx),
             Update::Tick(now) => self.tick(*now, cx),
         }
+        self.hand_on(shared, connection, out);
     }
 
     fn interest(&self, shared: &Shared, direction: Direction) -> Interest {
+        if let Some(next) = &self.next {
+            return next.interest(shared, direction);
+        }
         let stream = if direction == self.asks { &self.requests } else { &self.responses };
         let bytes = if self.wide { shared.capture.max(MAX_HEAD as u32) } else { shared.capture };
         match &stream.state {
@@ -95,7 +106,10 @@ impl Decoder for Http1 {
     }
 
     fn over(&self) -> Option<Over> {
-        self.over
+        match &self.next {
+            Some(next) => next.over(),
+            None => self.over,
+        }
     }
 }
 
@@ -104,6 +118,18 @@ impl Http1 {
         match role {
             Role::Request => &mut self.requests,
             Role::Response => &mut self.responses,
+        }
+    }
+
+    /// Hands on what came behind the switch to HTTP/2 and was not looked at.
+    fn hand_on(&mut self, shared: &Shared, connection: &Connection, out: &mut Vec<Note>) {
+        let Some(next) = &mut self.next else {
+            return;
+        };
+        while let Some((origin, kept)) = self.waiting.pop() {
+            let Origin { time, thread, offset, .. } = origin;
+            let piece = Piece { offset, joined: false, time, thread, content: kept.content() };
+            next.update(shared, connection, &Update::Piece(self.asks.opposite(), piece), out);
         }
     }
 
@@ -208,6 +234,9 @@ impl Http1 {
             };
             origin.offset += taken as u64;
             bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        if self.next.is_some() && !bytes.is_empty() {
+            self.waiting.push_front(origin, Content::Bytes(bytes));
         }
     }
 

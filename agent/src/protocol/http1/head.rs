@@ -30,6 +30,8 @@ pub(super) struct ResponseHead {
     /// The minor version.
     pub(super) version: u8,
     pub(super) framing: Framing,
+    /// `Upgrade: h2c`.
+    pub(super) h2c: bool,
 }
 
 /// What bytes are.
@@ -159,7 +161,11 @@ fn response_with<'a>(bytes: &'a [u8], room: Room<'_, 'a>, lenient: bool) -> http
     for header in response.headers.iter() {
         framing.add(header.name, header.value);
     }
-    Ok(Status::Complete((length, ResponseHead { status, version, framing })))
+    let h2c = |header: &Header<'_>| {
+        header.name.eq_ignore_ascii_case("upgrade") && header.value.trim_ascii().eq_ignore_ascii_case(b"h2c")
+    };
+    let h2c = status == 101 && response.headers.iter().any(h2c);
+    Ok(Status::Complete((length, ResponseHead { status, version, framing, h2c })))
 }
 
 /// Header lines that are ignored as invalid must not be about the message's length: others might not ignore them.

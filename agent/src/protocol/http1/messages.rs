@@ -11,6 +11,7 @@ use crate::{
     protocol::{
         self, Answered, Note, Over, Side, endpoints,
         http::{Method, NoResponse, Request, Response, carried, is_own_export, span},
+        http2::Http2,
     },
 };
 
@@ -83,12 +84,13 @@ impl Http1 {
         let request = Request {
             method: head.method,
             target: head.target,
+            scheme: None,
             version: if head.version == 0 { "1.0" } else { "1.1" },
             fields: head.fields.clone(),
             complete,
             time: message.time,
             thread: message.thread,
-            offset: message.offset,
+            place: message.offset,
         };
         if is_own_export(&request) {
             self.over = Some(Over::Own);
@@ -136,8 +138,11 @@ impl Http1 {
             self.responses.state = State::Start;
             return;
         }
+        if head.h2c {
+            return self.upgraded(now, cx);
+        }
         let message = self.responses.message;
-        let response = Response { status: head.status, first_byte: message.time, thread: message.thread };
+        let response = Response { status: Some(head.status), first_byte: message.time, thread: message.thread };
         let method = self.pairing.answered(response, message, &mut cx.sink);
         if head.status == 101 || (method == Some(Method::Connect) && head.status / 100 == 2) {
             return self.switched(now, cx);
@@ -205,6 +210,13 @@ impl Http1 {
             let (id, side) = (asked.exchange.id, asked.exchange.side);
             cx.sink.out.push(Note::WentOn(Answered { id, side, time: now, thread }));
         }
+    }
+
+    /// The connection speaks HTTP/2 from here on, in which the request is answered too.
+    fn upgraded(&mut self, now: Nanos, cx: &mut Context<'_>) {
+        let request = self.pairing.take_only();
+        self.next = Some(Box::new(Http2::upgraded(self.asks, request)));
+        self.switched(now, cx);
     }
 
     /// The connection speaks something else from here on.

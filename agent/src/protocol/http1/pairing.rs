@@ -22,7 +22,7 @@ use super::{
 use crate::{
     event::Nanos,
     protocol::{
-        Answered, Counts, Note,
+        Answered, Counts, Exchange, Note,
         http::{Method, NoResponse, Response},
         shared::count,
     },
@@ -206,6 +206,13 @@ impl Pairing {
         Some(method)
     }
 
+    /// The request that waits for its response, if it is certain that it is the only one.
+    pub(super) fn take_only(&mut self) -> Option<Exchange> {
+        let only = self.queue.len() == 1 && self.open.is_none();
+        let asked = self.queue.pop_front_if(|asked| only && asked.sure)?;
+        Some(asked.exchange)
+    }
+
     /// The response that is being received is complete.
     pub(super) fn finish(&mut self, end: Nanos, sink: &mut Sink<'_>) {
         let Some(mut asked) = self.open.take() else {
@@ -254,6 +261,10 @@ impl Pairing {
     pub(super) fn lost_requests(&mut self, missed: bool, counts: &Counts) {
         self.gap = true;
         self.distrust(missed, counts);
+        if missed && let Some(asked) = self.open.as_mut().filter(|open| !open.sure).or(self.held.last_mut()) {
+            // The response that it was paired with on trial may be that of the request which is missing.
+            asked.doubtful = true;
+        }
     }
 
     /// Order says nothing any more. `missed`: bytes were missed, not only perhaps.

@@ -240,6 +240,6 @@ fn what_other_protocols_say_is_not_mysql() {
     ] {
         let mut wire = Wire::new();
         wire.send(bytes);
-        assert_eq!(wire.understanding(), Understanding::Detecting, "{}", bytes.escape_ascii());
+        assert_ne!(wire.understanding(), Understanding::Understood("mysql"), "{}", bytes.escape_ascii());
     }
 }

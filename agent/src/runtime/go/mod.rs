@@ -6,6 +6,7 @@ mod dwarf;
 mod layout;
 mod modules;
 mod pclntab;
+mod returns;
 mod tls;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use geophone_ebpf::config::{RUNTIME_GO, Runtime, go};
 
 pub use self::layout::Layout;
+use self::pclntab::Function;
 use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 
 /// Programs made by the Go compiler.
@@ -24,6 +26,9 @@ const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const CLOSE_TCP: &str = "net.(*TCPConn).Close";
 const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
 const CLOSE_TLS: &str = "crypto/tls.(*Conn).Close";
+/// What encrypts and decrypts.
+const TLS_READ: &str = "crypto/tls.(*Conn).Read";
+const TLS_WRITE: &str = "crypto/tls.(*Conn).Write";
 
 impl Detector for Go {
     fn name(&self) -> &'static str {
@@ -53,17 +58,44 @@ impl Detector for Go {
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
-        let [round_trip, closes @ ..] = pclntab::functions(image, [ROUND_TRIP, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
-        if let Some(address) = round_trip {
-            for (index, close) in [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS].into_iter().zip(closes) {
-                set(index, close.map_or(0, |close| close.wrapping_sub(address)));
-            }
-            let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
-            let (file, id) = (Arc::clone(image.file()), image.id());
-            probes.push(Probe { program: "go_http_round_trip", file, id, offset });
+        let [round_trip, read, write, closes @ ..] =
+            pclntab::functions(image, [ROUND_TRIP, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        if let Some(function) = round_trip {
+            probes.push(probe(image, "go_http_round_trip", function.begin)?);
         }
-        Ok(Some(Box::new(Known(Found { runtime, probes }))))
+        if let (Some(read), Some(write)) = (read, write) {
+            match tls_probes(image, read, write) {
+                Ok(found) => probes.extend(found),
+                // Its tasks are known all the same.
+                Err(refusal) => log::info!("TLS of a program of {version} cannot be read: {refusal}"),
+            }
+        }
+        if let Some(anchor) = round_trip.or(write) {
+            let places = [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS, go::TLS_READ, go::TLS_WRITE];
+            for (index, function) in places.into_iter().zip(closes.into_iter().chain([read, write])) {
+                set(index, function.map_or(0, |function| function.begin.wrapping_sub(anchor.begin)));
+            }
+        }
+        Ok(Some(Box::new(Known(Found { runtime, probes, since: Some(go::TLS_SINCE) }))))
     }
+}
+
+fn probe(image: &Image, program: &'static str, address: u64) -> Result<Probe, Refusal> {
+    let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+    Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
+}
+
+/// Where `crypto/tls` encrypts and decrypts. The returns first: an entry without them would be a call that never ends.
+fn tls_probes(image: &Image, read: Function, write: Function) -> Result<Vec<Probe>, Refusal> {
+    let mut probes = Vec::new();
+    for function in [read, write] {
+        for address in returns::returns(image, function.begin, function.end)? {
+            probes.push(probe(image, "go_tls_return", address)?);
+        }
+    }
+    probes.push(probe(image, "go_tls_read", read.begin)?);
+    probes.push(probe(image, "go_tls_write", write.begin)?);
+    Ok(probes)
 }
 
 /// What the table says of a file, and what its debugging information says, where it has any: for checking the table.
@@ -84,6 +116,10 @@ struct Known(Found);
 impl Plan for Known {
     fn runtime(&self) -> &'static str {
         Go.name()
+    }
+
+    fn early(&self) -> bool {
+        true
     }
 
     fn process(&self, _target: &Target) -> Result<Answer, Refusal> {

@@ -26,17 +26,27 @@ struct Table {
     text: u64,
 }
 
-/// The addresses of functions; `None` for one that the program has not. The addresses are those in the file.
-pub fn functions<const N: usize>(image: &Image, wanted: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+/// A function's code, by the addresses in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Of its first instruction.
+    pub begin: u64,
+    /// Of the function after it.
+    pub end: u64,
+}
+
+/// The functions of these names; `None` for one that the program has not.
+pub fn functions<const N: usize>(image: &Image, wanted: [&str; N]) -> Result<[Option<Function>; N], Refusal> {
     let table = Table::find(image)?;
     let names = table.names(image, wanted)?;
     let entries = table.entries(image, names)?;
     let inside = |address: u64| {
         image.segments().iter().any(|s| s.execute && address >= s.address && address - s.address < s.size)
     };
-    let addresses = entries.map(|entry| Some(table.text.wrapping_add(u64::from(entry?))));
-    if addresses.iter().flatten().all(|address| inside(*address)) {
-        Ok(addresses)
+    let at = |offset: u32| table.text.wrapping_add(u64::from(offset));
+    let found = entries.map(|entry| entry.map(|(begin, end)| Function { begin: at(begin), end: at(end) }));
+    if found.iter().flatten().all(|function| inside(function.begin)) {
+        Ok(found)
     } else {
         Err(Refusal::Malformed("its functions are not where its table of functions says"))
     }
@@ -97,17 +107,27 @@ impl Table {
         Ok(found)
     }
 
-    /// Where functions with these names begin, counted from the text's begin.
-    fn entries<const N: usize>(&self, image: &Image, names: [Option<u32>; N]) -> Result<[Option<u32>; N], Refusal> {
-        let mut found = [None; N];
+    /// Where functions with these names begin, and the next ones, counted from the text's begin.
+    fn entries<const N: usize>(
+        &self,
+        image: &Image,
+        names: [Option<u32>; N],
+    ) -> Result<[Option<(u32, u32)>; N], Refusal> {
+        let mut found: [Option<(u32, u32)>; N] = [None; N];
         if names.iter().all(Option::is_none) {
             return Ok(found);
         }
         // What is known of functions comes in their order, so that one window moves over it.
         let mut window = Window { image, at: 0, bytes: Vec::new() };
         let (from, size) = self.functions;
-        each_chunk(image, (from, self.count * 8), 0, |_, bytes| {
-            for entry in bytes.chunks_exact(8) {
+        // Behind the last function comes the end of the text.
+        each_chunk(image, (from, (self.count * 8 + 4).min(size)), 0, |_, bytes| {
+            for entry in bytes.chunks(8) {
+                if let Some(begin) = u32_at(entry) {
+                    for (_, end) in found.iter_mut().flatten().filter(|(begin, end)| begin == end) {
+                        *end = begin;
+                    }
+                }
                 let Some(of) = entry.get(4..).and_then(u32_at).map(u64::from).filter(|of| of + 8 <= size) else {
                     continue;
                 };
@@ -117,11 +137,15 @@ impl Table {
                 let (entry, name) = (u32_at(function), function.get(4..).and_then(u32_at));
                 for (found, wanted) in found.iter_mut().zip(&names) {
                     if found.is_none() && wanted.is_some() && name == *wanted {
-                        *found = entry;
+                        // Its end is not known yet.
+                        *found = entry.map(|entry| (entry, entry));
                     }
                 }
             }
-            found.iter().zip(&names).any(|(found, name)| found.is_none() && name.is_some())
+            let all = |(found, name): (&Option<(u32, u32)>, &Option<u32>)| {
+                found.map_or(name.is_none(), |(begin, end)| begin != end)
+            };
+            !found.iter().zip(&names).all(all)
         })?;
         Ok(found)
     }

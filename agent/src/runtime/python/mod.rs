@@ -127,6 +127,7 @@ fn look(target: &Target, maps: &Maps, map: &Map, interpreter: &Interpreter) -> R
             ..Runtime::default()
         },
         probes: Vec::new(),
+        since: None,
     };
     set(&mut found.runtime, RUNNING_TASK, NONE);
     let process = asyncio::Process { target, maps, memory: &memory, layout: &layout, interpreter, runtime };

@@ -117,6 +117,8 @@ pub(super) struct Call {
     pub(super) trace: Option<Trace>,
     /// What is to become its span, once it is complete.
     pub(super) done: Option<Box<(Exchange, Arc<Resource>)>>,
+    /// Its answer has begun. That it is complete may be known much later.
+    pub(super) is_answered: bool,
     /// When it was complete.
     pub(super) end: Option<Nanos>,
     /// Calls that wait for this one's trace, or for its cause.
@@ -133,6 +135,8 @@ pub(super) struct Call {
     pub(super) suspects: Vec<Serial>,
     /// An outgoing call without a cause: who has read its answer.
     pub(super) reader: Option<Key>,
+    /// A request that is answered: something still may turn out to have been for it.
+    pub(super) is_kept: bool,
     /// An outgoing call that carries the context of a span within its process: the request that it was made for.
     pub(super) by: Option<Serial>,
 }
@@ -151,8 +155,17 @@ pub(super) struct Search {
     pub(super) keys: Vec<Key>,
     /// The requests of the process that were open when it began.
     pub(super) candidates: Vec<Serial>,
-    /// The request of whoever has created or woken the thread before.
-    pub(super) hint: Option<(Serial, Link)>,
+    /// What points to one of them, and may be contradicted yet.
+    pub(super) hint: Option<Hint>,
+}
+
+/// What points to the cause of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hint {
+    pub(super) request: Serial,
+    pub(super) link: Link,
+    /// It is what an event loop has read last, and that has not proved to say anything.
+    pub(super) of_loop: bool,
 }
 
 impl Call {

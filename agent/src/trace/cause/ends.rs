@@ -21,6 +21,13 @@ pub enum Name {
         /// The request's first byte.
         request: u32,
     },
+    /// Inside of TLS: the same, by the sequence number of the TLS record that begins with the request.
+    Tls {
+        /// First byte from server to client.
+        server_first: u32,
+        /// The record's first byte.
+        record: u32,
+    },
     /// Unix sockets, on which requests are taken in order.
     Unix(u64),
     /// The addresses of a TCP connection, and the stream offset of the request, for an end whose sequence numbers are not right.
@@ -28,20 +35,37 @@ pub enum Name {
 }
 
 /// All names of a request, the better one first.
-pub(super) type Names = [Option<Name>; 2];
+pub(super) type Names = [Option<Name>; 3];
 
 /// The names of a request.
 pub(super) fn names(asked: &Asked) -> Names {
-    let addresses = asked.addresses.map(|addresses| Name::Addresses(addresses, asked.id.place));
-    [name(asked.side, asked.id, asked.other_end), addresses]
+    let whole = !matches!(asked.other_end, OtherEnd::Encrypted { whole: false, .. });
+    let addresses = asked.addresses.filter(|_| whole).map(|addresses| Name::Addresses(addresses, asked.id.place));
+    [name(asked.side, asked.id, asked.other_end), record(asked), addresses]
+}
+
+/// The name by the TLS record, which is the same at both ends whenever they began to look.
+fn record(asked: &Asked) -> Option<Name> {
+    let OtherEnd::Encrypted { sequences: Sequences { sent, received }, wire: Some(wire), .. } = asked.other_end else {
+        return None;
+    };
+    let (server_first, client_first) = match asked.side {
+        Side::Client => (received, sent),
+        Side::Server => (sent, received),
+    };
+    Some(Name::Tls { server_first, record: client_first.wrapping_add(wire as u32) })
 }
 
 /// The name of a request; `None` where its connection has none.
 #[must_use]
 pub fn name(side: Side, id: CallId, other_end: OtherEnd) -> Option<Name> {
     let at = |first: u32| first.wrapping_add(id.place as u32);
+    let other_end = match other_end {
+        OtherEnd::Encrypted { sequences, whole: true, .. } => OtherEnd::Sequences(sequences),
+        other_end => other_end,
+    };
     match (other_end, side) {
-        (OtherEnd::Unknown, _) => None,
+        (OtherEnd::Unknown | OtherEnd::Encrypted { .. }, _) => None,
         (OtherEnd::Sequences(Sequences { sent, received }), Side::Client) => {
             Some(Name::Tcp { server_first: received, request: at(sent) })
         }

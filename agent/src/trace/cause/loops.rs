@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 
-use super::{call::Serial, work::On};
+use super::{call::Serial, trust::Proof, work::On};
 use crate::event::{Nanos, Thread};
 
 /// For how long what follows from a read may be put off.
@@ -14,10 +14,6 @@ const LATER: Nanos = 20_000_000;
 const AT_ONCE: Nanos = 1_000_000;
 /// Reads that are remembered.
 const READS: usize = 64;
-/// Answers that are looked at before anything is said of a loop.
-const ENOUGH: u32 = 16;
-/// One answer in so many may seem to be put off without the loop being such.
-const RARE: u32 = 25;
 
 /// What a thread has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,36 +51,6 @@ struct Shown {
     order: Proof,
 }
 
-/// How often something has proved right.
-#[derive(Debug, Default)]
-struct Proof {
-    right: u32,
-    wrong: u32,
-}
-
-impl Proof {
-    fn add(&mut self, right: bool) {
-        *(if right { &mut self.right } else { &mut self.wrong }) += 1;
-        // What was learnt fades.
-        if self.seen() > 4096 {
-            self.right /= 2;
-            self.wrong /= 2;
-        }
-    }
-
-    fn seen(&self) -> u32 {
-        self.right + self.wrong
-    }
-
-    fn is_often_wrong(&self) -> bool {
-        self.seen() >= ENOUGH && self.wrong > self.seen() / RARE
-    }
-
-    fn is_proved(&self) -> bool {
-        self.seen() >= ENOUGH && !self.is_often_wrong()
-    }
-}
-
 /// Threads that have read requests, by their ids, and what their processes have shown.
 #[derive(Debug, Default)]
 pub(super) struct Loops {
@@ -96,7 +62,7 @@ impl Loops {
     /// A thread has read something. Returns what it has sent before, each with what that may follow from, if each read has been followed
     /// by one send: they may have been taken up in order.
     pub(super) fn read(&mut self, thread: Thread, now: Nanos, on: On) -> Vec<(On, Sent)> {
-        let puts_off = self.processes.get(&thread.tgid).is_some_and(|shown| shown.last.is_often_wrong());
+        let puts_off = self.processes.get(&thread.tgid).is_some_and(|shown| shown.last.has_failed());
         let thread = self.threads.entry(thread.tid).or_default();
         thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
         if thread.reads.len() == READS {
@@ -159,10 +125,20 @@ impl Loops {
     /// Whether what a thread sends now may follow from something else than it has read last.
     pub(super) fn is_ambiguous(&self, thread: Thread, now: Nanos) -> bool {
         let Some(shown) = self.processes.get(&thread.tgid) else {
-            return false;
+            return true;
         };
         let has_one = || self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
-        shown.last.is_often_wrong() && !(shown.lone.is_proved() && has_one())
+        !shown.last.is_proved() && !(shown.lone.is_proved() && has_one())
+    }
+
+    /// What the last read of a process' loops has been worth so far.
+    pub(super) fn last(&self, tgid: u32) -> Proof {
+        self.processes.get(&tgid).map(|shown| shown.last).unwrap_or_default()
+    }
+
+    /// What was read last was not what a call followed from.
+    pub(super) fn contradicted(&mut self, tgid: u32) {
+        self.processes.entry(tgid).or_default().last.add(false);
     }
 
     /// A thread, or the process of this number, has ended.

@@ -4,15 +4,21 @@
 //! A *request* is a call that a process is asked (it serves it), an *outgoing call* one that it asks. The cause of an outgoing call is
 //! the request that its process was working for; the cause of a request is the outgoing call at the other end of its connection.
 
+mod answers;
+mod asked;
 mod call;
+mod contexts;
 mod ends;
 mod engine;
+mod handover;
 mod held;
 mod hosts;
 mod loops;
 mod pending;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};

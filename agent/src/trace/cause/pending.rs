@@ -3,11 +3,11 @@
 use hashbrown::HashMap;
 
 use super::{
-    call::{Call, Cause, Link, Search, Serial},
+    call::{Call, Cause, Hint, Link, Search, Serial},
     engine::Engine,
     work::{Key, On},
 };
-use crate::event::{Handover, Nanos};
+use crate::event::Nanos;
 
 /// Calls by those who may be found to have worked for a request.
 #[derive(Debug, Default)]
@@ -43,15 +43,30 @@ impl Pending {
 }
 
 impl Engine {
-    /// An outgoing call is complete, its cause unknown: it must lie inside of the request that caused it.
-    pub(super) fn nested(&mut self, serial: Serial, now: Nanos) {
+    /// Whether a request may be the cause of an outgoing call whose cause is not known.
+    pub(super) fn may_cause(&self, request: Serial, call: Serial) -> bool {
+        let search = self.calls.get(&call).and_then(|call| call.search.as_ref());
+        search.is_some_and(|search| search.candidates.contains(&request))
+    }
+
+    /// An outgoing call is answered, its cause unknown: it must lie inside of the request that caused it.
+    pub(super) fn outlived(&mut self, serial: Serial, now: Nanos) {
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        if !std::mem::replace(&mut call.is_answered, true) && call.cause == Cause::Open {
+            self.nested(serial, now);
+        }
+    }
+
+    fn nested(&mut self, serial: Serial, now: Nanos) {
         let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) else {
             return;
         };
         let mut candidates = std::mem::take(&mut search.candidates);
         let hint = search.hint;
         candidates.retain(|candidate| self.is_open(On::Request(*candidate)));
-        if hint.is_some_and(|(hint, _)| candidates.contains(&hint)) {
+        if hint.is_some_and(|hint| candidates.contains(&hint.request)) {
             // Unless whoever made the call says soon for whom it was.
             self.graces.add(now, serial);
         }
@@ -66,6 +81,24 @@ impl Engine {
         }
     }
 
+    /// Whether what points to the cause of a call is enough; `None`: that may still show.
+    pub(super) fn believes(&self, tgid: u32, hint: Hint) -> Option<bool> {
+        if !hint.of_loop {
+            return Some(!self.trust.of(tgid, hint.link).is_refuted());
+        }
+        let last = self.loops.last(tgid);
+        (last.is_proved() || last.is_refuted()).then_some(last.is_proved())
+    }
+
+    /// What pointed to the cause of a call was wrong, or right.
+    pub(super) fn judge(&mut self, tgid: u32, hint: Hint, right: bool) {
+        if !hint.of_loop {
+            self.trust.add(tgid, hint.link, right);
+        } else if !right {
+            self.loops.contradicted(tgid);
+        }
+    }
+
     /// A request is complete: calls that are under way cannot belong to it any more.
     pub(super) fn clear_suspects(&mut self, request: Serial) {
         let Some(suspects) = self.calls.get_mut(&request).map(|call| std::mem::take(&mut call.suspects)) else {
@@ -75,67 +108,42 @@ impl Engine {
             let Some(call) = self.calls.get_mut(&serial) else {
                 continue;
             };
-            let complete = call.end.is_some();
+            let (complete, tgid) = (call.is_answered, call.tgid());
             let Some(search) = call.search.as_mut() else {
                 continue;
             };
-            if let Some((hint, link)) = search.hint.filter(|(hint, _)| complete && *hint == request) {
-                // Nothing has contradicted it while it could.
-                self.settle(serial, Cause::Call(hint, link));
-                continue;
-            }
+            let hint = search.hint.filter(|hint| hint.request == request);
             if !complete {
                 search.candidates.retain(|candidate| *candidate != request);
+                if let Some(hint) = hint {
+                    search.hint = None;
+                    self.judge(tgid, hint, false);
+                }
                 continue;
             }
-            let candidates = std::mem::take(&mut search.candidates);
-            if candidates.iter().any(|candidate| self.is_open(On::Request(*candidate))) {
-                if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
-                    search.candidates = candidates;
+            match hint.map(|hint| (hint, self.believes(tgid, hint))) {
+                // Nothing has contradicted it while it could.
+                Some((hint, Some(true))) => {
+                    self.settle_by(serial, hint);
+                    continue;
                 }
-            } else {
+                Some((_, None)) => {
+                    if let Some(request) = self.calls.get_mut(&request) {
+                        request.is_kept = true;
+                    }
+                    continue;
+                }
+                Some((_, Some(false))) | None => {}
+            }
+            let left = self.calls.get(&serial).and_then(|call| call.search.as_ref());
+            let is_left = left.is_some_and(|search| {
+                search.candidates.iter().any(|candidate| self.is_open(On::Request(*candidate)))
+                    || search.hint.is_some_and(|hint| self.believes(tgid, hint).is_none())
+            });
+            if !is_left {
                 // Nobody is left who could say that it was his.
                 self.give_up(serial);
             }
-        }
-    }
-
-    /// A thread has woken another one of its process: to hand work over, or because work is done.
-    pub(super) fn woken(&mut self, handover: &Handover) {
-        let Handover { time, from, to, .. } = *handover;
-        let (giver, taker) = (Key::of(from), Key::Thread(to.tid));
-        let taken = self.workers.own(taker).filter(|work| self.is_open(work.on));
-        let waits_for = taken.filter(|work| !work.is_lent()).and_then(|work| self.request_of(work.on));
-        if let Some(call) = self.last_read.remove(&from.tid) {
-            // An answer is passed on, to whoever waits for it in the end.
-            match waits_for {
-                Some(request) if self.may_cause(request, call) => self.settle(call, Cause::Call(request, Link::Wake)),
-                Some(_) => {}
-                None if self.readers.contains(&to.tid) => {}
-                None => {
-                    self.last_read.insert(to.tid, call);
-                    return;
-                }
-            }
-        }
-        let given = self.work_of(from);
-        if waits_for.is_some() || self.readers.contains(&to.tid) {
-            // It has what it waited for: the work for it is done.
-            if given.is_some_and(|work| work.is_lent() && work.used) {
-                self.workers.clear(giver);
-            }
-            return;
-        }
-        let Some(work) = given.filter(|work| !work.used) else {
-            return;
-        };
-        self.workers.use_up(giver);
-        match taken {
-            // What it was created for comes first; whoever wakes it before may only have held a lock.
-            Some(earlier) if !earlier.used && earlier.link == Link::Clone => {}
-            // Woken for two before it has done anything: for which first, cannot be told.
-            Some(earlier) if !earlier.used && earlier.on != work.on => self.workers.clear(taker),
-            _ => self.workers.set(taker, work.on, time, Link::Wake),
         }
     }
 }

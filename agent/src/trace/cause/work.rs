@@ -39,21 +39,40 @@ pub(super) enum On {
     Like(Serial),
 }
 
+/// By what right a worker is busy with something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// It has read it itself.
+    Own,
+    /// It is a task that was started for it. Some of those serve others later, such as that of a client's connection.
+    Made,
+    /// It has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may take up the
+    /// next item without being woken.
+    Lent,
+}
+
 /// Why a worker is busy with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     pub(super) on: On,
     pub(super) since: Nanos,
     pub(super) link: Link,
-    /// It was lent, and something was done for it since: what comes next may be for somebody else.
+    pub(super) right: Right,
+    /// What comes next may be for somebody else: it was lent, and something was done for it since; or it was made for this, and somebody
+    /// else has woken it.
     pub(super) used: bool,
 }
 
 impl Work {
-    /// Whether the worker has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may
-    /// take up the next item without being woken.
+    /// Of a worker that has turned to something.
+    pub(super) fn new(on: On, since: Nanos, link: Link) -> Self {
+        let right = if matches!(link, Link::Clone | Link::Wake) { Right::Lent } else { Right::Own };
+        Self { on, since, link, right, used: false }
+    }
+
+    /// Whether the worker may give nothing back.
     pub(super) fn is_lent(&self) -> bool {
-        matches!(self.link, Link::Clone | Link::Wake)
+        self.right == Right::Lent
     }
 }
 
@@ -66,6 +85,12 @@ struct Worker {
     guess: Option<On>,
     /// The connection on which it has answered.
     answers: Option<SocketId>,
+    /// It has read requests.
+    reads: bool,
+    /// It reads no requests: the call whose answer it has read last, or was handed.
+    last_read: Option<Serial>,
+    /// It works for whoever wakes it, and no longer for what it was made for.
+    is_shared: bool,
     /// When it was last heard of.
     seen: Nanos,
 }
@@ -85,8 +110,47 @@ impl Workers {
     pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
         let worker = self.worker(key, since);
         if worker.work.is_none_or(|work| work.since <= since) {
-            worker.work = Some(Work { on, since, link, used: false });
+            worker.work = Some(Work::new(on, since, link));
         }
+    }
+
+    /// A worker has read a request.
+    pub(super) fn reads(&mut self, key: Key) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.reads = true;
+        }
+    }
+
+    /// Whether a worker reads requests.
+    pub(super) fn is_reader(&self, key: Key) -> bool {
+        self.workers.get(&key).is_some_and(|worker| worker.reads)
+    }
+
+    /// A worker that reads no requests has the answer to a call.
+    pub(super) fn has_answer(&mut self, key: Key, call: Serial, now: Nanos) {
+        self.worker(key, now).last_read = Some(call);
+    }
+
+    /// The answer that a worker has, if any, which it passes on, or does not need any longer.
+    pub(super) fn take_answer(&mut self, key: Key) -> Option<Serial> {
+        self.workers.get_mut(&key)?.last_read.take()
+    }
+
+    /// A worker works for whoever wakes it.
+    pub(super) fn share(&mut self, key: Key, now: Nanos) {
+        let worker = self.worker(key, now);
+        if !worker.is_shared {
+            worker.is_shared = true;
+            if worker.work.is_some_and(|work| work.right == Right::Made) {
+                worker.work = None;
+            }
+        }
+    }
+
+    /// A worker that was made for one thing was woken by whoever works for another: it may turn to that.
+    pub(super) fn doubt(&mut self, key: Key, work: Work, now: Nanos) {
+        let worker = self.worker(key, now);
+        worker.work.get_or_insert(work).used = true;
     }
 
     /// A worker has done something for what it was lent.
@@ -114,7 +178,8 @@ impl Workers {
         let guess = work.filter(|_| parent == 0).map(|work| work.on);
         let work = work.filter(|_| parent != 0 || self.trusts(tgid));
         let worker = self.worker(task, now);
-        *worker = Worker { work, parent, guess, answers: None, seen: now };
+        let work = work.map(|work| Work { right: Right::Made, ..work });
+        *worker = Worker { work, parent, guess, seen: now, ..Worker::default() };
     }
 
     /// Whether tasks that a process' event loop starts work for what it has read last, as far as that has shown.
@@ -163,11 +228,17 @@ impl Workers {
         }
         let mut parent = thread.task.parent;
         let mut task = thread.task.id;
-        for _ in 0..GENERATIONS {
+        for generation in 0..GENERATIONS {
             let worker = self.workers.get(&Key::Task(thread.tgid, task));
-            if let Some(work) = worker.and_then(|worker| worker.work) {
+            if let Some(mut work) = worker.and_then(|worker| worker.work) {
+                if generation > 0 && work.right == Right::Own {
+                    work.right = Right::Made;
+                }
                 // What it was started for is what it works for, also when that is over.
                 return valid(work.on).then_some(work);
+            }
+            if worker.is_some_and(|worker| worker.is_shared) {
+                return None;
             }
             if let Some(worker) = worker.filter(|worker| worker.parent != 0) {
                 parent = worker.parent;
@@ -180,7 +251,7 @@ impl Workers {
         None
     }
 
-    /// Whoever made a call, and the tasks that started it.
+    /// Whoever made a call, and the tasks that started it, as far as they may have done so for this call.
     pub(super) fn line(&mut self, thread: Thread, now: Nanos) -> Vec<Key> {
         if thread.task.id == 0 {
             return vec![Key::Thread(thread.tid)];
@@ -194,7 +265,7 @@ impl Workers {
         while task != 0 && line.len() < GENERATIONS {
             let key = Key::Task(thread.tgid, task);
             line.push(key);
-            task = self.workers.get(&key).map_or(0, |worker| worker.parent);
+            task = self.workers.get(&key).filter(|worker| !worker.is_shared).map_or(0, |worker| worker.parent);
         }
         line
     }

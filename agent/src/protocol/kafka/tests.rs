@@ -1,0 +1,90 @@
+use crate::protocol::{
+    ContextHeader,
+    promises::{captured, heard, keep, told},
+    testing::int,
+};
+
+const PRODUCE: &str = include_str!("produce.txt");
+const SILENT: &str = include_str!("silent.txt");
+const FETCH: &str = include_str!("fetch.txt");
+const GROUP: &str = include_str!("group.txt");
+const IDS: &str = include_str!("ids.txt");
+
+const KEYS: [&str; 5] = [
+    "messaging.operation.type",
+    "messaging.client.id",
+    "messaging.destination.partition.id",
+    "messaging.batch.message_count",
+    "error.type",
+];
+
+#[test]
+fn producing() {
+    for server in [false, true] {
+        let wire = heard(&captured(PRODUCE), server);
+        assert_eq!(
+            told(&wire, &KEYS),
+            [
+                "ApiVersions | - | shop | - | - | -",
+                "Metadata | - | shop | - | - | UNKNOWN_TOPIC_OR_PARTITION",
+                "Metadata | - | shop | - | - | -",
+                "send orders | send | shop | 0 | 1 | -",
+                "send orders | send | shop | 0 | 3 | -",
+            ]
+        );
+        // The one record's context; those of three would be three causes.
+        let carried = wire.asked[3].carried.as_ref().unwrap();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(carried.one(ContextHeader::TraceParent), Some(parent));
+        assert!(wire.asked[4].carried.is_none());
+    }
+}
+
+#[test]
+fn producing_without_an_answer() {
+    let wire = heard(&captured(SILENT), false);
+    assert_eq!(told(&wire, &KEYS)[2], "send orders | send | shop0 | 0 | 1 | -");
+    let sent = &wire.out[2];
+    assert_eq!((sent.first_byte, sent.end, sent.holes.no_response), (None, sent.request_end, false));
+}
+
+#[test]
+fn fetching() {
+    let wire = heard(&captured(FETCH), false);
+    let told_of = told(&wire, &KEYS);
+    assert_eq!(told_of[6], "poll orders | receive | billing | 0 | 5 | -");
+    // Later ones of a session do not say what they are about.
+    assert!(told_of[7..].iter().all(|told| told == "poll orders | receive | billing | 0 | 0 | -"), "{told_of:#?}");
+    assert_eq!(int(&wire.out[6], "geophone.kafka.max_wait_ms"), Some(500));
+    let wire = heard(&captured(IDS), true);
+    let told_of = told(&wire, &KEYS);
+    assert_eq!(told_of[6], "poll orders | receive | rdbill | 0 | 9 | -");
+    // The consumer was closed while it waited.
+    assert!(told_of[7].starts_with("poll orders | receive | rdbill | 0 | - | connection_closed"), "{told_of:#?}");
+}
+
+#[test]
+fn groups() {
+    let wire = heard(&captured(GROUP), false);
+    assert_eq!(
+        told(&wire, &["messaging.consumer.group.name", "messaging.operation.name", "error.type"]),
+        [
+            "ApiVersions | - | ApiVersions | -",
+            "JoinGroup | bills | JoinGroup | MEMBER_ID_REQUIRED",
+            "JoinGroup | bills | JoinGroup | -",
+            "SyncGroup | bills | SyncGroup | -",
+            "OffsetFetch | - | OffsetFetch | -",
+            "Heartbeat | bills | Heartbeat | -",
+            "commit orders | bills | commit | -",
+            "commit orders | bills | commit | -",
+            "LeaveGroup | bills | LeaveGroup | -",
+        ]
+    );
+}
+
+#[test]
+fn promises() {
+    for text in [PRODUCE, SILENT, FETCH, GROUP, IDS] {
+        keep("kafka", &captured(text));
+    }
+}

@@ -1,0 +1,157 @@
+//! Which TLS libraries the processes have, and probes in them. The libraries of the system are probed from the start on: a program may live
+//! for milliseconds only. Others are when a process is seen to use sockets, or TLS.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    rc::Rc,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    FileId, Image, Refusal,
+    probes::{Key, Probes},
+    tls::{self, Library, Mapped, Why},
+    watch::Shared,
+};
+use crate::bpf::Hooks;
+
+/// Files that are remembered. When there are more, all are forgotten: each is looked at once more.
+const FILES: usize = 16_384;
+/// Processes of which it is remembered what they have; as many as the account at the end tells apart.
+const PROCESSES: usize = 8192;
+/// How long a process is not looked at again: one that had a library, and one that had none (yet).
+const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_millis(50)];
+
+struct Known {
+    /// When the process started, which tells it from a later one with its number.
+    start: u64,
+    looked: Instant,
+    probes: Vec<Key>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Encryption {
+    /// Of each file whether it has a library, and which.
+    files: HashMap<FileId, Option<Rc<Library>>>,
+    known: HashMap<u32, Known>,
+}
+
+/// What is needed to attach.
+pub struct Means<'a> {
+    pub hooks: &'a Hooks,
+    pub probes: &'a mut Probes,
+    pub shared: &'a Arc<Shared>,
+}
+
+impl Encryption {
+    /// Probes the libraries of the system, for as long as the agent runs.
+    pub fn installed(&mut self, means: &mut Means<'_>) {
+        for path in tls::installed() {
+            match self.file(&path, false) {
+                Ok(Some(library)) => {
+                    for probe in &library.probes {
+                        means.probes.attach(means.hooks, means.shared, probe);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => log::debug!("{}: {error}", path.display()),
+            }
+        }
+    }
+
+    /// Looks at what a process has loaded. `go`: whether it is a Go program, and if so, whether its own TLS is probed.
+    pub fn process(&mut self, tgid: u32, start: u64, proc: &Path, go: Option<bool>, means: &mut Means<'_>) {
+        if let Some(known) = self.known.get(&tgid)
+            && known.start == start
+            && known.looked.elapsed() < AGAIN[usize::from(known.probes.is_empty())]
+        {
+            return;
+        }
+        let Ok(files) = tls::mapped(proc) else {
+            // It has ended.
+            return;
+        };
+        let mut probes = Vec::new();
+        let (mut failed, mut java) = (false, false);
+        let exe = FileId::of(&proc.join("exe")).ok();
+        for file in files {
+            java |= file.path.file_name().is_some_and(|name| name == "libjvm.so");
+            let Some(library) = self.mapped(&file, exe) else { continue };
+            for probe in &library.probes {
+                match means.probes.attach(means.hooks, means.shared, probe) {
+                    Some(key) => probes.push(key),
+                    None => failed = true,
+                }
+            }
+        }
+        let why = match (probes.is_empty(), go) {
+            (false, _) | (_, Some(true)) => Why::Probed,
+            _ if failed => Why::Failed,
+            _ if java => Why::Java,
+            (_, Some(false)) => Why::Go,
+            (_, None) => Why::NoLibrary,
+        };
+        let mut told = means.shared.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < PROCESSES || told.contains_key(&tgid) {
+            told.insert(tgid, why);
+        }
+        drop(told);
+        log::debug!("process {tgid}: {} probes for TLS", probes.len());
+        if let Some(before) = self.known.insert(tgid, Known { start, looked: Instant::now(), probes }) {
+            means.probes.release(before.probes);
+        }
+    }
+
+    /// Detaches what is only for processes that are gone.
+    pub fn sweep(&mut self, probes: &mut Probes, start: impl Fn(u32) -> Option<u64>) {
+        self.known.retain(|tgid, known| {
+            let lives = start(*tgid) == Some(known.start);
+            if !lives {
+                probes.release(std::mem::take(&mut known.probes));
+            }
+            lives
+        });
+    }
+
+    /// `exe`: the program of the process.
+    fn mapped(&mut self, file: &Mapped, exe: Option<FileId>) -> Option<Rc<Library>> {
+        // A library that was linked into another one is seldom one with names.
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let inside = ["ssl", "tls", "crypto"].iter().any(|part| name.contains(part))
+            || exe.is_some_and(|exe| FileId::of(&file.open).or_else(|_| FileId::of(&file.path)).ok() == Some(exe));
+        match self.file(&file.open, inside) {
+            Ok(library) => library,
+            Err(_) => self.file(&file.path, inside).unwrap_or_else(|error| {
+                log::debug!("{}: {error}", file.path.display());
+                None
+            }),
+        }
+    }
+
+    /// What is known of a file, looked at if it is new.
+    fn file(&mut self, path: &Path, inside: bool) -> io::Result<Option<Rc<Library>>> {
+        let id = FileId::of(path)?;
+        if let Some(found) = self.files.get(&id) {
+            return Ok(found.clone());
+        }
+        let looked =
+            Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), |image| tls::find(image, inside)));
+        let library = match looked {
+            Ok(library) => library.map(Rc::new),
+            Err(Refusal::Io(error)) => return Err(error),
+            Err(refusal) => {
+                log::debug!("{}: {refusal}", path.display());
+                None
+            }
+        };
+        if self.files.len() >= FILES {
+            self.files.clear();
+        }
+        self.files.insert(id, library.clone());
+        Ok(library)
+    }
+}

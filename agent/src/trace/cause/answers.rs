@@ -1,0 +1,173 @@
+//! Answers as they are read and written: whoever reads the answer to a call goes on with what it was made for, and whoever answers a
+//! request has worked for it.
+
+use super::{
+    call::{Cause, Hint, Link, Serial},
+    engine::Engine,
+    loops::Sent,
+    work::{Key, On},
+};
+use crate::{
+    event::{Nanos, Thread},
+    protocol::{Answered, Side},
+};
+
+impl Engine {
+    /// The beginning of an answer was seen.
+    pub fn answered(&mut self, answered: &Answered) {
+        let Some(serial) = self.by_id.get(&(answered.id, answered.side == Side::Server)).copied() else {
+            return;
+        };
+        let key = Key::of(answered.thread);
+        match answered.side {
+            Side::Client => {
+                self.read_answer(serial, answered.thread, answered.time);
+                self.outlived(serial, answered.time);
+            }
+            Side::Server => self.wrote_answer(serial, key, answered),
+        }
+    }
+
+    /// Whoever reads an answer goes on with what it was asked for.
+    fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
+        let key = Key::of(thread);
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        if !self.workers.is_reader(key) {
+            // A worker of a pool, or a connection's own task: what it does next may be for somebody else.
+            self.workers.has_answer(key, serial, now);
+            return;
+        }
+        let on = match call.cause {
+            Cause::Call(request, _) => Some(On::Request(request)),
+            Cause::Open => {
+                call.reader = Some(key);
+                Some(On::Like(serial))
+            }
+            Cause::Outside(..) => call.by.map(On::Request),
+            Cause::None => None,
+        };
+        if matches!(key, Key::Thread(_)) {
+            self.loop_reads(thread, now, on.unwrap_or(On::Like(serial)));
+        }
+        match on {
+            // Whoever has read the request itself keeps that as the reason.
+            Some(on) if self.workers.own(key).is_some_and(|work| work.on == on) => {}
+            Some(on) => self.workers.set(key, on, now, Link::Answer),
+            None => self.workers.clear(key),
+        }
+    }
+
+    /// Whether the last read of a thread says nothing of what it sends: only of those that have several requests open at a time.
+    pub(super) fn is_ambiguous(&self, thread: Thread, now: Nanos) -> bool {
+        self.crowded.contains(&thread.tid) && self.loops.is_ambiguous(thread, now)
+    }
+
+    /// An event loop reads. If it puts off what follows, it is now that this can be told.
+    pub(super) fn loop_reads(&mut self, thread: Thread, now: Nanos, on: On) {
+        let pairs = self.loops.read(thread, now, on);
+        // Of the answers it is known to which requests they are: if one of them is out of place, so may be all.
+        let in_place = pairs.iter().all(|(on, sent)| match (*sent, *on) {
+            (Sent::Answer(answered), On::Request(request)) => answered == request,
+            (Sent::Answer(answered), On::Like(call)) => match self.calls.get(&call).map(|call| &call.cause) {
+                Some(Cause::Call(request, _)) => *request == answered,
+                Some(Cause::Open) => self.may_cause(answered, call),
+                _ => false,
+            },
+            (Sent::Call(_), _) => true,
+        });
+        let shows = pairs.iter().any(|(_, sent)| matches!(sent, Sent::Answer(_)));
+        if pairs.is_empty()
+            || !(if shows { self.loops.ordered(thread.tgid, in_place) } else { self.loops.is_ordered(thread.tgid) })
+        {
+            return;
+        }
+        for (on, sent) in pairs {
+            match (sent, on) {
+                (Sent::Answer(answered), On::Like(call)) => self.settle(call, Cause::Call(answered, Link::Order)),
+                (Sent::Answer(_), On::Request(_)) => {}
+                (Sent::Call(call), on) => match self.request_of(on) {
+                    Some(request) if self.may_cause(request, call) => {
+                        self.settle(call, Cause::Call(request, Link::Order));
+                    }
+                    Some(_) => {}
+                    None => self.join(call, on),
+                },
+            }
+        }
+    }
+
+    /// Two outgoing calls have the same cause, whatever that is.
+    pub(super) fn join(&mut self, call: Serial, on: On) {
+        if let On::Like(earlier) = on {
+            for (one, other) in [(call, earlier), (earlier, call)] {
+                if let Some(one) = self.calls.get_mut(&one).filter(|one| one.cause == Cause::Open) {
+                    one.alike.push(other);
+                }
+            }
+        }
+    }
+
+    /// An event loop has read the answer to a call before it has answered a request, which may mean something.
+    fn suggest(&mut self, call: Serial, request: Serial) {
+        if let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) {
+            search.hint = match search.hint {
+                None => Some(Hint { request, link: Link::Answer, of_loop: true }),
+                Some(hint) => Some(hint).filter(|hint| hint.request == request),
+            };
+        }
+    }
+
+    /// Whoever answers a request has worked for it.
+    fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
+        let Some(start) = self.calls.get(&serial).map(|call| call.start) else {
+            return;
+        };
+        let link = match key {
+            Key::Task(..) => {
+                self.answerers.insert(answered.id.socket, key);
+                self.workers.answered(key, serial, answered.id.socket, answered.time);
+                Link::Task
+            }
+            Key::Thread(tid) if self.crowded.contains(&tid) => {
+                self.loops.sent(tid, Sent::Answer(serial));
+                if let Some(request) = self.workers.own(key).and_then(|work| self.likely(work.on)) {
+                    self.loops.answered(answered.thread, answered.time, serial, request);
+                }
+                // An event loop goes on with what it has read last: this request, then, has caused that call.
+                if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
+                    && self.may_cause(serial, call)
+                {
+                    if self.is_ambiguous(answered.thread, answered.time) {
+                        self.suggest(call, serial);
+                    } else {
+                        self.settle(call, Cause::Call(serial, Link::Answer));
+                    }
+                }
+                return;
+            }
+            Key::Thread(_) => Link::Thread,
+        };
+        for call in self.pending.by(key) {
+            if self.may_cause(serial, call) && self.calls.get(&call).is_some_and(|call| call.start >= start) {
+                self.settle(call, Cause::Call(serial, link));
+            }
+        }
+    }
+
+    /// More of what a process reads was seen, after its beginning: whoever reads it turns to it.
+    pub fn went_on(&mut self, moved: &Answered) {
+        let Some(serial) = self.by_id.get(&(moved.id, moved.side == Side::Server)).copied() else {
+            return;
+        };
+        let key = Key::of(moved.thread);
+        match moved.side {
+            Side::Client => self.read_answer(serial, moved.thread, moved.time),
+            Side::Server => {
+                let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
+                self.workers.set(key, On::Request(serial), moved.time, link);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Requests and outgoing calls as they begin, and what can be told of their causes at once.
+
+use opentelemetry::trace::SpanId;
+
+use super::{
+    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial},
+    ends::{self, Names},
+    engine::Engine,
+    loops::Sent,
+    work::{Key, On, Work},
+};
+use crate::{
+    event::{Nanos, Thread},
+    protocol::{Asked, OtherEnd, Side},
+};
+
+impl Engine {
+    /// A request's head was seen, with the context that its headers carry, and hashes of the ids that they carry besides.
+    pub fn asked(&mut self, asked: &Asked, origin: Option<Origin>, ids: Vec<u64>) {
+        if self.calls.len() >= self.limits.calls {
+            self.evict();
+        }
+        self.next += 1;
+        let serial = self.next;
+        self.by_id.insert((asked.id, asked.side == Side::Server), serial);
+        let call = Call {
+            id: asked.id,
+            side: asked.side,
+            start: asked.time,
+            thread: asked.thread,
+            other_end: asked.other_end,
+            remote: asked.remote,
+            names: ends::names(asked),
+            span: self.ids.span(),
+            parent: SpanId::INVALID,
+            cause: Cause::Open,
+            trace: None,
+            done: None,
+            is_answered: false,
+            end: None,
+            effects: Vec::new(),
+            alike: Vec::new(),
+            brought: None,
+            origin: origin.map(Box::new),
+            search: None,
+            suspects: Vec::new(),
+            reader: None,
+            is_kept: false,
+            by: None,
+        };
+        match asked.side {
+            Side::Server => self.request(serial, call, ids),
+            Side::Client => self.outgoing(serial, call, &ids),
+        }
+    }
+
+    /// A process is asked.
+    fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>) {
+        let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
+        if span.is_some() || !ids.is_empty() {
+            call.brought = Some(Box::new(Brought { span, ids }));
+        }
+        let (thread, start, socket) = (call.thread, call.start, call.id.socket);
+        let (key, tgid) = (Key::of(thread), call.tgid());
+        let names = call.names;
+        let near =
+            matches!(call.other_end, OtherEnd::Sock(_)) || call.remote.is_some_and(|remote| remote.is_loopback());
+        self.calls.insert(serial, call);
+        if let Key::Thread(tid) = key
+            && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
+        {
+            self.crowded.insert(tid);
+        }
+        let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
+        self.workers.set(key, On::Request(serial), start, link);
+        self.workers.reads(key);
+        if matches!(key, Key::Thread(_)) {
+            self.loop_reads(thread, start, On::Request(serial));
+        }
+        // A task that has answered on this connection before will do so again.
+        if let Some(answerer) = self.answerers.get(&socket).copied()
+            && answerer != key
+            && self.workers.answers(answerer, socket)
+        {
+            self.workers.set(answerer, On::Request(serial), start, Link::Task);
+        }
+        self.open.entry(tgid).or_default().push(serial);
+        match self.meet(Side::Server, &names, serial) {
+            Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
+            None if self.ask_peers(serial, start) => {}
+            None if near => self.near.add(start, serial),
+            None => self.graces.add(start, serial),
+        }
+    }
+
+    /// The other end of a request, if it was seen before. Otherwise this one waits for it.
+    pub(super) fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
+        let found = self.ends.meet(side, names, serial)?;
+        if let Some(other) = self.calls.get(&found) {
+            self.ends.leave(other.side, &other.names, found);
+        }
+        Some(found)
+    }
+
+    /// Whether a thread's work is an open request that it has read itself.
+    fn is_read_here(&self, work: Work) -> bool {
+        work.link == Link::Thread && self.is_open(work.on)
+    }
+
+    /// A process asks.
+    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64]) {
+        let (thread, start, tgid) = (call.thread, call.start, call.tgid());
+        let sock = call.id.socket.sock;
+        let names = call.names;
+        let claimed = self.claims.remove(&sock);
+        let connected = self.connects.remove(&sock);
+        let work = match claimed {
+            Some(claimer) => self.work_of(claimer),
+            None if thread.task.id != 0 => self.work_of(thread),
+            None => connected
+                .filter(|work| self.is_open(work.on))
+                .map(|work| Work { link: Link::Connect, ..work })
+                .or_else(|| self.work_of(thread)),
+        };
+        // What an event loop has read last may be something else.
+        let is_sure = claimed.is_some() || thread.task.id != 0 || !self.is_ambiguous(thread, start);
+        let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
+        let cause = if let Some(request) = passed_on {
+            Cause::Call(request, Link::Header)
+        } else if let Some(origin) = call.origin.take() {
+            call.by = work.and_then(|work| self.request_of(work.on));
+            if let Some(request) = call.by {
+                self.adopt(request, &origin.trace);
+            }
+            Cause::Outside(origin, Link::Header)
+        } else if let Some(request) = self.brought(tgid, ids, work) {
+            Cause::Call(request, Link::Correlation)
+        } else {
+            let who = claimed.unwrap_or(thread);
+            match work.filter(|_| !is_sure) {
+                Some(work) => {
+                    let request = self.likely(work.on);
+                    let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
+                    self.search(&mut call, hint, who, start)
+                }
+                None => self.cause_of(&mut call, serial, work, who, start),
+            }
+        };
+        if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
+            self.loops.sent(thread.tid, Sent::Call(serial));
+        }
+        self.calls.insert(serial, call);
+        if cause == Cause::Open {
+            self.pending.add(serial, &self.calls);
+            let candidates =
+                self.calls.get(&serial).and_then(|call| call.search.as_ref()).map(|s| s.candidates.clone());
+            for candidate in candidates.unwrap_or_default() {
+                if let Some(request) = self.calls.get_mut(&candidate) {
+                    request.suspects.push(serial);
+                }
+            }
+        } else {
+            self.settle(serial, cause);
+        }
+        if let Some(request) = self.meet(Side::Client, &names, serial) {
+            self.settle(request, Cause::Call(serial, Link::Socket));
+        }
+    }
+
+    /// The cause by what a worker is busy with; [`Cause::Open`] with what there is to search by.
+    fn cause_of(&mut self, call: &mut Call, serial: Serial, work: Option<Work>, who: Thread, now: Nanos) -> Cause {
+        let (mut like, mut hint) = (None, None);
+        if let Some(work) = work {
+            match self.request_of(work.on) {
+                // When it is done, it may say for whom it was.
+                Some(request) if work.is_lent() || work.used => {
+                    let of_made = !work.is_lent();
+                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| of_made || !work.used);
+                }
+                Some(request) => return Cause::Call(request, work.link),
+                None => {}
+            }
+            if let On::Like(earlier) = work.on {
+                like = Some(earlier);
+            }
+        }
+        let cause = self.search(call, hint, who, now);
+        if let Some(earlier) = like.filter(|_| cause == Cause::Open).and_then(|earlier| self.calls.get_mut(&earlier)) {
+            earlier.alike.push(serial);
+            call.alike.extend(like);
+        }
+        cause
+    }
+
+    /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.
+    fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
+        self.workers.take_answer(Key::of(who));
+        self.workers.use_up(Key::of(who));
+        let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
+        if candidates.is_empty() {
+            return Cause::None;
+        }
+        let keys = self.workers.line(who, now);
+        call.search = Some(Box::new(Search { keys, candidates, hint }));
+        Cause::Open
+    }
+}

@@ -1,0 +1,230 @@
+//! When the cause of a call is settled: what follows from that, when no more is waited for, and how a call comes out.
+
+use std::sync::Arc;
+
+use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
+
+use super::{
+    call::{Cause, Hint, Link, Serial, Trace},
+    engine::{Engine, Settled},
+    work::On,
+};
+use crate::{
+    event::Nanos,
+    protocol::{Exchange, Side},
+    trace::{Resource, ids::Ids},
+};
+
+impl Engine {
+    /// An exchange is complete.
+    pub fn done(&mut self, exchange: Exchange, resource: Arc<Resource>) {
+        let server = exchange.side == Side::Server;
+        let Some(serial) = self.by_id.remove(&(exchange.id, server)) else {
+            // Given up before: it stands alone.
+            let trace = new_trace(&mut self.ids);
+            let span = self.ids.span();
+            self.settled.push(Settled { exchange, resource, span, trace, parent: SpanId::INVALID, link: None });
+            return;
+        };
+        let now = exchange.end;
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        call.end = Some(now);
+        call.done = Some(Box::new((exchange, resource)));
+        let (tgid, is_open) = (call.tgid(), call.cause == Cause::Open);
+        if server {
+            if let Some(open) = self.open.get_mut(&tgid) {
+                open.retain(|other| *other != serial);
+                if open.is_empty() {
+                    self.open.remove(&tgid);
+                }
+            }
+            self.clear_suspects(serial);
+        } else if is_open {
+            self.patiences.add(now, serial);
+            self.outlived(serial, now);
+        }
+        self.emit(serial);
+    }
+
+    /// What is seen soon, if at all, has not been seen.
+    pub(super) fn give_up_waiting(&mut self, serial: Serial, now: Nanos) {
+        let Some(call) = self.calls.get(&serial).filter(|call| call.cause == Cause::Open) else {
+            return;
+        };
+        if call.side == Side::Client {
+            let tgid = call.tgid();
+            if let Some(hint) = call.search.as_ref().and_then(|search| search.hint)
+                && self.believes(tgid, hint) == Some(true)
+            {
+                self.settle_by(serial, hint);
+            }
+            return;
+        }
+        // An SDK in its process may begin a trace for it.
+        if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {
+            self.patiences.add(now, serial);
+            return;
+        }
+        self.give_up(serial);
+    }
+
+    /// No more evidence is waited for.
+    pub(super) fn give_up(&mut self, serial: Serial) {
+        let Some(call) = self.calls.get_mut(&serial).filter(|call| call.cause == Cause::Open) else {
+            return;
+        };
+        if let Some(hint) = call.search.as_ref().and_then(|search| search.hint) {
+            let tgid = call.tgid();
+            if self.believes(tgid, hint) == Some(true) {
+                self.settle_by(serial, hint);
+                return;
+            }
+        }
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        let cause = match call.origin.take() {
+            Some(origin) => Cause::Outside(origin, Link::Header),
+            None => Cause::None,
+        };
+        if call.side == Side::Client {
+            self.stats.unknown += 1;
+        }
+        self.settle(serial, cause);
+    }
+
+    /// A call's cause is found.
+    pub(super) fn settle(&mut self, serial: Serial, cause: Cause) {
+        if self.calls.get(&serial).is_some_and(|call| call.cause == Cause::Open) {
+            self.conclude(serial, cause, None);
+        }
+    }
+
+    /// A call's cause is what something points to, and nothing else is known.
+    pub(super) fn settle_by(&mut self, serial: Serial, hint: Hint) {
+        if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
+            // It does not confirm itself.
+            search.hint = None;
+        }
+        self.settle(serial, Cause::Call(hint.request, hint.link));
+    }
+
+    /// Fixes a cause; `trace` is that of a root, a new one by default.
+    pub(super) fn conclude(&mut self, serial: Serial, cause: Cause, trace: Option<Trace>) {
+        let mut found = trace;
+        let mut parent = SpanId::INVALID;
+        match &cause {
+            Cause::Open => return,
+            Cause::Call(above, _) => match self.calls.get_mut(above) {
+                Some(above) => {
+                    parent = above.span;
+                    found = above.trace.clone();
+                    if found.is_none() {
+                        above.effects.push(serial);
+                    }
+                }
+                // It is gone, which only happens when there are too many.
+                None => found = Some(new_trace(&mut self.ids)),
+            },
+            Cause::Outside(origin, _) => {
+                parent = origin.span;
+                found = Some(origin.trace.clone());
+            }
+            Cause::None => found = found.or_else(|| Some(new_trace(&mut self.ids))),
+        }
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        let request = if let Cause::Call(request, _) = cause { Some(request) } else { None };
+        call.cause = cause;
+        call.parent = parent;
+        let (side, names, reader) = (call.side, call.names, call.reader.take());
+        let alike = std::mem::take(&mut call.alike);
+        let tgid = call.tgid();
+        if let Some(search) = call.search.take() {
+            self.pending.remove(serial, &search);
+            if let (Some(hint), Some(request)) = (search.hint, request) {
+                self.judge(tgid, hint, hint.request == request);
+            }
+        }
+        if side == Side::Server {
+            self.ends.leave(side, &names, serial);
+        }
+        if side == Side::Client
+            && let Some(request) = request
+        {
+            if let Some(key) = reader
+                && let Some(work) = self.workers.own(key).filter(|work| work.on == On::Like(serial))
+            {
+                self.workers.set(key, On::Request(request), work.since, Link::Answer);
+            }
+            for follower in alike {
+                if self.may_cause(request, follower) {
+                    self.settle(follower, Cause::Call(request, Link::Answer));
+                }
+            }
+        }
+        if let Some(trace) = found {
+            self.spread(serial, &trace);
+        }
+    }
+
+    /// A call's trace is known, and with it that of everything that hangs under it.
+    fn spread(&mut self, serial: Serial, trace: &Trace) {
+        let mut stack = vec![serial];
+        while let Some(serial) = stack.pop() {
+            let Some(call) = self.calls.get_mut(&serial) else {
+                continue;
+            };
+            call.trace = Some(trace.clone());
+            stack.append(&mut call.effects);
+            self.tell_peers(serial);
+            self.emit(serial);
+        }
+    }
+
+    /// Gives out a call that is complete and settled.
+    fn emit(&mut self, serial: Serial) {
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        if call.cause == Cause::Open {
+            return;
+        }
+        let (Some(trace), Some(end)) = (&call.trace, call.end) else {
+            return;
+        };
+        let Some(done) = call.done.take() else {
+            return;
+        };
+        let link = match &call.cause {
+            Cause::Call(_, link) | Cause::Outside(_, link) => Some(*link),
+            Cause::Open | Cause::None => None,
+        };
+        let (exchange, resource) = *done;
+        let settled = Settled { exchange, resource, span: call.span, trace: trace.clone(), parent: call.parent, link };
+        let (side, call_is_kept) = (call.side, call.is_kept);
+        self.settled.push(settled);
+        match side {
+            Side::Server if call_is_kept => self.kept.add(end, serial),
+            Side::Server => self.forget(serial),
+            // Its other end may be seen a little later.
+            Side::Client => self.lingering.add(end, serial),
+        }
+    }
+
+    pub(super) fn forget(&mut self, serial: Serial) {
+        let Some(call) = self.calls.remove(&serial) else {
+            return;
+        };
+        self.ends.leave(call.side, &call.names, serial);
+        self.by_id.remove(&(call.id, call.side == Side::Server));
+    }
+}
+
+/// A trace that begins here.
+pub(super) fn new_trace(ids: &mut Ids) -> Trace {
+    Trace { id: ids.trace(), flags: TraceFlags::SAMPLED, state: TraceState::NONE }
+}

@@ -1,0 +1,104 @@
+//! How far evidence can be believed in a process: how often it agreed with evidence that is stronger and came later. What has never
+//! been checked is neither proved nor refuted.
+
+use hashbrown::HashMap;
+
+use super::call::Link;
+
+/// How often something has proved right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Proof {
+    right: u32,
+    wrong: u32,
+}
+
+/// How often it must have been seen before it is believed, and before it is not.
+const ENOUGH: u32 = 16;
+const FEW: u32 = 2;
+/// Of so many, one may be wrong.
+const RARE: u32 = 100;
+/// What was learnt fades when there is so much of it.
+const MOST: u32 = 4096;
+
+impl Proof {
+    pub(super) fn add(&mut self, right: bool) {
+        *(if right { &mut self.right } else { &mut self.wrong }) += 1;
+        if self.seen() > MOST {
+            self.right /= 2;
+            self.wrong /= 2;
+        }
+    }
+
+    fn seen(self) -> u32 {
+        self.right + self.wrong
+    }
+
+    fn is_often_wrong(self) -> bool {
+        self.wrong > self.seen() / RARE
+    }
+
+    /// It was seen often, and was hardly ever wrong.
+    pub(super) fn is_proved(self) -> bool {
+        self.seen() >= ENOUGH && !self.is_often_wrong()
+    }
+
+    /// It was wrong too often.
+    pub(super) fn is_refuted(self) -> bool {
+        self.wrong >= FEW && self.is_often_wrong()
+    }
+
+    /// It was seen often, and was wrong too often.
+    pub(super) fn has_failed(self) -> bool {
+        self.seen() >= ENOUGH && self.is_often_wrong()
+    }
+}
+
+/// What is known of each kind of evidence, by process.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    proofs: HashMap<(u32, Link), Proof, foldhash::fast::RandomState>,
+}
+
+impl Trust {
+    /// What this kind of evidence said of a call was right, or was not.
+    pub(super) fn add(&mut self, tgid: u32, link: Link, right: bool) {
+        self.proofs.entry((tgid, link)).or_default().add(right);
+    }
+
+    /// What is known of it.
+    pub(super) fn of(&self, tgid: u32, link: Link) -> Proof {
+        self.proofs.get(&(tgid, link)).copied().unwrap_or_default()
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&mut self, tgid: u32) {
+        self.proofs.retain(|(of, _), _| *of != tgid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_believed_when_it_was_often_right() {
+        let mut trust = Trust::default();
+        assert!(!trust.of(1, Link::Thread).is_proved() && !trust.of(1, Link::Thread).is_refuted());
+        for _ in 0..20 {
+            trust.add(1, Link::Thread, true);
+        }
+        assert!(trust.of(1, Link::Thread).is_proved());
+        assert!(!trust.of(1, Link::Clone).is_proved() && !trust.of(2, Link::Thread).is_proved());
+        trust.add(1, Link::Thread, false);
+        assert!(!trust.of(1, Link::Thread).is_proved() && !trust.of(1, Link::Thread).is_refuted());
+        trust.add(1, Link::Thread, false);
+        assert!(trust.of(1, Link::Thread).is_refuted());
+        // It may win trust again.
+        for _ in 0..300 {
+            trust.add(1, Link::Thread, true);
+        }
+        assert!(trust.of(1, Link::Thread).is_proved());
+        trust.ended(1);
+        assert!(!trust.of(1, Link::Thread).is_proved());
+    }
+}
