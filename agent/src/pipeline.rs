@@ -145,6 +145,11 @@ impl Pipeline {
         self.advice.drain(..)
     }
 
+    /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
+    pub fn take_puzzling(&mut self) -> std::vec::Drain<'_, u32> {
+        self.tracer.take_puzzling()
+    }
+
     /// TLS connections that cannot be read.
     pub fn opaque(&mut self) -> &mut Opaque {
         &mut self.opaque

@@ -136,6 +136,13 @@ pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Go: the entry of `runtime.ready`.
+#[uprobe]
+pub fn go_ready(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::readied(&ctx));
+    0
+}
+
 /// tokio: the entry of a function that wakes a task.
 #[uprobe]
 pub fn tokio_wake(ctx: ProbeContext) -> u32 {

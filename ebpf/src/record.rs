@@ -179,7 +179,7 @@ pub struct Process {
 /// A thread or process was cloned: from its creator.
 pub const HANDOVER_CLONE: u32 = 1;
 /// A thread that waited was woken by another one of its process, in a system call for that (futex, eventfd, pipe); `object` is the
-/// futex' address, or 0.
+/// futex' address, or 0. Or a task that waited (`to_task`) was, by another one; `object` is the task that started it, or 0.
 pub const HANDOVER_WAKE: u32 = 2;
 /// The runtime started a task (`to_task`), while `task` ran.
 pub const HANDOVER_SPAWN: u32 = 3;

@@ -141,11 +141,16 @@ fn unix_path(bytes: &[u8]) -> Box<str> {
 }
 
 fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
-    let (record, _) = read::<Handover>(bytes)?;
+    let (mut record, _) = read::<Handover>(bytes)?;
+    let mut parent = 0;
+    if record.what == HANDOVER_WAKE && record.to_task != 0 {
+        // It names who started the task, not a futex.
+        parent = std::mem::take(&mut record.object);
+    }
     Ok(event::Handover {
         time: record.time,
         from: Thread { tgid: record.tgid, tid: record.tid, task: Task { id: record.task, parent: record.task_parent } },
-        to: Thread { tgid: record.to_tgid, tid: record.to_tid, task: Task { id: record.to_task, parent: 0 } },
+        to: Thread { tgid: record.to_tgid, tid: record.to_tid, task: Task { id: record.to_task, parent } },
         how: match record.what {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),

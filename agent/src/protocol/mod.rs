@@ -6,6 +6,7 @@ mod cgi;
 pub mod cursor;
 pub mod db;
 mod detect;
+pub mod dns;
 mod endpoints;
 mod exchange;
 mod fastcgi;
@@ -49,14 +50,15 @@ pub static PROTOCOLS: &[Protocol] = &[
     http1::PROTOCOL,
     http2::PROTOCOL,
     postgres::PROTOCOL,
-    redis::PROTOCOL,
     mysql::PROTOCOL,
+    redis::PROTOCOL,
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,
+    dns::PROTOCOL,
 ];
 
 /// What the list of protocols holds of one.

@@ -191,6 +191,11 @@ impl Worker {
                     runtimes.encrypted(tgid);
                 }
             }
+            for tgid in self.pipeline.take_puzzling() {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.more(tgid);
+                }
+            }
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
             }

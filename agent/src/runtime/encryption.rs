@@ -106,6 +106,11 @@ impl Encryption {
         }
     }
 
+    /// Whether a file that was looked at has a library.
+    pub fn is_library(&self, id: &FileId) -> bool {
+        self.files.get(id).is_some_and(Option::is_some)
+    }
+
     /// Detaches what is only for processes that are gone.
     pub fn sweep(&mut self, probes: &mut Probes, start: impl Fn(u32) -> Option<u64>) {
         self.known.retain(|tgid, known| {

@@ -86,6 +86,9 @@ pub struct Found {
     pub runtime: config::Runtime,
     /// Functions at whose entry a kernel program is to run.
     pub probes: Vec<Probe>,
+    /// More of them, which cost too much where nothing depends on them: for processes in which tasks work that nobody is known to have
+    /// given work.
+    pub on_demand: Vec<Probe>,
     /// Which of `runtime.at` is to say since when all of them are in place; 0 until then.
     pub since: Option<usize>,
 }

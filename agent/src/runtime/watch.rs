@@ -25,6 +25,8 @@ const WAITING: usize = 4096;
 pub enum Ask {
     /// This process is traced, and uses sockets: find its tasks.
     Process(u32),
+    /// Tasks of this process work that nobody is known to have given work: attach what shows who did.
+    More(u32),
     /// This process is seen to use TLS: find how it encrypts.
     Encrypted(u32),
     /// This process may be traced later: look at its file, so that it is known by then.
@@ -119,6 +121,13 @@ impl Watch {
             }
             // What the kernel side knew of it, it has forgotten by itself. A child that is forked uses sockets first.
             Life::Exit | Life::Fork => {}
+        }
+    }
+
+    /// In a process, tasks work that nobody is known to have given work.
+    pub fn more(&self, tgid: u32) {
+        if self.asks.try_send(Ask::More(tgid)).is_err() {
+            self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     cell::Cell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Answer, DETECTORS, FileId, Found, Image, Plan, Refusal, Target,
+    Answer, DETECTORS, FileId, Found, Image, Plan, Probe, Refusal, Target,
     encryption::{Encryption, Means},
     probes::{Key, Probes},
     watch::{Ask, Shared},
@@ -57,6 +57,10 @@ struct Known {
     /// Since when its probes are in place.
     since: u64,
     probes: Vec<Key>,
+    /// Those that are not attached before they are asked for.
+    on_demand: Vec<Probe>,
+    /// They were.
+    is_asked: bool,
 }
 
 struct Again {
@@ -74,6 +78,8 @@ pub struct Worker {
     files: HashMap<FileId, Rc<Looked>>,
     known: HashMap<u32, Known>,
     probes: Probes,
+    /// Processes that more was asked for before they were looked at.
+    early: HashSet<u32>,
     encryption: Encryption,
     again: VecDeque<Again>,
     /// Processes whose programs have begun, and are still to be looked at.
@@ -91,6 +97,7 @@ impl Worker {
             files: HashMap::new(),
             known: HashMap::new(),
             probes: Probes::default(),
+            early: HashSet::new(),
             encryption: Encryption::default(),
             again: VecDeque::new(),
             begun: VecDeque::new(),
@@ -107,15 +114,17 @@ impl Worker {
     /// A program has begun. What it needs should be there before it uses a socket.
     fn began(&mut self, tgid: u32) {
         let exe = directory(tgid).join("exe");
-        if let Ok(looked) = self.file(&exe)
-            && looked.plans.iter().any(|plan| plan.early())
-        {
-            if let Ok(id) = FileId::of(&exe) {
-                self.hooks.tell_again(id.dev, id.ino);
-            }
+        let (Ok(looked), Ok(id)) = (self.file(&exe), FileId::of(&exe)) else {
+            return;
+        };
+        let early = looked.plans.iter().any(|plan| plan.early());
+        if early {
             self.tasks(tgid, 0);
         }
         self.encryption(tgid);
+        if early || self.encryption.is_library(&id) {
+            self.hooks.tell_again(id.dev, id.ino);
+        }
     }
 
     fn encryption(&mut self, tgid: u32) {
@@ -146,6 +155,7 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Acquire) {
             match self.next() {
                 Some(Ask::Process(tgid)) => self.process(tgid),
+                Some(Ask::More(tgid)) => self.more(tgid),
                 Some(Ask::Encrypted(tgid)) => self.encryption(tgid),
                 Some(Ask::File(tgid)) => self.began(tgid),
                 Some(Ask::Stop) => break,
@@ -341,14 +351,36 @@ impl Worker {
         if before.as_ref().is_none_or(|before| before.start != start) {
             count(&self.shared.found);
         }
+        // What was asked for before stays.
+        let was_asked = before.as_ref().is_some_and(|before| before.start == start && before.is_asked);
+        let on_demand = found.on_demand.clone();
+        self.known.insert(tgid, Known { start, since, probes, on_demand, is_asked: false });
+        if self.early.remove(&tgid) || was_asked {
+            self.more(tgid);
+        }
         if let Some(before) = before {
             self.probes.release(before.probes);
         }
-        self.known.insert(tgid, Known { start, since, probes });
         log::debug!("process {tgid}: the tasks of {runtime} are followed");
     }
 
+    /// Attaches what a process needs now.
+    fn more(&mut self, tgid: u32) {
+        let Some(known) = self.known.get_mut(&tgid) else {
+            if self.early.len() < AGAIN {
+                self.early.insert(tgid);
+            }
+            return;
+        };
+        known.is_asked = true;
+        for probe in std::mem::take(&mut known.on_demand) {
+            known.probes.extend(self.probes.attach(&self.hooks, &self.shared, &probe));
+        }
+        log::debug!("process {tgid}: who gives its tasks work is followed, too");
+    }
+
     fn sweep(&mut self) {
+        self.early.clear();
         let gone: Vec<u32> = self
             .known
             .iter()

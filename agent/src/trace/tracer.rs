@@ -135,6 +135,11 @@ impl Tracer {
         self.engine.tick(now);
     }
 
+    /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
+    pub fn take_puzzling(&mut self) -> std::vec::Drain<'_, u32> {
+        self.engine.take_puzzling()
+    }
+
     /// Nothing more will come: what is held is given out as it is.
     pub fn finish(&mut self) {
         self.engine.finish();

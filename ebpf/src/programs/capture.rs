@@ -135,7 +135,7 @@ pub extern "C" fn report_call() -> u64 {
     };
     let frames = &mut entry.frames[usize::from(direction & 1)];
     if offset == 0 && len != 0 && call.source != SOURCE_NONE {
-        frames.next = http2::begins(scratch, len);
+        frames.next = http2::begins(scratch);
         frames.have = 0;
     }
     if frames.next != NO_FRAMES {

@@ -10,7 +10,7 @@ use geophone_ebpf::{
         RUNTIME_GO, Runtime,
         go::{CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, M_CURG, PERSIST_CONN, SYSFD, TLS},
     },
-    record::HANDOVER_CLAIM,
+    record::{HANDOVER_CLAIM, HANDOVER_WAKE},
     stats::Counter,
 };
 
@@ -125,6 +125,39 @@ pub fn socket_of_conn(runtime: &Runtime, at: u64, here: u64) -> Option<u64> {
     let descriptor: u64 = read_user_or_zero(conn.data);
     let fd: u64 = read_user_or_zero(descriptor.wrapping_add(runtime.at[SYSFD]));
     socket_of(fd as u32)
+}
+
+/// `func ready(gp *g, traceskip int, next bool)` is entered: a goroutine makes another one ready to run, for a channel or a lock. Where
+/// none runs, the runtime's poller and timers do so, for nobody.
+#[inline(always)]
+pub fn readied(ctx: &ProbeContext) {
+    let Some(who) = Current::traced() else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
+        return;
+    };
+    if runtime.kind != RUNTIME_GO {
+        return;
+    }
+    let (mut task, mut parent) = (0, 0);
+    current(runtime, &mut task, &mut parent);
+    if task == 0 {
+        return;
+    }
+    let g = read::<u64>(ctx.as_ptr() as u64, config!(offsets.regs_go_first)).unwrap_or_default();
+    let mut woken = g;
+    follow(&mut woken, runtime.at[G_ID]);
+    if woken == 0 || woken == task || woken >= MOST {
+        return;
+    }
+    parent = 0;
+    if runtime.at[G_PARENT] != 0 {
+        parent = g;
+        follow(&mut parent, runtime.at[G_PARENT]);
+    }
+    handover::tell(HANDOVER_WAKE, who, (who.tgid, 0, woken), parent);
 }
 
 /// From `here` to a connection's `Close`.

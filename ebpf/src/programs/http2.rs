@@ -28,14 +28,15 @@ const FRAMES: u32 = 128;
 
 /// Looks at the first bytes of a direction: the stream position of the first frame, or [`NO_FRAMES`].
 #[inline(always)]
-pub fn begins(scratch: *mut Scratch, len: u32) -> u64 {
-    if len < HEADER || copy(scratch, 0, u64::from(HEADER)) < u64::from(HEADER) {
+pub fn begins(scratch: *mut Scratch) -> u64 {
+    // SAFETY: the work space is this program's while it runs.
+    if unsafe { (*scratch).call.len } < HEADER || copy(scratch, 0, u64::from(HEADER)) < u64::from(HEADER) {
         return NO_FRAMES;
     }
     // SAFETY: as in `byte`.
-    let word = u64::from_be_bytes(unsafe {
+    let word = u64::from_be(unsafe {
         let at = prefix(&(*scratch).call) as usize & 15;
-        (&raw const (*scratch).bytes).cast::<u8>().add(at).cast::<[u8; 8]>().read_unaligned()
+        (&raw const (*scratch).bytes).cast::<u8>().add(at).cast::<u64>().read_unaligned()
     });
     if word == u64::from_be_bytes(*b"PRI * HT") {
         return PREFACE;

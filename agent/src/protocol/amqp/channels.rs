@@ -50,6 +50,9 @@ pub(super) struct Waits {
     pub(super) consumer: Option<(CompactString, CompactString, bool)>,
 }
 
+/// Contents by channel and whether they come from the broker, with what has been told of them.
+type Contents = HashMap<(bool, u16), (Content, Option<Call<Waits>>), foldhash::fast::RandomState>;
+
 /// A consumer.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
@@ -70,8 +73,8 @@ pub(super) struct Confirms {
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     pub(super) table: Table<Key, Call<Waits>>,
-    /// Contents that are on their way, by channel and whether they come from the broker, with what has been told of them.
-    pub(super) contents: HashMap<(bool, u16), (Content, Option<Call<Waits>>), foldhash::fast::RandomState>,
+    /// Contents that are on their way.
+    pub(super) contents: Contents,
     pub(super) confirms: HashMap<u16, Confirms, foldhash::fast::RandomState>,
     pub(super) consumers: HashMap<(u16, CompactString), Consumer, foldhash::fast::RandomState>,
     /// Deliveries that wait, in order.
@@ -190,7 +193,7 @@ impl Channels {
                 let queue = self.queue(channel, &content);
                 let mut call = call.unwrap_or_else(|| {
                     let cut = Properties { cut: true, ..Properties::default() };
-                    content.ask(queue, cut, Waits::default(), cx)
+                    content.ask(queue.as_deref(), cut, Waits::default(), cx)
                 });
                 call.exchange.holes.length = true;
                 let end = call.exchange.request_end;

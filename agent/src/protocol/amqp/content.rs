@@ -76,18 +76,14 @@ impl Content {
     /// Tells of it. `queue`: where it was.
     pub(super) fn ask(
         &self,
-        queue: Option<CompactString>,
+        queue: Option<&str>,
         properties: Properties,
         data: Waits,
         cx: &mut Context<'_>,
     ) -> Call<Waits> {
         let (operation, kind) = if self.method == PUBLISH { ("publish", "send") } else { ("deliver", "process") };
-        let operation = Operation {
-            name: operation,
-            kind: Some(kind),
-            destination: self.destination(queue.as_deref()),
-            client: None,
-        };
+        let operation =
+            Operation { name: operation, kind: Some(kind), destination: self.destination(queue), client: None };
         let mut attributes = describe("rabbitmq", &operation, cx);
         if let Some(key) = &self.key {
             attributes.push("messaging.rabbitmq.destination.routing_key", key.clone());

@@ -313,7 +313,7 @@ impl Amqp {
         let call = match content.method {
             PUBLISH | DELIVER => {
                 let queue = channels.queue(channel, &content);
-                Some(content.ask(queue, properties, data, cx))
+                Some(content.ask(queue.as_deref(), properties, data, cx))
             }
             GET_OK => {
                 if let Some(call) = channels.table.get(Key::Method(channel, GET)) {

@@ -184,6 +184,11 @@ impl Http2 {
             return self.finish(stream, None, cx);
         }
         open.response.last = now;
+        if code == Some(0) && open.answer.is_some() {
+            // Nothing is wrong. Node's server ends so what it answers without having read the request.
+            open.response.ended = !asks;
+            return self.finish(stream, None, cx);
+        }
         // Some clients reset what is over: if its end may have been missed, that says nothing.
         let over = asks && open.doubtful.is_some();
         let why = if over { NoResponse::Unseen } else { NoResponse::Stream(code.map_or("_OTHER", error_name)) };

@@ -205,6 +205,18 @@ fn resets() {
 }
 
 #[test]
+fn a_reset_without_an_error_ends_an_answer() {
+    let mut talk = Talk::client();
+    let (get, ok) = (talk.get(1, "/a"), talk.ok(1, 0));
+    talk.ask(&get).answer(&ok).answer(&frame(DATA, 0, 1, b"hello")).answer(&frame(RST_STREAM, 0, 1, &[0; 4]));
+    let span = talk.one();
+    assert_eq!(
+        (&span.status, int(&span, "http.response.body.size"), span.holes),
+        (&Status::Unset, Some(5), Holes::default())
+    );
+}
+
+#[test]
 fn a_goaway_refuses_later_streams() {
     let mut talk = Talk::client();
     for id in [1, 3, 5] {

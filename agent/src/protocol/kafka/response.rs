@@ -70,9 +70,9 @@ fn first(throttled: bool, mut f: Fields<'_>, outcome: &mut Outcome) -> Option<()
 fn produce(version: i16, mut f: Fields<'_>, outcome: &mut Outcome) -> Option<()> {
     for _ in 0..f.list()? {
         if version >= 13 {
-            f.skip(16)?
+            f.skip(16)?;
         } else {
-            f.text().map(|_| ())?
+            f.text()?;
         }
         for _ in 0..f.list()? {
             f.i32()?;
@@ -154,9 +154,9 @@ fn offset_commit(version: i16, mut f: Fields<'_>, outcome: &mut Outcome) -> Opti
     }
     for _ in 0..f.list()? {
         if version >= 10 {
-            f.skip(16)?
+            f.skip(16)?;
         } else {
-            f.text().map(|_| ())?
+            f.text()?;
         }
         for _ in 0..f.list()? {
             f.i32()?;

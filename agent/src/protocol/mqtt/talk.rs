@@ -52,6 +52,16 @@ struct Waits {
     follows: bool,
 }
 
+/// What a `PUBLISH` says besides its topic.
+struct Message {
+    qos: u8,
+    /// Length of the payload, if known.
+    size: Option<u32>,
+    said: Properties,
+    /// Properties are missing.
+    cut: bool,
+}
+
 /// The packets of a connection.
 #[derive(Default)]
 pub(super) struct Mqtt {
@@ -177,27 +187,29 @@ impl Mqtt {
         operation: &Operation,
         head: &Head<'_>,
         kind: u8,
-        (said, cut): (Properties, bool),
-        message: Option<(u8, Option<u32>)>,
+        message: Option<Message>,
         cx: &mut Context<'_>,
     ) {
         let mut attributes = describe("mqtt", operation, cx);
-        if let Some((qos, size)) = message {
-            attributes.push("geophone.mqtt.qos", i64::from(qos));
-            if let Some(size) = size {
+        let mut cut = head.cut;
+        let mut carried = None;
+        if let Some(message) = message {
+            attributes.push("geophone.mqtt.qos", i64::from(message.qos));
+            if let Some(size) = message.size {
                 attributes.push("messaging.message.body.size", size);
             }
-        }
-        if let Some(correlation) = said.correlation {
-            attributes.push("messaging.message.conversation_id", correlation);
+            if let Some(correlation) = message.said.correlation {
+                attributes.push("messaging.message.conversation_id", correlation);
+            }
+            carried = message.said.contexts.carried();
+            // What is missing of a long message is its payload.
+            cut = message.cut;
         }
         let follows = self.calls.table.contains(key);
         let data = Waits { kind, seq: head.first.seq, losses: self.calls.losses, follows };
         let title = ("mqtt", operation.title());
-        let carried = said.contexts.carried();
         let mut call = Call::ask_carrying(head.first, head.now, title, attributes, carried, data, cx);
-        // What is missing of a long message is its payload.
-        call.exchange.holes.request_head = if message.is_some() { cut } else { head.cut };
+        call.exchange.holes.request_head = cut;
         self.calls.table.insert(key, call, cx);
     }
 
@@ -211,7 +223,7 @@ impl Mqtt {
         }
         self.client = c.prefixed_u16_be().and_then(name);
         let operation = Operation { name: "connect", client: self.client.clone(), ..Operation::default() };
-        self.ask(Key::Connect, &operation, head, CONNECT, (Properties::default(), false), None, cx);
+        self.ask(Key::Connect, &operation, head, CONNECT, None, cx);
         Some((Key::Connect, false))
     }
 
@@ -235,7 +247,7 @@ impl Mqtt {
             destination: first.filter(|_| one && self.version.is_some()).and_then(name),
             client: self.client.clone(),
         };
-        self.ask(key, &operation, head, header.kind, (Properties::default(), false), None, cx);
+        self.ask(key, &operation, head, header.kind, None, cx);
         Some((key, false))
     }
 
@@ -269,8 +281,8 @@ impl Mqtt {
             None => Key::Open(response),
         };
         let known = self.version.is_some() && !cut;
-        let message = Some((header.qos(), known.then_some(rest)));
-        self.ask(key, &operation, head, PUBLISH, (said, cut), message, cx);
+        let message = Message { qos: header.qos(), size: known.then_some(rest), said, cut };
+        self.ask(key, &operation, head, PUBLISH, Some(message), cx);
         Some((key, false))
     }
 

@@ -78,17 +78,16 @@ impl Talk for Packets {
         }
         let mut c = Cursor::new(&head.bytes);
         let mut variables = Variables::default();
-        let mut complete = !head.cut && c.skip(HEADER).is_some();
-        if head.cut {
-            c.take_up_to(HEADER);
-        }
-        while complete || head.cut {
+        let begun = c.skip(HEADER).is_some();
+        loop {
             let mut ahead = c;
-            let (Some(name), Some(value)) = (text(&mut ahead), text(&mut ahead)) else { break };
+            let (Some(name), Some(value)) = (text(&mut ahead), text(&mut ahead)) else {
+                break;
+            };
             variables.add(name, value);
             c = ahead;
         }
-        complete &= c.is_empty();
+        let complete = begun && !head.cut && c.is_empty();
         self.next = match variables.length() {
             Some(1..) => Next::Body(variables.length().unwrap_or_default().min(ENDLESS)),
             _ => Next::Rest,

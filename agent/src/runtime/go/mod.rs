@@ -22,6 +22,8 @@ pub struct Go;
 
 /// The function at whose entry a caller is known that has a request sent on a pooled connection.
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// The function that makes another goroutine ready to run.
+const READY: &str = "runtime.ready";
 /// What tells of which type a `net.Conn` is: the first method in its table, by the alphabet.
 const CLOSE_TCP: &str = "net.(*TCPConn).Close";
 const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
@@ -58,8 +60,8 @@ impl Detector for Go {
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
-        let [round_trip, read, write, closes @ ..] =
-            pclntab::functions(image, [ROUND_TRIP, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        let [round_trip, ready, read, write, closes @ ..] =
+            pclntab::functions(image, [ROUND_TRIP, READY, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
         if let Some(function) = round_trip {
             probes.push(probe(image, "go_http_round_trip", function.begin)?);
         }
@@ -76,7 +78,9 @@ impl Detector for Go {
                 set(index, function.map_or(0, |function| function.begin.wrapping_sub(anchor.begin)));
             }
         }
-        Ok(Some(Box::new(Known(Found { runtime, probes, since: Some(go::TLS_SINCE) }))))
+        let on_demand =
+            ready.map(|function| probe(image, "go_ready", function.begin)).transpose()?.into_iter().collect();
+        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand, since: Some(go::TLS_SINCE) }))))
     }
 }
 

@@ -127,6 +127,7 @@ fn look(target: &Target, maps: &Maps, map: &Map, interpreter: &Interpreter) -> R
             ..Runtime::default()
         },
         probes: Vec::new(),
+        on_demand: Vec::new(),
         since: None,
     };
     set(&mut found.runtime, RUNNING_TASK, NONE);

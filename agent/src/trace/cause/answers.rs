@@ -121,9 +121,11 @@ impl Engine {
 
     /// Whoever answers a request has worked for it.
     fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
-        let Some(start) = self.calls.get(&serial).map(|call| call.start) else {
+        let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
+        call.is_answered = true;
+        let start = call.start;
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);
@@ -133,7 +135,12 @@ impl Engine {
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 self.loops.sent(tid, Sent::Answer(serial));
                 if let Some(request) = self.workers.own(key).and_then(|work| self.likely(work.on)) {
+                    let tgid = answered.thread.tgid;
+                    let was_proved = self.loops.last(tgid).is_proved();
                     self.loops.answered(answered.thread, answered.time, serial, request);
+                    if !was_proved && self.loops.last(tgid).is_proved() {
+                        self.proved(tgid);
+                    }
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
@@ -147,10 +154,20 @@ impl Engine {
                 }
                 return;
             }
-            Key::Thread(_) => Link::Thread,
+            Key::Thread(_) => {
+                // Whether whoever reads a request is the one that answers it.
+                let is_same = self.workers.own(key).is_some_and(|work| work.on == On::Request(serial));
+                self.trust.add(answered.thread.tgid, Link::Thread, is_same);
+                Link::Thread
+            }
         };
         for call in self.pending.by(key) {
-            if self.may_cause(serial, call) && self.calls.get(&call).is_some_and(|call| call.start >= start) {
+            // What others have done for it has an answer by now.
+            let fits = self.calls.get(&call).is_some_and(|call| {
+                let is_own = call.search.as_ref().is_some_and(|search| search.keys.first() == Some(&key));
+                call.start >= start && (is_own || call.is_answered)
+            });
+            if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));
             }
         }

@@ -7,7 +7,7 @@ use super::{
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
-    work::{Key, On, Work},
+    work::{Key, On, Right, Work},
 };
 use crate::{
     event::{Nanos, Thread},
@@ -40,6 +40,7 @@ impl Engine {
             end: None,
             effects: Vec::new(),
             alike: Vec::new(),
+            perhaps_alike: Vec::new(),
             brought: None,
             origin: origin.map(Box::new),
             search: None,
@@ -102,9 +103,13 @@ impl Engine {
         Some(found)
     }
 
-    /// Whether a thread's work is an open request that it has read itself.
+    /// Whether a thread's work is a request that it has read itself, and that nobody has begun to answer.
     fn is_read_here(&self, work: Work) -> bool {
-        work.link == Link::Thread && self.is_open(work.on)
+        let On::Request(request) = work.on else {
+            return false;
+        };
+        work.link == Link::Thread
+            && self.calls.get(&request).is_some_and(|call| !call.is_answered && call.end.is_none())
     }
 
     /// A process asks.
@@ -115,9 +120,12 @@ impl Engine {
         let claimed = self.claims.remove(&sock);
         let connected = self.connects.remove(&sock);
         let work = match claimed {
-            Some(claimer) => self.work_of(claimer),
+            Some((_, work)) => work.filter(|work| self.is_open(work.on)),
             None if thread.task.id != 0 => self.work_of(thread),
+            // An event loop sends the first request when the connection is there, whatever it has read meanwhile.
+            None if connected == Some(None) && self.crowded.contains(&thread.tid) => None,
             None => connected
+                .flatten()
                 .filter(|work| self.is_open(work.on))
                 .map(|work| Work { link: Link::Connect, ..work })
                 .or_else(|| self.work_of(thread)),
@@ -136,12 +144,19 @@ impl Engine {
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
         } else {
-            let who = claimed.unwrap_or(thread);
+            let who = claimed.map_or(thread, |(claimer, _)| claimer);
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
                     let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
-                    self.search(&mut call, hint, who, start)
+                    let cause = self.search(&mut call, hint, who, start);
+                    if let On::Like(earlier) = work.on
+                        && let Some(other) = self.calls.get_mut(&earlier)
+                    {
+                        other.perhaps_alike.push(serial);
+                        call.perhaps_alike.push(earlier);
+                    }
+                    cause
                 }
                 None => self.cause_of(&mut call, serial, work, who, start),
             }
@@ -173,11 +188,21 @@ impl Engine {
         if let Some(work) = work {
             match self.request_of(work.on) {
                 // When it is done, it may say for whom it was.
-                Some(request) if work.is_lent() || work.used => {
-                    let of_made = !work.is_lent();
-                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| of_made || !work.used);
+                Some(request) if work.is_lent() => {
+                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| !work.used);
                 }
-                Some(request) => return Cause::Call(request, work.link),
+                // A task whom others can be seen to wake may serve them by now.
+                Some(request)
+                    if work.used || work.right == Right::Made && who.task.parent == 0 && self.wakes(who.tgid) =>
+                {
+                    hint = Some(Hint { request, link: work.link, of_loop: false });
+                }
+                Some(request) => {
+                    if who.task.id != 0 {
+                        self.puzzles.called(who.tgid, false);
+                    }
+                    return Cause::Call(request, work.link);
+                }
                 None => {}
             }
             if let On::Like(earlier) = work.on {
@@ -192,6 +217,11 @@ impl Engine {
         cause
     }
 
+    /// Whether tasks of a process are seen to wake each other.
+    fn wakes(&self, tgid: u32) -> bool {
+        self.wakers.contains(&tgid)
+    }
+
     /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
         self.workers.take_answer(Key::of(who));
@@ -199,6 +229,9 @@ impl Engine {
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {
             return Cause::None;
+        }
+        if who.task.id != 0 {
+            self.puzzles.called(who.tgid, hint.is_none());
         }
         let keys = self.workers.line(who, now);
         call.search = Some(Box::new(Search { keys, candidates, hint }));

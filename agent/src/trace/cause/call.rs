@@ -125,6 +125,8 @@ pub(super) struct Call {
     pub(super) effects: Vec<Serial>,
     /// Outgoing calls that have the same cause as this one, whatever that is.
     pub(super) alike: Vec<Serial>,
+    /// The same, if what its event loop has read last means anything.
+    pub(super) perhaps_alike: Vec<Serial>,
     /// A request: the span that its headers name, so that one which is only passed on is known.
     pub(super) brought: Option<Box<Brought>>,
     /// The context that its headers carry, until it is decided what that means.

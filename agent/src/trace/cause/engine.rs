@@ -11,8 +11,10 @@ use super::{
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
+    locks::Locks,
     loops::Loops,
     pending::Pending,
+    puzzles::Puzzles,
     trust::Trust,
     work::{Key, On, Work, Workers},
 };
@@ -86,6 +88,12 @@ pub struct Engine {
     pub(super) crowded: HashSet<u32, foldhash::fast::RandomState>,
     /// What is known of those.
     pub(super) loops: Loops,
+    /// Processes whose tasks are seen to wake each other.
+    pub(super) wakers: HashSet<u32, foldhash::fast::RandomState>,
+    /// Processes that are not understood.
+    pub(super) puzzles: Puzzles,
+    /// Futexes that are locks.
+    pub(super) locks: Locks,
     /// How far evidence can be believed.
     pub(super) trust: Trust,
     /// Open requests, by process.
@@ -93,9 +101,9 @@ pub struct Engine {
     /// The task that answers on a connection.
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has the next request on a socket sent on its behalf.
-    pub(super) claims: HashMap<u64, Thread, foldhash::fast::RandomState>,
+    pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
-    pub(super) connects: HashMap<u64, Work, foldhash::fast::RandomState>,
+    pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
     pub(super) originators: HashSet<u32, foldhash::fast::RandomState>,
     pub(super) pending: Pending,
@@ -110,6 +118,8 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Knows of nothing yet.
+    #[must_use]
     pub fn new(limits: Limits, ids: Ids) -> Self {
         Self {
             graces: Deadlines::new(limits.grace),
@@ -127,6 +137,9 @@ impl Engine {
             workers: Workers::default(),
             crowded: HashSet::default(),
             loops: Loops::default(),
+            wakers: HashSet::default(),
+            puzzles: Puzzles::default(),
+            locks: Locks::default(),
             trust: Trust::default(),
             open: HashMap::default(),
             answerers: HashMap::default(),
@@ -139,8 +152,15 @@ impl Engine {
         }
     }
 
+    /// What was found, and what was given up.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { forgotten: self.workers.forgotten, ..self.stats }
+    }
+
+    /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
+    pub fn take_puzzling(&mut self) -> std::vec::Drain<'_, u32> {
+        self.puzzles.take()
     }
 
     /// Calls that have been settled since the last time.
@@ -204,6 +224,9 @@ impl Engine {
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
         self.trust.ended(tgid);
+        self.locks.ended(tgid);
+        self.puzzles.ended(tgid);
+        self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }
 

@@ -13,8 +13,10 @@ mod engine;
 mod handover;
 mod held;
 mod hosts;
+mod locks;
 mod loops;
 mod pending;
+mod puzzles;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,22 @@ impl Engine {
         (last.is_proved() || last.is_refuted()).then_some(last.is_proved())
     }
 
+    /// It has shown that what the event loop of a process has read last means something: what waited for that is settled.
+    pub(super) fn proved(&mut self, tgid: u32) {
+        let waits = |call: &Call| {
+            let hint =
+                call.search.as_ref()?.hint.filter(|hint| hint.of_loop && call.is_answered && call.tgid() == tgid)?;
+            let request = self.calls.get(&hint.request)?;
+            request.end.is_some().then_some(hint)
+        };
+        let mut found: Vec<(Serial, Hint)> =
+            self.calls.iter().filter_map(|(serial, call)| Some((*serial, waits(call)?))).collect();
+        found.sort_unstable_by_key(|(serial, _)| *serial);
+        for (serial, hint) in found {
+            self.settle_by(serial, hint);
+        }
+    }
+
     /// What pointed to the cause of a call was wrong, or right.
     pub(super) fn judge(&mut self, tgid: u32, hint: Hint, right: bool) {
         if !hint.of_loop {

@@ -141,8 +141,11 @@ impl Engine {
         call.cause = cause;
         call.parent = parent;
         let (side, names, reader) = (call.side, call.names, call.reader.take());
-        let alike = std::mem::take(&mut call.alike);
+        let (mut alike, perhaps) = (std::mem::take(&mut call.alike), std::mem::take(&mut call.perhaps_alike));
         let tgid = call.tgid();
+        if self.loops.last(tgid).is_proved() {
+            alike.extend(perhaps);
+        }
         if let Some(search) = call.search.take() {
             self.pending.remove(serial, &search);
             if let (Some(hint), Some(request)) = (search.hint, request) {

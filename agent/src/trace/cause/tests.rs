@@ -111,6 +111,15 @@ impl World {
         self.end(Side::Client, end, thread)
     }
 
+    /// An event loop shows that it goes on with what it has read last.
+    fn prove(&mut self, main: Thread) -> &mut Self {
+        for i in 0..10 {
+            self.serve(End(51, i), main).call(End(60, i), main).serve(End(53, i), main).answer(End(53, i), main);
+            self.read(End(60, i), main).answer(End(51, i), main);
+        }
+        self
+    }
+
     fn hand(&mut self, from: Thread, to: Thread, how: How) -> &mut Self {
         self.pass(MS / 10);
         self.engine.handover(&Handover { time: self.now, from, to, how });
@@ -222,6 +231,7 @@ fn ends_with_other_numbers_meet_by_their_addresses() {
 fn an_event_loop_goes_on_with_what_it_read_last() {
     let mut world = World::new();
     let main = thread(A, A);
+    world.prove(main);
     world.serve(End(11, 0), main).call(End(20, 0), main).serve(End(13, 0), main).call(End(22, 0), main);
     world.read(End(20, 0), main).call(End(24, 0), main).read(End(22, 0), main).call(End(26, 0), main);
     world.read(End(26, 0), main).answer(End(13, 0), main).read(End(24, 0), main).answer(End(11, 0), main);
@@ -230,6 +240,29 @@ fn an_event_loop_goes_on_with_what_it_read_last() {
     world.caused(End(13, 0), End(22, 0), Link::Thread);
     world.caused(End(11, 0), End(24, 0), Link::Answer);
     world.caused(End(13, 0), End(26, 0), Link::Answer);
+}
+
+#[test]
+fn what_waited_for_an_event_loop_to_prove_itself_is_found() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    // The first ones were over before anything had shown.
+    world.prove(main).pass(6_000 * MS);
+    world.caused(End(51, 0), End(60, 0), Link::Thread);
+}
+
+#[test]
+fn an_event_loop_that_never_shows_it_is_not_believed() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    // Two requests at a time, whose calls are made in an order of their own: each is under way when the one read last is answered.
+    for i in 0..40 {
+        world.serve(End(11, i), main).serve(End(13, i), main).call(End(20, i), main).answer(End(13, i), main);
+        world.read(End(20, i), main).answer(End(11, i), main);
+    }
+    world.serve(End(11, 99), main).serve(End(13, 99), main).call(End(20, 99), main).read(End(20, 99), main);
+    world.answer(End(11, 99), main).answer(End(13, 99), main).pass(6_000 * MS);
+    world.root(Side::Client, End(20, 99));
 }
 
 #[test]
@@ -252,7 +285,7 @@ fn an_event_loop_that_puts_off_what_follows_is_not_believed() {
     world.caused(two(98), End(24, 0), Link::Order);
     // Where there is only one, that is it.
     world.serve(one(100), main).call(End(20, 9), main).read(End(20, 9), main).answer(one(100), main).pass(50 * MS);
-    world.caused(one(100), End(20, 9), Link::Order);
+    world.caused(one(100), End(20, 9), Link::Time);
 }
 
 #[test]
@@ -423,6 +456,7 @@ fn a_request_joins_the_trace_that_an_sdk_begins_for_it() {
 fn whoever_opens_a_connection_sends_the_first_request_on_it() {
     let mut world = World::new();
     let main = thread(A, A);
+    world.prove(main);
     world.serve(End(11, 0), main).hand(main, Thread::default(), How::Connect(20));
     world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
     world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
@@ -482,4 +516,109 @@ fn everything_comes_out_at_the_end_and_memory_is_bounded() {
     assert_eq!(world.spans.len(), 2_000);
     assert!(world.engine.calls.is_empty() && world.engine.open.is_empty());
     assert!(world.engine.stats().evicted > 0);
+}
+
+#[test]
+fn the_task_of_a_pooled_connection_works_for_whoever_wakes_it() {
+    let mut world = World::new();
+    let t = |id| task(A, 101, id, 0);
+    // The connection's task is started by one, and used by another while that one is still busy.
+    world.serve(End(11, 0), t(1)).serve(End(13, 0), t(2)).serve(End(15, 0), t(3)).hand(t(1), t(9), How::Spawn);
+    world.hand(t(1), t(9), How::Wake(0)).call(End(20, 0), t(9)).read(End(20, 0), t(9)).hand(t(9), t(1), How::Wake(0));
+    world.hand(t(2), t(9), How::Wake(0)).call(End(20, 5), t(9));
+    // Its answer is not there yet when the first one is done.
+    world.answer(End(11, 0), t(1)).read(End(20, 5), t(9)).hand(t(9), t(2), How::Wake(0));
+    world.answer(End(13, 0), t(2)).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Wake);
+    world.caused(End(13, 0), End(20, 5), Link::Wake);
+    // From then on it works for whoever wakes it.
+    world.serve(End(11, 9), t(1)).serve(End(13, 9), t(2)).hand(t(1), t(9), How::Wake(0)).call(End(20, 9), t(9));
+    world.read(End(20, 9), t(9)).pass(50 * MS).answer(End(13, 9), t(2)).answer(End(11, 9), t(1)).pass(30 * MS);
+    world.caused(End(11, 9), End(20, 9), Link::Wake);
+}
+
+#[test]
+fn an_answer_that_passes_through_a_worker_to_whoever_waits() {
+    let mut world = World::new();
+    let g = |id, parent| task(A, 101, id, parent);
+    world.serve(End(11, 0), g(7, 1)).serve(End(13, 0), g(8, 1));
+    // A worker is woken, has another goroutine send its request, and is busy with the next item before anybody wakes it again.
+    world.hand(g(7, 1), g(30, 1), How::Wake(0)).hand(g(30, 1), Thread::default(), How::Claim(20));
+    world.hand(g(30, 1), g(3, 30), How::Wake(0)).call(End(20, 0), g(3, 30)).read(End(20, 0), g(4, 30));
+    world.hand(g(4, 30), g(30, 1), How::Wake(0)).hand(g(30, 1), g(7, 1), How::Wake(0));
+    world.hand(g(30, 1), Thread::default(), How::Claim(20)).call(End(20, 5), g(3, 30)).read(End(20, 5), g(4, 30));
+    world.hand(g(4, 30), g(30, 1), How::Wake(0)).hand(g(30, 1), g(8, 1), How::Wake(0));
+    world.answer(End(11, 0), g(7, 1)).answer(End(13, 0), g(8, 1)).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Wake);
+    world.caused(End(13, 0), End(20, 5), Link::Wake);
+}
+
+#[test]
+fn a_process_whose_tasks_are_fed_in_silence_is_told_of() {
+    let mut world = World::new();
+    let g = |id, parent| task(A, 101, id, parent);
+    world.serve(End(11, 0), g(7, 1));
+    for i in 0..4 {
+        assert_eq!(world.engine.take_puzzling().count(), 0);
+        world.call(End(20, i), g(30, 1)).read(End(20, i), g(30, 1));
+    }
+    assert_eq!(world.engine.take_puzzling().collect::<Vec<_>>(), [A]);
+}
+
+#[test]
+fn waiting_for_a_lock_says_nothing() {
+    let mut world = World::new();
+    let (a, b, c, w) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
+    let lock = How::Wake(0x40);
+    world.serve(End(11, 0), a).serve(End(13, 0), b).serve(End(15, 0), c).hand(a, b, lock).hand(b, c, lock);
+    // A worker has an answer, and lets go of the lock before it wakes whoever waits for that.
+    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, b, lock).hand(w, a, How::Wake(2));
+    world.answer(End(11, 0), a).answer(End(13, 0), b).answer(End(15, 0), c).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Wake);
+}
+
+#[test]
+fn a_worker_that_is_woken_for_something_unknown_first() {
+    let mut world = World::new();
+    let (a, b, w, hub) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
+    world.serve(End(11, 0), a).serve(End(13, 0), b);
+    world.hand(a, w, How::Wake(1)).hand(hub, w, How::Wake(3)).call(End(20, 0), w).read(End(20, 0), w).pass(50 * MS);
+    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
+    world.root(Side::Client, End(20, 0));
+}
+
+#[test]
+fn a_connection_opened_by_a_worker_of_a_pool() {
+    let mut world = World::new();
+    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
+    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, w, How::Clone).hand(w, Thread::default(), How::Connect(20));
+    // It was created for one, and has taken up the other's item.
+    world.call(End(20, 0), w).read(End(20, 0), w).hand(w, b, How::Wake(1));
+    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
+    world.caused(End(13, 0), End(20, 0), Link::Wake);
+}
+
+#[test]
+fn an_answer_that_is_known_to_be_complete_late_lies_where_it_began() {
+    let mut world = World::new();
+    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
+    world.serve(End(11, 0), a).serve(End(13, 0), b).call(End(20, 0), w).pass(MS);
+    let answered = Answered { id: id(End(20, 0)), side: Side::Client, time: world.now, thread: w };
+    world.engine.answered(&answered);
+    // One is done before it is said that the call is complete: it encloses it as well as the other does.
+    world.answer(End(11, 0), a);
+    world.read(End(20, 0), w).answer(End(13, 0), b).pass(30 * MS);
+    world.root(Side::Client, End(20, 0));
+}
+
+#[test]
+fn the_first_request_of_a_connection_does_not_follow_from_what_was_read_meanwhile() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    world.prove(main);
+    // A timer has the connection opened; until it is there, the loop reads something else.
+    world.serve(End(11, 0), main).hand(main, main, How::Idle).hand(main, Thread::default(), How::Connect(20));
+    world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
+    world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
+    world.caused(End(11, 0), End(20, 0), Link::Answer);
 }

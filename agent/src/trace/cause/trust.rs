@@ -17,6 +17,8 @@ const ENOUGH: u32 = 16;
 const FEW: u32 = 2;
 /// Of so many, one may be wrong.
 const RARE: u32 = 100;
+/// Of so many, one may be wrong without saying much.
+const NOT_RARE: u32 = 16;
 /// What was learnt fades when there is so much of it.
 const MOST: u32 = 4096;
 
@@ -42,9 +44,14 @@ impl Proof {
         self.seen() >= ENOUGH && !self.is_often_wrong()
     }
 
-    /// It was wrong too often.
+    /// It was wrong too often, even if what it was held against may have been wrong itself now and then.
     pub(super) fn is_refuted(self) -> bool {
-        self.wrong >= FEW && self.is_often_wrong()
+        self.wrong >= FEW && self.wrong > self.seen() / NOT_RARE
+    }
+
+    /// It was seen often, and was wrong more often than right.
+    pub(super) fn is_mostly_wrong(self) -> bool {
+        self.seen() >= ENOUGH && self.wrong > self.right
     }
 
     /// It was seen often, and was wrong too often.
@@ -92,7 +99,7 @@ mod tests {
         trust.add(1, Link::Thread, false);
         assert!(!trust.of(1, Link::Thread).is_proved() && !trust.of(1, Link::Thread).is_refuted());
         trust.add(1, Link::Thread, false);
-        assert!(trust.of(1, Link::Thread).is_refuted());
+        assert!(trust.of(1, Link::Thread).is_refuted() && !trust.of(1, Link::Thread).is_mostly_wrong());
         // It may win trust again.
         for _ in 0..300 {
             trust.add(1, Link::Thread, true);

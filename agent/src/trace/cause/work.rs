@@ -52,7 +52,7 @@ pub(super) enum Right {
 }
 
 /// Why a worker is busy with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Work {
     pub(super) on: On,
     pub(super) since: Nanos,
@@ -129,6 +129,12 @@ impl Workers {
     /// A worker that reads no requests has the answer to a call.
     pub(super) fn has_answer(&mut self, key: Key, call: Serial, now: Nanos) {
         self.worker(key, now).last_read = Some(call);
+    }
+
+    /// It was handed the answer. If it has another one that it has not passed on yet, which one it passes on next cannot be told.
+    pub(super) fn is_handed(&mut self, key: Key, call: Serial, now: Nanos) {
+        let worker = self.worker(key, now);
+        worker.last_read = if worker.last_read.is_some_and(|other| other != call) { None } else { Some(call) };
     }
 
     /// The answer that a worker has, if any, which it passes on, or does not need any longer.
