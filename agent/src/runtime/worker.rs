@@ -139,14 +139,22 @@ impl Worker {
     }
 
     pub fn run(mut self, chosen: Option<Vec<u32>>, looked: &SyncSender<()>) {
-        let Self { hooks, probes, shared, encryption, .. } = &mut self;
-        encryption.installed(&mut Means { hooks, probes, shared });
-        // What runs already will not be seen for a first time by itself before its tasks matter.
-        for tgid in chosen.unwrap_or_else(running) {
+        // What runs already will not be seen for a first time by itself before its tasks matter. They come first: what is said inside of
+        // TLS shows as missing as long as it is not known, but a task that is not known leaves no trace.
+        let chosen = chosen.unwrap_or_else(running);
+        for &tgid in &chosen {
             if self.shared.stop.load(Ordering::Acquire) {
                 return;
             }
-            self.process(tgid);
+            self.tasks(tgid, 0);
+        }
+        let Self { hooks, probes, shared, encryption, .. } = &mut self;
+        encryption.installed(&mut Means { hooks, probes, shared });
+        for tgid in chosen {
+            if self.shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            self.encryption(tgid);
         }
         // Whoever waited may have given up.
         let _ = looked.try_send(());

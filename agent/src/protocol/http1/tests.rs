@@ -367,7 +367,7 @@ fn what_is_not_http() {
     let mut wire = Wire::new();
     for _ in 0..8 {
         assert_eq!(wire.understanding(), Understanding::Detecting);
-        wire.receive(b"\x01\x02\x03\x04").send(b"220 mail ESMTP\r\n");
+        wire.receive(b"\xfe\xfd\xfc\xfb").send(b"220 mail ESMTP\r\n");
     }
     assert_eq!((wire.understanding(), wire.count("given_up_unknown")), (Understanding::Not(Foreign::Unknown), 1));
 }
