@@ -362,11 +362,12 @@ fn too_many_outstanding() {
 #[test]
 fn what_is_not_http() {
     for (bytes, expected) in [
-        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], Foreign::Tls),
+        // In the middle of a connection: no handshake is to be expected.
+        (&b"\x17\x03\x03\x00\x40\x01\x00\x01\xfc\x03\x03"[..], Foreign::Tls),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Foreign::Http2),
     ] {
         let mut wire = Wire::new();
-        wire.receive(bytes);
+        wire.receive(bytes).send(bytes);
         assert_eq!((wire.understanding(), wire.interest(Receive)), (Understanding::Not(expected), Interest::NEVER));
     }
     let mut wire = Wire::new();
