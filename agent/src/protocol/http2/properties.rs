@@ -204,6 +204,7 @@ fn known_text<'a>(exchange: &'a Exchange, key: &str) -> Option<&'a str> {
 fn check(plan: &Plan, out: &[Exchange]) -> Result<(), TestCaseError> {
     let mut seen = std::collections::HashSet::new();
     for exchange in out {
+        prop_assert_eq!(exchange.protocol, "http", "{:?}", exchange);
         let n = (exchange.id.place as usize - 1) / 2;
         let pair = &plan.pairs[n];
         prop_assert!(seen.insert(n), "{n} twice");

@@ -72,7 +72,9 @@ pub(super) fn sender(sample: &Sample<'_>) -> Result<Side, Verdict> {
     }
     if sample.sender != Some(Side::Server) {
         match find(Role::Request, bytes) {
-            Found::At(_) => return Ok(Side::Client),
+            Found::At(_) if matches!(bytes.get(HEADER), Some(0x03 | 0x16 | 0x17)) => return Ok(Side::Client),
+            // Commands without text are so short that other protocols' bytes look the same.
+            Found::At(_) => {}
             Found::More => verdict = Verdict::More,
             Found::No => {}
         }
@@ -113,7 +115,8 @@ fn request(bytes: &[u8]) -> Found {
     }
     let certain = match (command, body.len()) {
         (0x03 | 0x16, 0) => return Found::More,
-        (0x03 | 0x16, _) => is_sql(body, whole),
+        (0x03 | 0x16, _) if !whole && may_become_sql(body) => return Found::More,
+        (0x03 | 0x16, _) => is_sql(body),
         // Id, flags, and a count that is always 1.
         (0x17, 9..) => body.get(5..9) == Some(&[1, 0, 0, 0]),
         (0x17, _) if !whole => return Found::More,
@@ -125,22 +128,29 @@ fn request(bytes: &[u8]) -> Found {
 }
 
 /// Whether this may be SQL: text that begins with a comment, a bracket, or one of the words that statements begin with.
-fn is_sql(body: &[u8], whole: bool) -> bool {
-    let text = body.strip_prefix(&[0, 1]).unwrap_or(body).trim_ascii_start();
-    let word = text.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-    let (word, rest) = text.split_at_checked(word).unwrap_or_default();
-    let known = |known: &&str| {
-        known.as_bytes().eq_ignore_ascii_case(word)
-            || !whole
-                && rest.is_empty()
-                && known.len() > word.len()
-                && known.as_bytes().starts_with(&word.to_ascii_lowercase())
-    };
+fn is_sql(body: &[u8]) -> bool {
+    let (text, word, rest) = first_word(body);
+    let known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(word);
     let begins = match word {
         b"" => matches!(rest, [b'/', b'*', ..] | [b'(' | b'#', ..] | [b'-', b'-', ..]),
         _ => STATEMENTS.iter().any(known),
     };
     begins && text.iter().take(64).all(|b| *b >= b' ' || matches!(b, b'\t' | b'\n' | b'\r'))
+}
+
+/// Whether no more than the first word has come, and perhaps not all of that.
+fn may_become_sql(body: &[u8]) -> bool {
+    let (_, word, rest) = first_word(body);
+    let begun = word.to_ascii_lowercase();
+    rest.is_empty() && STATEMENTS.iter().any(|known| known.as_bytes().starts_with(&begun))
+}
+
+/// The text of a query, its first word, and what follows that.
+fn first_word(body: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let text = body.strip_prefix(&[0, 1]).unwrap_or(body).trim_ascii_start();
+    let word = text.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let (word, rest) = text.split_at_checked(word).unwrap_or_default();
+    (text, word, rest)
 }
 
 /// Whether a result begins here: the number of its columns, and the first of them.

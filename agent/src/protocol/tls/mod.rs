@@ -88,3 +88,42 @@ impl Agreed {
         exchange.attributes.push("tls.cipher", names::cipher(self.0.cipher));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        event::Direction,
+        protocol::{
+            Foreign, Interest, Understanding,
+            testing::{Wire, text},
+        },
+    };
+
+    /// A server's hello: TLS 1.3 by `supported_versions`, AES-256.
+    fn hello() -> Vec<u8> {
+        let mut bytes = vec![0x16, 3, 3, 0, 50, 2, 0, 0, 46, 3, 3];
+        bytes.extend([7; 32]);
+        bytes.extend([0, 0x13, 0x02, 0, 0, 6, 0, 43, 0, 2, 3, 4]);
+        bytes
+    }
+
+    #[test]
+    fn what_was_agreed_on_is_said_of_what_is_inside() {
+        let mut wire = Wire::new();
+        wire.receive(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03");
+        // As OpenSSL reads it: the header first.
+        let hello = hello();
+        wire.send(&hello[..5]).send(&hello[5..]);
+        assert_eq!(wire.understanding(), Understanding::Not(Foreign::Tls));
+        assert_eq!(wire.interest(Direction::Send), Interest::NEVER);
+        let mut wire = wire.joined_at(0, 0);
+        wire.connection.decrypted = true;
+        wire.receive("GET /a HTTP/1.1\r\nHost: shop\r\n\r\n");
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let [exchange] = wire.out.as_slice() else { panic!("{:?}", wire.out) };
+        assert_eq!(text(exchange, "url.scheme"), "https");
+        assert_eq!(text(exchange, "tls.protocol.version"), "1.3");
+        assert_eq!(text(exchange, "tls.cipher"), "TLS_AES_256_GCM_SHA384");
+        assert_eq!((wire.count("given_up_tls"), wire.count("tls_decrypted")), (1, 1));
+    }
+}
