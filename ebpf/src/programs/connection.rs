@@ -63,6 +63,21 @@ pub fn find(sk: u64, who: Current) -> Option<*mut Connection> {
 /// Makes an entry; `None` when it is not a stream socket, or there is no room.
 #[inline(always)]
 pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
+    if insert(sk, u64::from(flags)) == 0 {
+        return None;
+    }
+    CONNECTIONS.get_ptr_mut(sk)
+}
+
+/// Makes an entry; 0 if there is none. Global, as `announce`: an entry is put together on the stack, of which there is little.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn insert(sk: u64, flags: u64) -> u64 {
+    u64::from(try_insert(sk, flags as u32).is_some())
+}
+
+#[inline(always)]
+fn try_insert(sk: u64, flags: u32) -> Option<()> {
     let family: u16 = read(sk, config!(offsets.sock_family))?;
     if family != AF_INET && family != AF_INET6 && family != AF_UNIX {
         return None;
@@ -103,7 +118,7 @@ pub fn create(sk: u64, flags: u32) -> Option<*mut Connection> {
         emit::count(Counter::MapFull);
         return None;
     }
-    CONNECTIONS.get_ptr_mut(sk)
+    Some(())
 }
 
 /// Tells the agent of a socket: once, with its addresses. Decides by port and by peer whether it is traced. Global, and so verified by
