@@ -47,7 +47,7 @@ const KERNELS: &[&str] = &["5.10", "7.2", "6.1-arm64"];
 /// What all steps together leave on the disk of a fresh clone, in GiB, with room for the packages they unpack on their way.
 const DISK: u64 = 10;
 /// More end-to-end tests than this do not fail for want of time.
-const RETRIED: usize = 8;
+const RETRIED: usize = 24;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = ebpf::root()?;
