@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -41,6 +41,9 @@ impl Probes {
             held.users += 1;
             held.unused = None;
             return Some(key);
+        }
+        if shared.stop.load(Ordering::Acquire) {
+            return None;
         }
         if self.attached.len() >= PROBES {
             count(&shared.probes_failed);

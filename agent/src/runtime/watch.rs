@@ -9,6 +9,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use super::{tls::Why, worker::Worker};
@@ -81,7 +82,10 @@ impl Counts {
     }
 }
 
-/// The thread that looks at processes. Ends when this is dropped.
+/// How long the thread may take to end.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The thread that looks at processes. Ends soon after this is dropped.
 #[derive(Debug)]
 pub struct Watch {
     asks: SyncSender<Ask>,
@@ -164,9 +168,20 @@ impl Drop for Watch {
         self.shared.stop.store(true, Ordering::Release);
         // When the queue is full, the thread is awake.
         let _ = self.asks.try_send(Ask::Stop);
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let until = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
             // It has nothing to tell.
             let _ = thread.join();
+        } else {
+            // It is in the middle of a process, and each probe that it attaches takes its time. It ends with the agent, which must not
+            // wait for the probes either.
+            Hooks::detach_elsewhere();
         }
     }
 }
