@@ -102,15 +102,18 @@ impl Report {
 }
 
 impl Agent {
-    /// Starts `geophone run --output json` and waits until all probes are attached.
+    /// Starts `geophone run --output json --no-tls` and waits until all probes are attached. Without TLS, because the kernel detaches the
+    /// probes of libraries one after the other, long after an agent's end, and keeps others from attaching theirs meanwhile: tests would
+    /// wait for each other.
     ///
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.
     pub fn start(capture: Capture, arguments: &[String]) -> Result<Self> {
-        Self::start_on(None, capture, arguments)
+        let arguments: Vec<String> = arguments.iter().cloned().chain(["--no-tls".to_owned()]).collect();
+        Self::start_on(None, capture, &arguments)
     }
 
-    /// The same in a network namespace, if there is one.
+    /// The same with what goes through TLS, and in a network namespace, if there is one.
     ///
     /// # Errors
     /// When this is not root, there is no agent, or it ends early.

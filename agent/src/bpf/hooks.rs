@@ -1,11 +1,7 @@
 //! What another thread than the one that reads the rings may do to the kernel side: tell it of runtimes, and attach its programs to
 //! functions of processes. Both take long at times; the rings must not wait.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd as _,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs::File, os::fd::AsRawFd as _};
 
 use aya::{
     Ebpf,
@@ -55,14 +51,14 @@ pub struct Attached {
 
 /// See the module.
 pub struct Hooks {
-    ebpf: Arc<Mutex<Ebpf>>,
+    ebpf: Ebpf,
     runtimes: HashMap<MapData, u32, RuntimeValue>,
     executed: HashMap<MapData, FileKey, u8>,
 }
 
 impl Hooks {
     pub(super) fn new(
-        ebpf: Arc<Mutex<Ebpf>>,
+        ebpf: Ebpf,
         runtimes: HashMap<MapData, u32, RuntimeValue>,
         executed: HashMap<MapData, FileKey, u8>,
     ) -> Self {
@@ -100,9 +96,8 @@ impl Hooks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn attach(&self, program: &str, file: &File, offset: u64) -> Result<Attached, AttachError> {
-        let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
-        let uprobe = ebpf.program_mut(program).and_then(|program| <&mut UProbe>::try_from(program).ok());
+    pub fn attach(&mut self, program: &str, file: &File, offset: u64) -> Result<Attached, AttachError> {
+        let uprobe = self.ebpf.program_mut(program).and_then(|program| <&mut UProbe>::try_from(program).ok());
         let uprobe = uprobe.ok_or(AttachError::NoProgram)?;
         uprobe.fd().map_err(|_| AttachError::NoProgram)?;
         // By its descriptor, because its path may mean another file by now, or in another mount namespace.

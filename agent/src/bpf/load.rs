@@ -1,17 +1,12 @@
 //! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
 //! is dropped, nothing is left in the kernel.
 
-use std::{
-    io,
-    os::fd::{AsFd as _, AsRawFd as _},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{Program, ProgramError, RawTracePoint},
+    programs::ProgramError,
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
@@ -28,6 +23,7 @@ use super::{
     policy::Policies,
     preempt,
     rings::Rings,
+    tracepoints::Tracepoints,
 };
 use crate::{
     event::{Direction, Nanos, SocketId},
@@ -128,11 +124,10 @@ pub enum LoadError {
 
 /// The loaded programs.
 pub struct Kernel {
-    /// Shared with the thread that attaches probes, and locked neither for records nor for advice.
-    ebpf: Arc<Mutex<Ebpf>>,
+    /// What the hooks take with them: they may be busy for long, and nothing that records need waits for them.
+    ebpf: Option<Ebpf>,
     front_end: FrontEnd,
-    /// This kernel leaves programs out while they are under way for another task: each has a second one.
-    twins: bool,
+    tracepoints: Tracepoints,
     rings: Rings,
     policies: Policies,
     processes: HashMap<MapData, u32, u32>,
@@ -145,9 +140,6 @@ pub struct Kernel {
 }
 
 const POLICIES: u32 = 65_536;
-
-/// The tracepoint of every system call's return.
-const RETURNS: &str = "sys_exit";
 
 /// Calls between the two programs of their tracepoints at one time: one per thread.
 const HANDLED: u32 = 65_536;
@@ -213,10 +205,12 @@ impl Kernel {
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
-        let kernel = Self {
-            ebpf: Arc::new(Mutex::new(ebpf)),
+        let tracepoints = Tracepoints::load(&mut ebpf, front_end, twins)?;
+        hooks::load_probes(&mut ebpf);
+        Ok(Self {
+            ebpf: Some(ebpf),
             front_end,
-            twins,
+            tracepoints,
             rings,
             policies,
             processes,
@@ -226,61 +220,23 @@ impl Kernel {
             counters,
             logger,
             capture: config.capture,
-        };
-        let mut ebpf = kernel.lock();
-        for hook in kernel.tracepoints() {
-            for name in hook.programs(twins) {
-                program(&mut ebpf, name)?.load().map_err(|error| LoadError::Program { name, error })?;
-            }
-        }
-        hooks::load_probes(&mut ebpf);
-        drop(ebpf);
-        Ok(kernel)
+        })
     }
 
     /// Attaches the programs: from here on, records come.
     ///
     /// # Errors
     /// When a tracepoint cannot be attached to.
-    pub fn attach(&self) -> Result<(), LoadError> {
-        let mut ebpf = self.lock();
-        for hook in self.tracepoints() {
-            for name in hook.programs(self.twins) {
-                let attached = program(&mut ebpf, name)?.attach(hook.name);
-                attached.map_err(|error| LoadError::Program { name, error })?;
-            }
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        match &mut self.ebpf {
+            Some(ebpf) => self.tracepoints.attach(ebpf),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// The tracepoints of the front end; those that watch lives come before those that move bytes.
-    fn tracepoints(&self) -> Vec<Tracepoint> {
-        let of = |name, first, second| Tracepoint { name, first, second: Some(second) };
-        let mut tracepoints = vec![
-            of("sched_process_fork", "process_fork", "process_fork_again"),
-            of("sched_process_exec", "process_exec", "process_exec_again"),
-            of("sched_process_exit", "process_exit", "process_exit_again"),
-            of("inet_sock_set_state", "socket_state", "socket_state_again"),
-            // Gives hints only: what it misses is not lost.
-            Tracepoint { name: "sched_waking", first: "thread_waking", second: None },
-        ];
-        match self.front_end {
-            FrontEnd::Sockets => tracepoints.extend([
-                of("sock_send_length", "sock_send", "sock_send_again"),
-                of("sock_recv_length", "sock_receive", "sock_receive_again"),
-            ]),
-            FrontEnd::Syscalls => tracepoints.push(of(RETURNS, "syscall_exit", "syscall_exit_again")),
-        }
-        tracepoints
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ebpf> {
-        self.ebpf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is done on another thread; there is one of it.
     pub fn take_hooks(&mut self) -> Option<Hooks> {
-        Some(Hooks::new(Arc::clone(&self.ebpf), self.runtimes.take()?, self.executed.take()?))
+        Some(Hooks::new(self.ebpf.take()?, self.runtimes.take()?, self.executed.take()?))
     }
 
     /// Where bytes are seen.
@@ -346,46 +302,12 @@ impl Kernel {
             let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
             *sum = values.iter().sum();
         }
-        for (tracepoint, missed) in self.missed() {
-            let counter = if tracepoint == RETURNS { stats::Counter::MissedReturns } else { stats::Counter::Missed };
+        for (counter, missed) in self.tracepoints.missed() {
             if let Some(sum) = counters.0.get_mut(counter as usize) {
                 *sum += missed;
             }
         }
         Ok(counters)
-    }
-
-    /// How often the kernel left out the programs of each tracepoint because they were still under way on the same processor, so
-    /// that nobody saw what happened: at most as often as either of them was left out.
-    fn missed(&self) -> Vec<(&'static str, u64)> {
-        let ebpf = self.lock();
-        let missed = |name: &str| {
-            let Some(Program::RawTracePoint(program)) = ebpf.program(name) else { return 0 };
-            let Ok(fd) = program.fd() else { return 0 };
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()));
-            let info = info.unwrap_or_default();
-            let misses =
-                info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
-            misses.unwrap_or_default()
-        };
-        let tracepoints = self.tracepoints().into_iter().filter(|tracepoint| tracepoint.second.is_some());
-        let missed = |tracepoint: Tracepoint| tracepoint.programs(self.twins).map(missed).min().unwrap_or_default();
-        tracepoints.map(|tracepoint| (tracepoint.name, missed(tracepoint))).collect()
-    }
-}
-
-/// A tracepoint with what is attached to it.
-#[derive(Clone, Copy)]
-struct Tracepoint {
-    name: &'static str,
-    first: &'static str,
-    /// Does what the first was kept from doing, on kernels where that happens: see `ebpf/src/programs/twin.rs`.
-    second: Option<&'static str>,
-}
-
-impl Tracepoint {
-    fn programs(self, twins: bool) -> impl Iterator<Item = &'static str> {
-        [Some(self.first), self.second.filter(|_| twins)].into_iter().flatten()
     }
 }
 
@@ -395,11 +317,6 @@ fn ring_bytes(processors: u32) -> u32 {
     const LARGEST: u32 = 4 << 20;
     const SMALLEST: u32 = 512 << 10;
     ((64 << 20) / processors.max(1)).clamp(SMALLEST, LARGEST).next_power_of_two().min(LARGEST)
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, LoadError> {
-    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
-    program.try_into().map_err(|error| LoadError::Program { name, error })
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {

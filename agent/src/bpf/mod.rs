@@ -10,6 +10,7 @@ mod offsets;
 mod policy;
 mod preempt;
 mod rings;
+mod tracepoints;
 
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};

@@ -72,6 +72,9 @@ pub struct CaptureArgs {
     /// Name client spans by route too, and set url.template
     #[arg(long)]
     client_routes: bool,
+    /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
+    #[arg(long)]
+    pub no_tls: bool,
     /// Let the kernel programs say on standard error what they decide
     #[arg(long)]
     pub debug_kernel: bool,

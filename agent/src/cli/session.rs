@@ -110,7 +110,8 @@ impl Session {
             }
             None => None,
         };
-        let settings = Settings { kernel, pipeline, selector: target.selector, children: target.children, recorder };
+        let Target { selector, children, .. } = target;
+        let settings = Settings { kernel, pipeline, selector, children, tls: !capture.no_tls, recorder };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());

@@ -46,6 +46,8 @@ pub struct Settings {
     pub selector: Selector,
     /// What this process starts is traced too.
     pub children: bool,
+    /// What is encrypted is read.
+    pub tls: bool,
     /// Where to record.
     pub recorder: Option<Recorder>,
 }
@@ -80,14 +82,14 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
-        let Settings { mut kernel, mut pipeline, selector, children, recorder } = settings;
+        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder } = settings;
         let mut selection = Selection::new(selector, children);
         // First attach, then look at what there is: what begins in between is seen by both.
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
         let chosen = selection.chosen();
-        let (runtimes, looked) = kernel.take_hooks().map(|hooks| Watch::start(hooks, chosen)).transpose()?.unzip();
+        let (runtimes, looked) = kernel.take_hooks().map(|hooks| Watch::start(hooks, chosen, tls)).transpose()?.unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let mut worker = Worker {
             stop: Arc::clone(&stop),

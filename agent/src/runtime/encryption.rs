@@ -40,18 +40,28 @@ pub struct Encryption {
     /// Of each file whether it has a library, and which.
     files: HashMap<FileId, Option<Rc<Library>>>,
     known: HashMap<u32, Known>,
+    /// Nothing is probed.
+    off: bool,
 }
 
 /// What is needed to attach.
 pub struct Means<'a> {
-    pub hooks: &'a Hooks,
+    pub hooks: &'a mut Hooks,
     pub probes: &'a mut Probes,
     pub shared: &'a Arc<Shared>,
 }
 
 impl Encryption {
+    /// `read`: whether what is encrypted is to be read at all.
+    pub fn new(read: bool) -> Self {
+        Self { off: !read, ..Self::default() }
+    }
+
     /// Probes the libraries of the system, for as long as the agent runs.
     pub fn installed(&mut self, means: &mut Means<'_>) {
+        if self.off {
+            return;
+        }
         for path in tls::installed() {
             match self.file(&path, false) {
                 Ok(Some(library)) => {
@@ -67,6 +77,10 @@ impl Encryption {
 
     /// Looks at what a process has loaded. `go`: whether it is a Go program, and if so, whether its own TLS is probed.
     pub fn process(&mut self, tgid: u32, start: u64, proc: &Path, go: Option<bool>, means: &mut Means<'_>) {
+        if self.off {
+            tell(means.shared, tgid, Why::Off);
+            return;
+        }
         if let Some(known) = self.known.get(&tgid)
             && known.start == start
             && known.looked.elapsed() < (if known.probes.is_empty() { SOON } else { AGAIN })
@@ -97,11 +111,7 @@ impl Encryption {
             (_, Some(false)) => Why::Go,
             (_, None) => Why::NoLibrary,
         };
-        let mut told = means.shared.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < PROCESSES || told.contains_key(&tgid) {
-            told.insert(tgid, why);
-        }
-        drop(told);
+        tell(means.shared, tgid, why);
         log::debug!("process {tgid}: {} probes for TLS", probes.len());
         if let Some(before) = self.known.insert(tgid, Known { start, looked: Instant::now(), probes }) {
             means.probes.release(before.probes);
@@ -160,5 +170,12 @@ impl Encryption {
         }
         self.files.insert(id, library.clone());
         Ok(library)
+    }
+}
+
+fn tell(shared: &Shared, tgid: u32, why: Why) {
+    let mut told = shared.tls.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() < PROCESSES || told.contains_key(&tgid) {
+        told.insert(tgid, why);
     }
 }

@@ -80,12 +80,14 @@ pub enum Answer {
 }
 
 /// How the tasks of a process are found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// What the kernel side reads by.
     pub runtime: config::Runtime,
     /// Functions at whose entry a kernel program is to run.
     pub probes: Vec<Probe>,
+    /// The same, where the process encrypts by itself.
+    pub tls: Vec<Probe>,
     /// More of them, which cost too much where nothing depends on them: for processes in which tasks work that nobody is known to have
     /// given work.
     pub on_demand: Vec<Probe>,

@@ -29,7 +29,7 @@ impl Detector for Node {
         let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
         let probe = Probe { program: "node_timers", file: Arc::clone(image.file()), id: image.id(), offset };
         let runtime = Runtime { kind: RUNTIME_NODE, ..Runtime::default() };
-        Ok(Some(Box::new(Known(Found { runtime, probes: vec![probe], on_demand: Vec::new(), since: None }))))
+        Ok(Some(Box::new(Known(Found { runtime, probes: vec![probe], ..Found::default() }))))
     }
 }
 

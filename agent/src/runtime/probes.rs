@@ -13,8 +13,6 @@ use crate::bpf::{Attached, Hooks};
 const PROBES: usize = 8192;
 /// How long a probe stays that nobody needs: programs are run again.
 const KEPT: Duration = Duration::from_secs(600);
-/// So many are detached at a time by others than whoever ends the agent.
-const FEW: usize = 8;
 
 /// A probe's identity.
 pub type Key = (&'static str, FileId, u64);
@@ -35,7 +33,7 @@ struct Held {
 
 impl Probes {
     /// Attaches a probe, or counts one more user of it. Failures are counted, and said.
-    pub fn attach(&mut self, hooks: &Hooks, shared: &Arc<Shared>, probe: &Probe) -> Option<Key> {
+    pub fn attach(&mut self, hooks: &mut Hooks, shared: &Arc<Shared>, probe: &Probe) -> Option<Key> {
         let key = (probe.program, probe.id, probe.offset);
         if let Some(held) = self.attached.get_mut(&key) {
             held.users += 1;
@@ -82,7 +80,7 @@ impl Probes {
 
 impl Drop for Probes {
     fn drop(&mut self) {
-        if self.attached.len() > FEW {
+        if !self.attached.is_empty() {
             Hooks::detach_elsewhere();
         }
     }

@@ -36,6 +36,6 @@ impl Plan for Known {
 
     fn process(&self, _target: &Target) -> Result<Answer, Refusal> {
         let runtime = Runtime { kind: RUNTIME_THREADS, no_wakes: 1, ..Runtime::default() };
-        Ok(Answer::Found(Found { runtime, probes: Vec::new(), on_demand: Vec::new(), since: None }))
+        Ok(Answer::Found(Found { runtime, ..Found::default() }))
     }
 }

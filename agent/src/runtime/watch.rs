@@ -96,17 +96,18 @@ pub struct Watch {
 impl Watch {
     /// Starts the thread. It looks first at processes that there are already: those given, or all of them. The receiver is told when
     /// that is done.
+    /// `tls`: whether what is encrypted is to be read.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(hooks: Hooks, chosen: Option<Vec<u32>>) -> io::Result<(Self, Receiver<()>)> {
+    pub fn start(hooks: Hooks, chosen: Option<Vec<u32>>, tls: bool) -> io::Result<(Self, Receiver<()>)> {
         let (asks, receiver): (_, Receiver<Ask>) = sync_channel(WAITING);
         let (looked, ready) = sync_channel(1);
         let shared = Arc::new(Shared::default());
         let counters = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("geophone-runtime".to_owned())
-            .spawn(move || Worker::new(hooks, receiver, counters).run(chosen, &looked))?;
+            .spawn(move || Worker::new(hooks, receiver, counters, tls).run(chosen, &looked))?;
         Ok((Self { asks, shared, thread: Some(thread) }, ready))
     }
 

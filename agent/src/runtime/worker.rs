@@ -57,6 +57,8 @@ struct Known {
     /// Since when its probes are in place.
     since: u64,
     probes: Vec<Key>,
+    /// Some of them are where it encrypts by itself.
+    encrypts: bool,
     /// Those that are not attached before they are asked for.
     on_demand: Vec<Probe>,
     /// They were.
@@ -81,6 +83,8 @@ pub struct Worker {
     /// Processes that more was asked for before they were looked at.
     early: HashSet<u32>,
     encryption: Encryption,
+    /// What is encrypted is read.
+    tls: bool,
     again: VecDeque<Again>,
     /// Processes whose programs have begun, and are still to be looked at.
     begun: VecDeque<u32>,
@@ -88,7 +92,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(hooks: Hooks, asks: Receiver<Ask>, shared: Arc<Shared>) -> Self {
+    pub fn new(hooks: Hooks, asks: Receiver<Ask>, shared: Arc<Shared>, tls: bool) -> Self {
         Self {
             hooks,
             asks,
@@ -98,7 +102,8 @@ impl Worker {
             known: HashMap::new(),
             probes: Probes::default(),
             early: HashSet::new(),
-            encryption: Encryption::default(),
+            encryption: Encryption::new(tls),
+            tls,
             again: VecDeque::new(),
             begun: VecDeque::new(),
             swept: Instant::now(),
@@ -131,9 +136,8 @@ impl Worker {
         let Some(start) = self.start(tgid) else {
             return;
         };
-        let known = self.known.get(&tgid).filter(|known| known.start == start);
-        let go = known.filter(|known| known.since > 0);
-        let go = go.map(|known| known.probes.iter().any(|(program, ..)| *program == "go_tls_read"));
+        let known = self.known.get(&tgid).filter(|known| known.start == start && known.since > 0);
+        let go = known.map(|known| known.encrypts);
         let Self { hooks, probes, shared, encryption, .. } = self;
         encryption.process(tgid, start, &directory(tgid), go, &mut Means { hooks, probes, shared });
     }
@@ -336,7 +340,9 @@ impl Worker {
             self.hooks.forget_runtime(tgid);
             return;
         }
-        let attached = found.probes.iter().map(|probe| self.probes.attach(&self.hooks, &self.shared, probe));
+        let tls = found.tls.iter().filter(|_| self.tls);
+        let attached =
+            found.probes.iter().chain(tls).map(|probe| self.probes.attach(&mut self.hooks, &self.shared, probe));
         let attached: Vec<Option<Key>> = attached.collect();
         let all = attached.iter().all(Option::is_some);
         let probes = attached.into_iter().flatten().collect();
@@ -362,7 +368,8 @@ impl Worker {
         // What was asked for before stays.
         let was_asked = before.as_ref().is_some_and(|before| before.start == start && before.is_asked);
         let on_demand = found.on_demand.clone();
-        self.known.insert(tgid, Known { start, since, probes, on_demand, is_asked: false });
+        self.known
+            .insert(tgid, Known { start, since, probes, encrypts: !found.tls.is_empty(), on_demand, is_asked: false });
         if self.early.remove(&tgid) || was_asked {
             self.more(tgid);
         }
@@ -382,7 +389,7 @@ impl Worker {
         };
         known.is_asked = true;
         for probe in std::mem::take(&mut known.on_demand) {
-            known.probes.extend(self.probes.attach(&self.hooks, &self.shared, &probe));
+            known.probes.extend(self.probes.attach(&mut self.hooks, &self.shared, &probe));
         }
         log::debug!("process {tgid}: who gives its tasks work is followed, too");
     }

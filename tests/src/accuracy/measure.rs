@@ -135,7 +135,7 @@ impl Task {
     /// others, with commas.
     fn agents(&self, stack: &Running) -> Result<Vec<Agent>> {
         let Some(hosts) = &stack.hosts else {
-            return Ok(vec![Agent::start(self.capture, &self.flags(stack, 0, "127.0.0.1", ""))?]);
+            return Ok(vec![Agent::start_on(None, self.capture, &self.flags(stack, 0, "127.0.0.1", ""))?]);
         };
         let start = |index| {
             let host = hosts.get(index).context("no such host")?;

@@ -15,35 +15,16 @@ use geophone_tests::{child, paths, wait};
 
 use crate::support::{both, compare, flags, port};
 
-both!(go, nginx_and_curl, what_cannot_be_read);
-
-#[test]
-#[ignore = "not seen to pass reliably yet: probes may be attached too late on a busy machine"]
-fn openssl_with_sockets_is_read() -> Result<()> {
-    openssl_with_sockets(Capture::Sockets)?;
-    openssl_with_sockets(Capture::Syscalls)
-}
-
-#[test]
-#[ignore = "not seen to pass reliably yet: probes may be attached too late on a busy machine"]
-fn openssl_fed_from_memory_is_read() -> Result<()> {
-    openssl_fed_from_memory(Capture::Sockets)?;
-    openssl_fed_from_memory(Capture::Syscalls)
-}
-
-#[test]
-#[ignore = "not seen to pass reliably yet: probes may be attached too late on a busy machine"]
-fn node_is_read() -> Result<()> {
-    node(Capture::Sockets)?;
-    node(Capture::Syscalls)
-}
-
-#[test]
-#[ignore = "not seen to pass reliably yet: probes may be attached too late on a busy machine"]
-fn connections_from_before_is_read() -> Result<()> {
-    connections_from_before(Capture::Sockets)?;
-    connections_from_before(Capture::Syscalls)
-}
+both!(
+    openssl_with_sockets,
+    openssl_fed_from_memory,
+    node,
+    go,
+    nginx_and_curl,
+    connections_from_before,
+    what_cannot_be_read,
+    switched_off
+);
 
 const ROUNDS: usize = 5;
 
@@ -58,7 +39,7 @@ const REQUESTS: [Request; 4] = [
 fn agent(capture: Capture, service: &Service) -> Result<Agent> {
     let mut words = port(service);
     words.push("--debug-kernel".to_owned());
-    let agent = Agent::start(capture, &words)?;
+    let agent = Agent::start_on(None, capture, &words)?;
     looked_at(&agent, service.pid())?;
     Ok(agent)
 }
@@ -184,7 +165,7 @@ fn what_cannot_be_read(capture: Capture) -> Result<()> {
     let _shared = wait::shared();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let own = listener.local_addr()?;
-    let agent = Agent::start(capture, &flags(&["--port", &own.port().to_string(), "--debug-kernel"]))?;
+    let agent = Agent::start_on(None, capture, &flags(&["--port", &own.port().to_string(), "--debug-kernel"]))?;
     let mut client = TcpStream::connect(own)?;
     let (mut server, _) = listener.accept()?;
     // The beginning of a client's hello. This process has no library that would have made it.
@@ -196,5 +177,20 @@ fn what_cannot_be_read(capture: Capture) -> Result<()> {
     let line = report.log.iter().find(|line| line.starts_with("unreadable TLS:")).context("nothing is said")?;
     ensure!(line.contains(" 2 connections of ") && line.contains("no TLS library"), "{line}");
     ensure!(report.count("tls") == Some(2), "{:?}", report.log);
+    Ok(())
+}
+
+/// Who asks for no TLS gets none, and is told so.
+fn switched_off(capture: Capture) -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::tls(Kind::Go, &Certificate::new()?)?;
+    let agent = Agent::start(capture, &port(&service))?;
+    let mut client = Client::start(Kind::Go)?;
+    client.connect(&service, &REQUESTS, 0, ROUNDS)?;
+    client.go()?;
+    let report = agent.finish()?;
+    ensure!(report.spans.is_empty(), "{:?}", report.spans);
+    let told = |line: &String| line.starts_with("unreadable TLS:") && line.contains("--no-tls");
+    ensure!(report.log.iter().any(told), "{:?}", report.log);
     Ok(())
 }

@@ -60,6 +60,7 @@ impl Detector for Go {
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
+        let mut tls = Vec::new();
         let [round_trip, ready, read, write, closes @ ..] =
             pclntab::functions(image, [ROUND_TRIP, READY, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
         if let Some(function) = round_trip {
@@ -67,7 +68,7 @@ impl Detector for Go {
         }
         if let (Some(read), Some(write)) = (read, write) {
             match tls_probes(image, read, write) {
-                Ok(found) => probes.extend(found),
+                Ok(found) => tls = found,
                 // Its tasks are known all the same.
                 Err(refusal) => log::info!("TLS of a program of {version} cannot be read: {refusal}"),
             }
@@ -80,7 +81,7 @@ impl Detector for Go {
         }
         let on_demand =
             ready.map(|function| probe(image, "go_ready", function.begin)).transpose()?.into_iter().collect();
-        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand, since: Some(go::TLS_SINCE) }))))
+        Ok(Some(Box::new(Known(Found { runtime, probes, tls, on_demand, since: Some(go::TLS_SINCE) }))))
     }
 }
 

@@ -126,9 +126,7 @@ fn look(target: &Target, maps: &Maps, map: &Map, interpreter: &Interpreter) -> R
             locks: [runtime, runtime.wrapping_add(interpreter.runtime_size)],
             ..Runtime::default()
         },
-        probes: Vec::new(),
-        on_demand: Vec::new(),
-        since: None,
+        ..Found::default()
     };
     set(&mut found.runtime, RUNNING_TASK, NONE);
     let process = asyncio::Process { target, maps, memory: &memory, layout: &layout, interpreter, runtime };

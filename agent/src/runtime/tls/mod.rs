@@ -20,6 +20,8 @@ pub enum Why {
     /// It was not looked at.
     #[default]
     Unseen,
+    /// Nobody wants to read what is encrypted.
+    Off,
     /// Nothing that is known is in it.
     NoLibrary,
     /// As before, and it is a Java virtual machine.
@@ -36,6 +38,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unseen => "the process could not be looked at",
+            Self::Off => "the agent was told not to (--no-tls)",
             Self::NoLibrary => "no TLS library with names that are known is in it",
             Self::Java => "Java's own TLS is compiled while it runs",
             Self::Go => "its TLS functions cannot be found in the Go program",

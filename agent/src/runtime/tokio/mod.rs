@@ -58,7 +58,7 @@ impl Detector for Tokio {
             Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
         });
         let probes = probes.collect::<Result<Vec<_>, Refusal>>()?;
-        Ok(Some(Box::new(Known(Found { runtime, probes, on_demand: Vec::new(), since: None }))))
+        Ok(Some(Box::new(Known(Found { runtime, probes, ..Found::default() }))))
     }
 }
 
