@@ -12,6 +12,8 @@ use crate::protocol::{Carried, Verdict, cursor::Cursor, messaging::name};
 
 /// The longest client id that is believed in where it is not known yet that this is Kafka.
 const MAX_CLIENT: i16 = 256;
+/// Nobody waits longer for messages to be stored: a day, in milliseconds.
+const MAX_TIMEOUT: i32 = 86_400_000;
 
 /// What clients ask all the time.
 const USUAL: [i16; 14] = [
@@ -110,7 +112,27 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     if client == 0 && !certain(api, key, version, length, c) {
         return Verdict::No;
     }
+    if !first && key == api::PRODUCE {
+        return match produces(version, Fields::new(c, api.is_flexible(version))) {
+            Some(true) => Verdict::Yes,
+            Some(false) => Verdict::No,
+            None => Verdict::More,
+        };
+    }
     Verdict::Yes
+}
+
+/// Whether messages may follow; `None`: more bytes would tell. A header of zeros and a letter is in many a stream.
+fn produces(version: i16, mut f: Fields<'_>) -> Option<bool> {
+    f.tags()?;
+    if version >= 3 && !f.text()?.iter().all(u8::is_ascii_graphic) {
+        return Some(false);
+    }
+    let (acks, timeout) = (f.i16()?, f.i32()?);
+    if !(-1..=1).contains(&acks) || !(0..=MAX_TIMEOUT).contains(&timeout) {
+        return Some(false);
+    }
+    Some((1..1000).contains(&f.list()?))
 }
 
 /// Whether a message without a client's name is a request for certain.
