@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{LOCAL, Recipe, Service};
 use crate::wait::PATIENCE;
-use crate::{child, paths};
+use crate::{child, paths, wait};
 
 impl Service {
     /// PostgreSQL, with a database and a superuser that are both called `shop`.
@@ -26,6 +26,8 @@ impl Service {
             command.arg(folder.path());
             Ok(Recipe { command, name: "postgres", folders: vec![folder] })
         })?;
+        // It listens before it answers.
+        wait::until(PATIENCE, "PostgreSQL to answer", || service.psql("postgres", &["SELECT 1"]).ok())?;
         service.psql("postgres", &["CREATE DATABASE shop"])?;
         Ok(service)
     }
