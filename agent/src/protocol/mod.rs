@@ -15,6 +15,7 @@ pub mod http;
 mod http1;
 mod http2;
 mod kafka;
+mod memcached;
 mod messaging;
 mod mqtt;
 mod mysql;
@@ -52,6 +53,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     postgres::PROTOCOL,
     mysql::PROTOCOL,
     redis::PROTOCOL,
+    memcached::PROTOCOL,
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,

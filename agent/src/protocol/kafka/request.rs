@@ -110,7 +110,25 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     if client == 0 && !certain(api, key, version, length, c) {
         return Verdict::No;
     }
+    // Of any length, and what is before it may be small numbers elsewhere, too.
+    if !first && key == api::PRODUCE {
+        return match acknowledged(api, version, c) {
+            Some(true) => Verdict::Yes,
+            Some(false) => Verdict::No,
+            None => Verdict::More,
+        };
+    }
     Verdict::Yes
+}
+
+/// Whether a Produce says, after its header, by whom it is to be acknowledged: by nobody, the leader, or all.
+fn acknowledged(api: &Api, version: i16, c: Cursor<'_>) -> Option<bool> {
+    let mut fields = Fields::new(c, api.is_flexible(version));
+    fields.tags()?;
+    if version >= 3 {
+        fields.text()?;
+    }
+    Some((-1..=1).contains(&fields.i16()?))
 }
 
 /// Whether a message without a client's name is a request for certain.
