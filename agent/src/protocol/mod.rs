@@ -17,6 +17,7 @@ mod http2;
 mod kafka;
 mod memcached;
 mod messaging;
+mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;
@@ -57,6 +58,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,
+    mongodb::PROTOCOL,
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,
