@@ -2,6 +2,7 @@
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
 mod amqp;
+mod cassandra;
 mod cgi;
 pub mod cursor;
 pub mod db;
@@ -59,6 +60,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,
     mongodb::PROTOCOL,
+    cassandra::PROTOCOL,
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,
