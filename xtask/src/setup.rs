@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -24,14 +24,20 @@ const PACKAGES: [(&str, &str); 17] = [
     ("javac", "default-jdk-headless"),
     ("cc", "gcc"),
     ("/usr/include/liburing.h", "liburing-dev"),
-    ("/usr/share/postgresql-common/server", "postgresql"),
+    ("/var/lib/dpkg/info/postgresql.list", "postgresql"),
     ("psql", "postgresql-client"),
     ("redis-server", "redis-server"),
     ("mariadbd", "mariadb-server"),
+    // Its program has its version in its name.
+    ("/var/lib/dpkg/info/php-fpm.list", "php-fpm"),
+    ("uwsgi-core", "uwsgi-core"),
+    ("/var/lib/dpkg/info/uwsgi-plugin-python3.list", "uwsgi-plugin-python3"),
+    ("mosquitto", "mosquitto"),
+    ("nats-server", "nats-server"),
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 2] = ["gunicorn==23.0.0", "grpcio==1.76.0"];
+const PYTHON: [&str; 4] = ["gunicorn==23.0.0", "grpcio==1.76.0", "paho-mqtt==2.1.0", "nats-py==2.16.0"];
 
 /// The ways in which a Go program can be linked, each with arguments; by `cgo`, C's loader starts it. All but one are stripped.
 const GO_CALLS: [(&str, &[&str]); 4] = [

@@ -9,11 +9,20 @@ use geophone::{
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[flags, step], mut data)) = data.split_at_checked(2).map(|(a, b)| (<&[u8; 2]>::try_from(a).unwrap(), b)) else {
+    let Some((&[flags, step], mut data)) = data.split_at_checked(2).map(|(a, b)| (<&[u8; 2]>::try_from(a).unwrap(), b))
+    else {
         return;
     };
-    let connection =
-        Connection { socket: SocketId { sock: 1, born: 1 }, endpoints: None, role: Role::Unknown, netns: 0, sequences: None, since: 0, decrypted: false, wire: None };
+    let connection = Connection {
+        socket: SocketId { sock: 1, born: 1 },
+        endpoints: None,
+        role: Role::Unknown,
+        netns: 0,
+        sequences: None,
+        since: 0,
+        decrypted: false,
+        wire: None,
+    };
     let mut session = Session::default();
     let mut out = Vec::new();
     let mut offsets = [u64::from(flags & 2); 2];

@@ -2,12 +2,12 @@
 //! piece cut in two.
 #![no_main]
 
-use geophone_fuzz::play;
+use geophone_fuzz::{bytes, play};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let preface = b"\x00\x00\x00\x12\x00\x03\x00\x00user\x00ann\x00\x00";
-    for exchange in play(preface, data, false).iter().chain(&play(preface, data, true)) {
+    for exchange in play(preface, data, false, bytes).iter().chain(&play(preface, data, true, bytes)) {
         assert!(exchange.start <= exchange.end);
         assert!(exchange.first_byte.is_none_or(|first| exchange.start <= first && first <= exchange.end));
         assert!(!exchange.name.is_empty() && exchange.name.len() <= 1024);

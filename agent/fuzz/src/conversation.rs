@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use geophone::{
     conn::{Connection, Content, End, Ending, Gap, Piece, Update},
-    event::{Direction, Endpoints, Role, SocketId, Thread},
+    event::{Direction, Role, Thread},
     protocol::{Note, Session, Side, Understanding},
 };
+
+use crate::connection;
 
 /// Plays a script after the first `lines` calls of a captured conversation, as both sides see it, whole and with every call cut in two.
 /// A script has steps of a tag, a length, and what they need.
@@ -45,19 +47,7 @@ struct Game {
 
 impl Game {
     fn new(server: bool, halves: bool) -> Self {
-        let connection = Connection {
-            socket: SocketId { sock: 1, born: 1 },
-            endpoints: Some(Endpoints::Inet {
-                local: ([127, 0, 0, 1], 80).into(),
-                remote: ([127, 0, 0, 1], 40_000).into(),
-            }),
-            role: if server { Role::Accept } else { Role::Connect },
-            netns: 1,
-            sequences: None,
-            since: 0,
-            decrypted: false,
-            wire: None,
-        };
+        let connection = connection(if server { Role::Accept } else { Role::Connect });
         Self { session: Session::default(), connection, out: Vec::new(), offsets: [0; 2], time: 1_000, halves }
     }
 

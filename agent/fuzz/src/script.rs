@@ -1,31 +1,21 @@
 //! A connection's updates out of arbitrary bytes, as the connection stage would tell of them.
 
 use geophone::{
-    conn::{Connection, Content, End, Ending, Gap, Piece, Update},
-    event::{Direction, Endpoints, Role, SocketId, Thread},
+    conn::{Content, End, Ending, Gap, Piece, Update},
+    event::{Direction, Role, Thread},
     protocol::{Exchange, Note, Session},
 };
 
+use crate::connection;
+
 /// Plays a script on a connection that begins with `preface`, which a server receives. The script: steps of a tag, a length, and what they
-/// need. `halves`: every piece is cut in two.
+/// need. `halves`: every piece is cut in two. `framed` makes a frame of the protocol out of the bytes of most steps; see [`bytes`].
 ///
 /// # Panics
 /// When a decoder wants what nobody can give.
 #[must_use]
-pub fn play(preface: &[u8], mut data: &[u8], halves: bool) -> Vec<Exchange> {
-    let connection = Connection {
-        socket: SocketId { sock: 1, born: 1 },
-        endpoints: Some(Endpoints::Inet {
-            local: ([127, 0, 0, 1], 80).into(),
-            remote: ([127, 0, 0, 1], 40_000).into(),
-        }),
-        role: Role::Unknown,
-        netns: 1,
-        sequences: None,
-        since: 0,
-        decrypted: false,
-        wire: None,
-    };
+pub fn play(preface: &[u8], mut data: &[u8], halves: bool, framed: fn(&[u8]) -> Vec<u8>) -> Vec<Exchange> {
+    let connection = connection(Role::Unknown);
     let mut session = Session::default();
     let mut out = Vec::new();
     let mut offsets = [0_u64; 2];
@@ -47,9 +37,10 @@ pub fn play(preface: &[u8], mut data: &[u8], halves: bool) -> Vec<Exchange> {
         let direction = if receive { Direction::Receive } else { Direction::Send };
         data = rest;
         match (tag >> 1) & 7 {
-            0..=3 => {
+            kind @ 0..=3 => {
                 let (bytes, rest) = rest.split_at(usize::from(*length).min(rest.len()));
                 data = rest;
+                let bytes = if kind == 0 { bytes.to_vec() } else { framed(bytes) };
                 let (first, second) = bytes.split_at(if halves { bytes.len() / 2 } else { bytes.len() });
                 for part in [first, second] {
                     if !part.is_empty() {
@@ -76,6 +67,12 @@ pub fn play(preface: &[u8], mut data: &[u8], halves: bool) -> Vec<Exchange> {
         session.update(&connection, &Update::End(direction, end), &mut out);
     }
     done(out)
+}
+
+/// For [`play`]: the bytes as they are.
+#[must_use]
+pub fn bytes(bytes: &[u8]) -> Vec<u8> {
+    bytes.to_vec()
 }
 
 fn done(notes: Vec<Note>) -> Vec<Exchange> {

@@ -161,6 +161,7 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
     let start_unix_nano = clock.wall(exchange.start);
     // From the monotonic clock: a step of the wall clock changes no duration.
     let duration = exchange.end.saturating_sub(exchange.start);
+    let kind = kind(&exchange);
     let mut attributes = exchange.attributes;
     if let Some(names) = hole_names(exchange.holes) {
         attributes.push(INCOMPLETE, Value::List(names));
@@ -171,10 +172,7 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
     Span {
         context: SpanContext::new(trace.id, span, trace.flags, false, trace.state),
         parent,
-        kind: match exchange.side {
-            Side::Server => SpanKind::Server,
-            Side::Client => SpanKind::Client,
-        },
+        kind,
         name: exchange.name,
         start_unix_nano,
         end_unix_nano: start_unix_nano.saturating_add(duration),
@@ -182,6 +180,17 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
         status: exchange.status,
         links: Vec::new(),
         resource,
+    }
+}
+
+/// The kind of a call's span: a message that a broker hands on is produced and consumed, anything else is asked and served.
+fn kind(exchange: &Exchange) -> SpanKind {
+    let handed_on = exchange.attributes.get("messaging.operation.type") == Some(&Value::from("process"));
+    match (exchange.side, handed_on) {
+        (Side::Server, false) => SpanKind::Server,
+        (Side::Client, false) => SpanKind::Client,
+        (Side::Server, true) => SpanKind::Consumer,
+        (Side::Client, true) => SpanKind::Producer,
     }
 }
 
@@ -267,6 +276,15 @@ mod tests {
         carried.push(ContextHeader::TraceParent, traceparent.into());
         carried.push(ContextHeader::TraceState, tracestate.into());
         carried
+    }
+
+    #[test]
+    fn messages_are_produced_and_consumed() {
+        for (side, kind) in [(Side::Client, SpanKind::Producer), (Side::Server, SpanKind::Consumer)] {
+            let mut message = exchange(side);
+            message.attributes.push("messaging.operation.type", "process");
+            assert_eq!(tracer().span(message, Carried::default(), Arc::default()).kind, kind);
+        }
     }
 
     #[test]

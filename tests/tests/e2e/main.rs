@@ -6,12 +6,14 @@
 
 mod asyncio;
 mod bodies;
+mod brokers;
 mod calls;
 mod clients;
 mod connections;
 mod databases;
 mod descriptors;
 mod faults;
+mod gateways;
 mod goroutines;
 mod grpc;
 mod hosts;

@@ -1,5 +1,5 @@
 //! Requests over TLS, by all libraries whose functions are known, on both sides of a connection: each has its spans, matched into one trace,
-//! as if nothing were encrypted.
+//! as if nothing were encrypted. Most run alone: probes of libraries are attached by one agent at a time.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -79,28 +79,28 @@ fn all_clients(capture: Capture, kind: Kind) -> Result<()> {
 }
 
 fn openssl_with_sockets(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     all_clients(capture, Kind::Sockets)
 }
 
 fn openssl_fed_from_memory(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     all_clients(capture, Kind::Memory)
 }
 
 fn node(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     all_clients(capture, Kind::Node)
 }
 
 fn go(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     all_clients(capture, Kind::Go)
 }
 
 /// A process that lives for milliseconds is seen from its first byte: the system's library is probed before anybody uses it.
 fn nginx_and_curl(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     let certificate = Certificate::new()?;
     let service = Service::nginx_tls(&certificate)?;
     let agent = agent(capture, &service)?;
@@ -140,7 +140,7 @@ fn nginx_and_curl(capture: Capture) -> Result<()> {
 /// Connections that are older than the agent, of libraries that were loaded long ago: what was under way when the probes came may be missed, and
 /// nothing after that.
 fn connections_from_before(capture: Capture) -> Result<()> {
-    let _shared = wait::shared();
+    let _alone = wait::alone();
     let certificate = Certificate::new()?;
     for kind in Kind::ALL {
         let service = Service::tls(kind, &certificate)?;

@@ -54,6 +54,8 @@ pub(super) struct Answer {
     first: Option<Origin>,
     /// Its head has something that is not known.
     unknown: bool,
+    /// The size of its body, if its head says so.
+    length: Option<u64>,
 }
 
 impl Half {
@@ -108,6 +110,7 @@ impl Open {
                 status,
                 first: is_head.then_some(block.first),
                 unknown: head.unknown || status.is_none(),
+                length: head.text("content-length").and_then(|length| length.parse().ok()),
             });
             self.say_answered(out);
             if status.is_some() {
@@ -167,7 +170,14 @@ impl Open {
     pub(super) fn body(&mut self, now: Origin) {
         self.doubtful = None;
         self.response.last = now;
-        self.answer.get_or_insert(Answer { status: None, first: None, unknown: true });
+        self.answer.get_or_insert(Answer { status: None, first: None, unknown: true, length: None });
+    }
+
+    /// No more of the connection comes. A response whose body is as long as it said is whole: not every client waits for the frame that
+    /// says so, which trailers may come with.
+    pub(super) fn close(&mut self) {
+        let length = self.answer.and_then(|answer| answer.length).filter(|_| self.response.body && !self.grpc);
+        self.response.ended |= length.is_some_and(|length| self.response.size() == Some(length));
     }
 
     /// The exchange, with what there is of its response, and why that is not all.

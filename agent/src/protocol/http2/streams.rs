@@ -8,7 +8,7 @@ use super::{
     way::Block,
 };
 use crate::{
-    conn::{End, Ending},
+    conn::End,
     event::{Direction, Nanos, Role},
     protocol::{
         Asked, Note, OtherEnd, Over, Side, endpoints,
@@ -256,13 +256,7 @@ impl Http2 {
         if self.asks == Some(direction) {
             return;
         }
-        let why = match end.how {
-            Ending::Closed => NoResponse::Closed,
-            Ending::Reset(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => NoResponse::Reset,
-            Ending::Reset(libc::ETIMEDOUT) => NoResponse::Timeout,
-            Ending::Reset(_) => NoResponse::Other,
-            Ending::Evicted => NoResponse::Unseen,
-        };
+        let why = NoResponse::from(end.how);
         let all: Vec<u32> = self.open.keys().copied().collect();
         for id in all {
             let Some(open) = self.open.get_mut(&id) else {
@@ -271,6 +265,7 @@ impl Http2 {
             if open.answer.is_none() {
                 open.response.last.time = end.time;
             }
+            open.close();
             let why = if open.doubtful.is_some() { NoResponse::Unseen } else { why };
             let why = (!open.response.ended).then_some(why);
             self.finish(id, why, cx);

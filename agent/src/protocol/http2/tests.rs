@@ -435,6 +435,20 @@ fn a_reset_of_what_may_be_over_is_no_error() {
 }
 
 #[test]
+fn a_client_may_close_once_it_has_what_was_announced() {
+    for (size, error) in [(5, None), (4, Some("connection_closed"))] {
+        let mut talk = Talk::client();
+        let get = talk.get(1, "/a");
+        let block = talk.responses.block(&[(":status", "200"), ("content-length", "5"), ("trailer", "x-sum")]);
+        talk.ask(&get).answer(&frame(HEADERS, END_HEADERS, 1, &block)).answer(&frame(DATA, 0, 1, &b"12345"[..size]));
+        talk.wire.end(Receive, Ending::Closed);
+        let span = talk.one();
+        assert_eq!(span.attributes.get("error.type"), error.map(Value::from).as_ref());
+        assert_eq!(int(&span, "http.response.body.size"), error.is_none().then_some(5));
+    }
+}
+
+#[test]
 fn answers_seen_before_their_requests() {
     let mut talk = Talk::client();
     let get = talk.get(1, "/a");

@@ -12,6 +12,8 @@ use crate::protocol::{Carried, Verdict, cursor::Cursor, messaging::name};
 
 /// The longest client id that is believed in where it is not known yet that this is Kafka.
 const MAX_CLIENT: i16 = 256;
+/// Nobody waits longer for messages to be stored: a day, in milliseconds.
+const MAX_TIMEOUT: i32 = 86_400_000;
 
 /// What clients ask all the time.
 const USUAL: [i16; 14] = [
@@ -110,9 +112,8 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     if client == 0 && !certain(api, key, version, length, c) {
         return Verdict::No;
     }
-    // Of any length, and what is before it may be small numbers elsewhere, too.
     if !first && key == api::PRODUCE {
-        return match acknowledged(api, version, c) {
+        return match produces(version, Fields::new(c, api.is_flexible(version))) {
             Some(true) => Verdict::Yes,
             Some(false) => Verdict::No,
             None => Verdict::More,
@@ -121,14 +122,17 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     Verdict::Yes
 }
 
-/// Whether a Produce says, after its header, by whom it is to be acknowledged: by nobody, the leader, or all.
-fn acknowledged(api: &Api, version: i16, c: Cursor<'_>) -> Option<bool> {
-    let mut fields = Fields::new(c, api.is_flexible(version));
-    fields.tags()?;
-    if version >= 3 {
-        fields.text()?;
+/// Whether messages may follow; `None`: more bytes would tell. A header of zeros and a letter is in many a stream.
+fn produces(version: i16, mut f: Fields<'_>) -> Option<bool> {
+    f.tags()?;
+    if version >= 3 && !f.text()?.iter().all(u8::is_ascii_graphic) {
+        return Some(false);
     }
-    Some((-1..=1).contains(&fields.i16()?))
+    let (acks, timeout) = (f.i16()?, f.i32()?);
+    if !(-1..=1).contains(&acks) || !(0..=MAX_TIMEOUT).contains(&timeout) {
+        return Some(false);
+    }
+    Some((1..1000).contains(&f.list()?))
 }
 
 /// Whether a message without a client's name is a request for certain.

@@ -1,5 +1,6 @@
+use super::request;
 use crate::protocol::{
-    ContextHeader,
+    ContextHeader, Verdict,
     promises::{captured, heard, keep, told},
     testing::int,
 };
@@ -87,4 +88,15 @@ fn promises() {
     for text in [PRODUCE, SILENT, FETCH, GROUP, IDS] {
         keep("kafka", &captured(text));
     }
+}
+
+#[test]
+fn zeros_and_a_letter_are_no_request_in_the_middle_of_a_stream() {
+    let mut padded = vec![0, 0, 1, 2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 1, b'm'];
+    padded.resize(64, 0);
+    assert_eq!(request::detect(&padded, false), Verdict::No);
+    let parts = captured(PRODUCE);
+    let produced = &parts.iter().find(|part| part.bytes.starts_with(&[0, 0, 0, 0xb6])).unwrap().bytes;
+    assert_eq!(request::detect(produced, false), Verdict::Yes);
+    assert_eq!(request::detect(&produced[..24], false), Verdict::More);
 }

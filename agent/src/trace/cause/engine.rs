@@ -32,7 +32,8 @@ pub struct Limits {
     pub grace: Nanos,
     /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns.
     pub near: Nanos,
-    /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence.
+    /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence; and how long a message that
+    /// nothing answers may lie unread.
     pub patience: Nanos,
     /// Most calls that are known at a time.
     pub calls: usize,
@@ -111,6 +112,8 @@ pub struct Engine {
     pub(super) near: Deadlines,
     pub(super) patiences: Deadlines,
     pub(super) lingering: Deadlines,
+    /// Messages that nothing answers: nobody knows when their other ends read them.
+    pub(super) unread: Deadlines,
     /// Requests that are answered, and which something may still turn out to have been for.
     pub(super) kept: Deadlines,
     pub(super) settled: Vec<Settled>,
@@ -126,6 +129,7 @@ impl Engine {
             near: Deadlines::new(limits.near),
             patiences: Deadlines::new(limits.patience),
             lingering: Deadlines::new(limits.grace),
+            unread: Deadlines::new(limits.patience),
             kept: Deadlines::new(limits.patience.saturating_add(limits.near)),
             limits,
             ids,
@@ -179,7 +183,8 @@ impl Engine {
         while let Some(serial) = self.patiences.due(now) {
             self.give_up(serial);
         }
-        while let Some(serial) = self.lingering.due(now).or_else(|| self.kept.due(now)) {
+        while let Some(serial) = self.lingering.due(now).or_else(|| self.unread.due(now)).or_else(|| self.kept.due(now))
+        {
             self.forget(serial);
         }
     }

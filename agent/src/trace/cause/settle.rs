@@ -207,6 +207,7 @@ impl Engine {
             Cause::Open | Cause::None => None,
         };
         let (exchange, resource) = *done;
+        let is_answered = exchange.first_byte.is_some();
         let settled = Settled { exchange, resource, span: call.span, trace: trace.clone(), parent: call.parent, link };
         let (side, call_is_kept) = (call.side, call.is_kept);
         self.settled.push(settled);
@@ -214,7 +215,8 @@ impl Engine {
             Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),
             // Its other end may be seen a little later.
-            Side::Client => self.lingering.add(end, serial),
+            Side::Client if is_answered => self.lingering.add(end, serial),
+            Side::Client => self.unread.add(end, serial),
         }
     }
 

@@ -79,20 +79,30 @@ impl World {
         self.ask(Side::Client, end, thread, None, &[])
     }
 
+    /// A process sends or reads a message that nothing answers.
+    fn tell(&mut self, side: Side, end: End, thread: Thread) -> &mut Self {
+        self.ask(side, end, thread, None, &[]);
+        self.done(side, end, thread, None)
+    }
+
     /// A process reads the answer to its request, or sends its answer.
     fn end(&mut self, side: Side, end: End, thread: Thread) -> &mut Self {
         self.pass(MS / 10);
         self.engine.answered(&Answered { id: id(end), side, time: self.now, thread });
+        self.done(side, end, thread, Some(self.now))
+    }
+
+    fn done(&mut self, side: Side, end: End, thread: Thread, first_byte: Option<Nanos>) -> &mut Self {
         let exchange = Exchange {
             id: id(end),
             protocol: "test",
             side,
             start: self.now,
             request_end: self.now,
-            first_byte: Some(self.now),
+            first_byte,
             end: self.now,
             request_thread: thread,
-            response_thread: Some(thread),
+            response_thread: first_byte.map(|_| thread),
             name: "".into(),
             status: Status::Unset,
             attributes: Attributes::default(),
@@ -621,4 +631,13 @@ fn the_first_request_of_a_connection_does_not_follow_from_what_was_read_meanwhil
     world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
     world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
     world.caused(End(11, 0), End(20, 0), Link::Answer);
+}
+
+#[test]
+fn a_message_may_lie_unread() {
+    let mut world = World::new();
+    let (sender, reader) = (thread(1, 1), thread(2, 2));
+    world.tell(Side::Client, End(20, 0), sender).pass(2_000 * MS).tell(Side::Server, End(21, 0), reader).finish();
+    let (sent, read) = (world.span(Side::Client, End(20, 0)), world.span(Side::Server, End(21, 0)));
+    assert_eq!((read.parent, read.link), (sent.span, Some(Link::Socket)));
 }
