@@ -96,7 +96,7 @@ pub(super) fn fits(header: &Header, mut c: Cursor<'_>) -> Option<bool> {
         }
         Opcode::Event => matches!(c.prefixed_u16_be()?, b"TOPOLOGY_CHANGE" | b"STATUS_CHANGE" | b"SCHEMA_CHANGE"),
         Opcode::Supported => (1..64).contains(&c.u16_be()?) && !c.prefixed_u16_be()?.is_empty(),
-        Opcode::Authenticate => c.prefixed_u16_be()?.iter().all(|b| b.is_ascii_graphic()) && header.length > 2,
+        Opcode::Authenticate => c.prefixed_u16_be()?.iter().all(u8::is_ascii_graphic) && header.length > 2,
         // Too little to be told by.
         Opcode::AuthChallenge | Opcode::AuthResponse | Opcode::AuthSuccess => false,
     })
