@@ -2,6 +2,7 @@
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
 mod amqp;
+mod cassandra;
 mod cgi;
 pub mod cursor;
 pub mod db;
@@ -15,7 +16,9 @@ pub mod http;
 mod http1;
 mod http2;
 mod kafka;
+mod memcached;
 mod messaging;
+mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;
@@ -52,9 +55,12 @@ pub static PROTOCOLS: &[Protocol] = &[
     postgres::PROTOCOL,
     mysql::PROTOCOL,
     redis::PROTOCOL,
+    memcached::PROTOCOL,
     fastcgi::PROTOCOL,
     uwsgi::PROTOCOL,
     kafka::PROTOCOL,
+    mongodb::PROTOCOL,
+    cassandra::PROTOCOL,
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,

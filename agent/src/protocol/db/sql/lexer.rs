@@ -8,6 +8,8 @@ pub enum Dialect {
     Postgres,
     /// MySQL and MariaDB: `` `name` ``, `"text"`, `\'`, `# comment`.
     MySql,
+    /// Cassandra's CQL: `$$text$$`, `// comment`, `"name"`, and UUIDs and durations without quotes.
+    Cql,
 }
 
 /// The kind of a token.
@@ -67,6 +69,7 @@ impl<'a> Lexer<'a> {
             }
             (b'-', b'-') => (Kind::Comment, self.count(0, |b| b != b'\n')),
             (b'#', _) if self.dialect == Dialect::MySql => (Kind::Comment, self.count(0, |b| b != b'\n')),
+            (b'/', b'/') if self.dialect == Dialect::Cql => (Kind::Comment, self.count(0, |b| b != b'\n')),
             (b'/', b'*') => (Kind::Comment, self.block_comment()),
             (b'\'', _) => (Kind::Text, self.quoted(0, b'\'', self.dialect == Dialect::MySql)),
             (b'"', _) if self.dialect == Dialect::MySql => (Kind::Text, self.quoted(0, b'"', true)),
@@ -81,9 +84,11 @@ impl<'a> Lexer<'a> {
             }
             (b'$', b'0'..=b'9') => (Kind::Parameter, 1 + self.count(1, |b| b.is_ascii_digit())),
             (b'$', _) if self.dialect == Dialect::Postgres => self.dollar(),
+            (b'$', b'$') if self.dialect == Dialect::Cql => self.dollar(),
             (b'?', _) => (Kind::Parameter, 1),
             (b':', b':') => (Kind::Sign, 2),
             (b':' | b'@', second) if is_name(second) => (Kind::Parameter, 1 + self.count(1, is_name)),
+            _ if self.dialect == Dialect::Cql && self.constant() > 0 => (Kind::Number, self.constant()),
             (b'0'..=b'9', _) => (Kind::Number, self.number()),
             (b'.', b'0'..=b'9') if !self.after_value => (Kind::Number, self.number()),
             _ if is_name(first) => (Kind::Word, self.count(0, |b| is_name(b) || b == b'$')),
@@ -140,6 +145,38 @@ impl<'a> Lexer<'a> {
         let body = self.rest.get(tag + 1..).unwrap_or_default();
         let end = body.windows(mark.len()).position(|window| window == mark);
         (Kind::Text, end.map_or(self.rest.len(), |end| tag + 1 + end + mark.len()))
+    }
+
+    /// Length of a UUID, or the beginning of one at the end, or a duration as ISO 8601 writes it; 0: there is none.
+    fn constant(&self) -> usize {
+        /// Characters of a UUID's parts.
+        const PARTS: [usize; 5] = [8, 4, 4, 4, 12];
+        let mut at = 0;
+        for (i, part) in PARTS.into_iter().enumerate() {
+            if i > 0 {
+                match self.byte(at) {
+                    b'-' => at += 1,
+                    _ => return if i > 1 && at == self.rest.len() { at } else { self.duration() },
+                }
+            }
+            let digits = self.count(at, |b| b.is_ascii_hexdigit()).min(part);
+            at += digits;
+            if digits < part {
+                return if i > 0 && at == self.rest.len() { at } else { self.duration() };
+            }
+        }
+        if is_name(self.byte(at)) { 0 } else { at }
+    }
+
+    /// `P1Y2M3DT4H`.
+    fn duration(&self) -> usize {
+        let length = self.count(0, is_name);
+        let word = self.rest.get(..length).unwrap_or_default();
+        let unit = |b: &u8| matches!(b.to_ascii_uppercase(), b'Y' | b'M' | b'W' | b'D' | b'H' | b'S' | b'T');
+        let is_one = matches!(word, [b'P' | b'p', rest @ ..] if rest.iter().all(|b| b.is_ascii_digit() || unit(b)))
+            && word.iter().any(u8::is_ascii_digit)
+            && word.last().is_some_and(unit);
+        if is_one { length } else { 0 }
     }
 
     /// Decimal, with fraction and exponent, hexadecimal, octal, binary, with underscores.

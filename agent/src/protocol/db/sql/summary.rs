@@ -41,6 +41,7 @@ const KINDS: &[&str] = &[
     "index",
     "view",
     "database",
+    "keyspace",
     "schema",
     "sequence",
     "function",

@@ -156,12 +156,48 @@ fn a_context_in_a_comment() {
     );
 }
 
+#[test]
+fn what_cql_writes_without_quotes() {
+    let cql = |text: &str| read(text.as_bytes(), Dialect::Cql, true);
+    for (query, text, summary) in [
+        (
+            "SELECT a FROM ks.t WHERE id = 550e8400-e29b-41d4-a716-446655440000 AND b = deadbeef-e29b-41d4-a716-446655440000",
+            "SELECT a FROM ks.t WHERE id = ? AND b = ?",
+            "SELECT ks.t",
+        ),
+        ("INSERT INTO t (a) VALUES ($$it's$$) // who", "INSERT INTO t (a) VALUES (?)", "INSERT t"),
+        (
+            "UPDATE t USING TTL 9 SET a = P1Y2M, b = 1h30m, c = 0xcafe",
+            "UPDATE t USING TTL ? SET a = ?, b = ?, c = ?",
+            "UPDATE t",
+        ),
+        (
+            "UPDATE t SET m = {'a': 1} WHERE p1 = 2 AND pt = PT5M",
+            "UPDATE t SET m = {?: ?} WHERE p1 = ? AND pt = ?",
+            "UPDATE t",
+        ),
+        (
+            "CREATE KEYSPACE IF NOT EXISTS shop WITH x = 1",
+            "CREATE KEYSPACE IF NOT EXISTS shop WITH x = ?",
+            "CREATE KEYSPACE shop",
+        ),
+    ] {
+        let read = cql(query);
+        assert_eq!((read.text.as_str(), read.summary.as_str()), (text, summary));
+    }
+    // The beginning of one, where the text is cut.
+    assert_eq!(
+        read(b"SELECT a FROM t WHERE id = 550e8400-e29b-4", Dialect::Cql, false).text,
+        "SELECT a FROM t WHERE id = ?..."
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes(sql in prop::collection::vec(any::<u8>(), 0..300), whole in any::<bool>()) {
-        for dialect in [Dialect::Postgres, Dialect::MySql] {
+        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Cql] {
             let query = read(&sql, dialect, whole);
             prop_assert!(query.summary.len() <= 3 * 255 && query.text.len() <= 3 * MAX_TEXT + 3);
         }
