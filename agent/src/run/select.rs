@@ -123,9 +123,17 @@ impl Selection {
     /// # Errors
     /// When the kernel side has no room.
     pub fn apply(&mut self, kernel: &mut Kernel) -> Result<(), LoadError> {
-        for (tgid, selected) in self.pending.drain(..) {
-            kernel.select(tgid, selected)?;
-        }
-        Ok(())
+        self.marks().try_for_each(|(tgid, selected)| kernel.select(tgid, selected))
+    }
+
+    /// What the kernel side has not been told yet: processes, and whether each is traced.
+    pub fn marks(&mut self) -> impl Iterator<Item = (u32, bool)> {
+        self.pending.drain(..)
+    }
+
+    /// Whether a process was refused lately, so that what the kernel side has taken of it before it heard of that is not wanted.
+    #[must_use]
+    pub fn refuses(&self, tgid: u32) -> bool {
+        self.refused.contains_key(&tgid)
     }
 }
