@@ -130,6 +130,7 @@ impl Collection {
             std::thread::sleep(Duration::from_millis(1));
             self.take();
         }
+        self.spaces.look_at_all();
         let Self { sampler, spaces, stacks, mut counts, frequency, started, .. } = self;
         let lost = |counters: Counters| counters.get(geophone_ebpf::stats::Counter::RingFull);
         counts.lost = sampler.counters().map(lost).unwrap_or_default();
@@ -192,6 +193,8 @@ impl Intake<'_> {
         let dropped = self.stacks.dropped();
         if self.stacks.add(space, sample) {
             self.spaces.keep(space, sample.user.addresses(), sample.time);
+        } else {
+            self.spaces.look_again(space, sample.time);
         }
         self.counts.taken += u64::from(self.stacks.dropped() == dropped);
     }

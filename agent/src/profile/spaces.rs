@@ -1,7 +1,11 @@
 //! The memory of the processes that samples were taken in: what was mapped where, read when a process is first seen, because it may be
 //! gone before its symbols are looked for. A process that runs another program gets another space.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hashbrown::HashMap;
 
@@ -14,8 +18,11 @@ use crate::event::Nanos;
 
 /// Spaces at most; samples in others are dropped and counted.
 const MOST: usize = 8192;
-/// How long after mappings were read they are not read again, although an address is in none of them.
-const AGAIN: Nanos = 100_000_000;
+/// How long after mappings were read they are not read again, although an address is in none of them: at first, and at last.
+const AGAIN: Nanos = 50_000_000;
+const RARELY: Nanos = 5_000_000_000;
+/// Addresses of one process that wait for its mappings to be read again.
+const MISSING: usize = 256;
 
 /// One process while it runs one program.
 #[derive(Debug)]
@@ -26,6 +33,10 @@ pub struct Space {
     pub service: Arc<str>,
     mappings: Vec<Mapping>,
     read: Nanos,
+    /// After so long they may be read again.
+    again: Nanos,
+    /// Addresses that were in none of them.
+    missing: Vec<u64>,
     perf_map: Option<File>,
 }
 
@@ -40,6 +51,19 @@ impl Space {
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.mappings.is_empty()
+    }
+
+    /// Opens what is needed to name the code at an address. Whether anything is mapped there.
+    fn keep(&mut self, path: &Path, address: u64, files: &mut Files) -> bool {
+        match maps::find(&self.mappings, address) {
+            Some(mapping @ Mapping { what: Mapped::File { .. }, .. }) => files.open(path, mapping),
+            Some(Mapping { what: Mapped::Anonymous, .. }) if self.perf_map.is_none() => {
+                self.perf_map = files::perf_map(path);
+            }
+            Some(_) => {}
+            None => return false,
+        }
+        true
     }
 
     /// What the process has written on the code that it makes itself.
@@ -77,8 +101,17 @@ impl Spaces {
             return None;
         }
         let id = SpaceId(u32::try_from(self.all.len()).ok()?);
-        let mappings = files::maps(&self.path(tgid)).map(|text| maps::parse(&text)).unwrap_or_default();
-        self.all.push(Space { tgid, service: service(), mappings, read: now, perf_map: None });
+        let mappings =
+            files::maps(&self.proc.join(tgid.to_string())).map(|text| maps::parse(&text)).unwrap_or_default();
+        self.all.push(Space {
+            tgid,
+            service: service(),
+            mappings,
+            read: now,
+            again: AGAIN,
+            missing: Vec::new(),
+            perf_map: None,
+        });
         self.current.insert(tgid, id);
         Some(id)
     }
@@ -90,33 +123,44 @@ impl Spaces {
 
     /// Makes sure that the symbols of these addresses can be found later.
     pub fn keep(&mut self, id: SpaceId, addresses: impl Iterator<Item = u64>, now: Nanos) {
-        let index = id.0 as usize;
+        let Some(space) = self.all.get_mut(id.0 as usize) else {
+            return;
+        };
+        let path = self.proc.join(space.tgid.to_string());
         for address in addresses {
-            let Some(space) = self.all.get(index) else {
-                return;
-            };
-            let path = self.path(space.tgid);
-            if space.find(address).is_none()
-                && now.saturating_sub(space.read) >= AGAIN
-                && self.current.get(&space.tgid) == Some(&id)
-            {
-                // A library that was loaded since.
-                let text = files::maps(&path);
-                if let Some(space) = self.all.get_mut(index) {
-                    space.read = now;
-                    maps::merge(&mut space.mappings, text.map(|text| maps::parse(&text)).unwrap_or_default());
-                }
+            if !space.keep(&path, address, &mut self.files) && space.missing.len() < MISSING {
+                space.missing.push(address);
             }
-            let Some(space) = self.all.get_mut(index) else {
-                return;
-            };
-            match maps::find(&space.mappings, address) {
-                Some(mapping @ Mapping { what: Mapped::File { .. }, .. }) => self.files.open(&path, mapping),
-                Some(Mapping { what: Mapped::Anonymous, .. }) if space.perf_map.is_none() => {
-                    space.perf_map = files::perf_map(&path);
-                }
-                _ => {}
-            }
+        }
+        self.look_again(id, now);
+    }
+
+    /// Reads the mappings of a process again, if an address was in none of them: of a library that was loaded since. Not at once, and
+    /// more and more rarely if it does not help, because stacks that were walked by wrong frame pointers have any numbers in them.
+    pub fn look_again(&mut self, id: SpaceId, now: Nanos) {
+        let Some(space) = self.all.get_mut(id.0 as usize) else {
+            return;
+        };
+        let is_due = !space.missing.is_empty() && now.saturating_sub(space.read) >= space.again;
+        if !is_due || self.current.get(&space.tgid) != Some(&id) {
+            return;
+        }
+        let path = self.proc.join(space.tgid.to_string());
+        let text = files::maps(&path);
+        maps::merge(&mut space.mappings, text.map(|text| maps::parse(&text)).unwrap_or_default());
+        space.read = now;
+        let before = space.missing.len();
+        let missing = std::mem::take(&mut space.missing);
+        space.missing = missing.into_iter().filter(|address| !space.keep(&path, *address, &mut self.files)).collect();
+        space.again = if space.missing.len() < before { AGAIN } else { (space.again * 2).min(RARELY) };
+        space.missing.clear();
+    }
+
+    /// The same for all processes, for the last time.
+    pub fn look_at_all(&mut self) {
+        let current: Vec<SpaceId> = self.current.values().copied().collect();
+        for id in current {
+            self.look_again(id, Nanos::MAX);
         }
     }
 
@@ -137,10 +181,6 @@ impl Spaces {
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
-
-    fn path(&self, tgid: u32) -> PathBuf {
-        self.proc.join(tgid.to_string())
-    }
 }
 
 #[cfg(test)]
@@ -154,14 +194,16 @@ mod tests {
     #[test]
     fn what_is_mapped_outlives_the_process() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let exe = std::fs::canonicalize("/proc/self/exe").unwrap();
         let mut spaces = Spaces::new("/proc");
         // Its program is only there when `exec` is through.
-        while std::fs::read_link(format!("/proc/{}/exe", child.id())).is_ok_and(|path| path == exe) {
+        let is_there = |text: String| text.lines().any(|line| line.contains("r-xp") && line.contains("/bin/"));
+        while !files::maps(Path::new(&format!("/proc/{}", child.id()))).is_some_and(is_there) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let id = spaces.of(child.id(), 0, service).unwrap();
-        let address = spaces.get(id).unwrap().mappings.first().unwrap().start;
+        let address =
+            spaces.get(id).unwrap().mappings.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. }));
+        let address = address.unwrap().start;
         spaces.keep(id, [address].into_iter(), 0);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -170,6 +212,27 @@ mod tests {
         };
         assert!(path.ends_with("sleep") || path.ends_with("coreutils"), "{path}");
         assert!(spaces.files().get(*file).is_some());
+    }
+
+    #[test]
+    fn what_is_mapped_later_is_found() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let id = spaces.of(own, 0, service).unwrap();
+        let all = std::mem::take(&mut spaces.all[0].mappings);
+        let file = all.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. })).unwrap();
+        spaces.keep(id, [file.start].into_iter(), AGAIN - 1);
+        assert!(spaces.get(id).unwrap().is_bare(), "too early");
+        // A sample that is known already.
+        spaces.look_again(id, AGAIN);
+        let found = spaces.get(id).unwrap().find(file.start).unwrap();
+        let Mapped::File { id: file, .. } = found.what else { panic!("{found:?}") };
+        assert!(spaces.files().get(file).is_some());
+        // What is nowhere is looked for less and less often.
+        for (time, next) in [(AGAIN * 2, AGAIN * 2), (AGAIN * 4, AGAIN * 4), (AGAIN * 7, AGAIN * 4)] {
+            spaces.keep(id, [8].into_iter(), time);
+            assert_eq!(spaces.all[0].again, next, "{time}");
+        }
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::{fs::File, io::Read as _, os::fd::AsRawFd as _, path::PathBuf, sync::Ar
 
 use blazesym::{
     MaybeDefault,
-    helper::read_elf_build_id,
     symbolize::{
         Input, Symbolizer,
         source::{Elf, Kernel, Source},
     },
 };
 use hashbrown::HashMap;
+use object::Object as _;
 
 use super::{
     maps::{FileId, Mapped},
@@ -23,6 +23,8 @@ use super::{
 
 /// Bytes of a perf map that are read.
 const PERF_MAP: u64 = 64 << 20;
+/// Bytes of a build id that are kept; linkers make 8 to 32.
+const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
 const UNKNOWN: &str = "[unknown]";
 
@@ -44,6 +46,9 @@ const ROOTS: &[&str] = &[
     "runtime.rt0_go",
     "runtime.main",
 ];
+
+/// How many of the outermost frames are looked at for one of those.
+const OUTERMOST: usize = 3;
 
 /// Where an address is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,7 +107,9 @@ fn frames(stack: &stacks::Stack, space: &Space, places: &mut Places) -> Vec<usiz
     // What is on a stack is where a call returns to: the call itself is before that, and may be the last instruction of a function.
     let call = |depth: usize, address: u64| address.wrapping_sub(u64::from(depth > 0));
     let kernel = stack.kernel().iter().enumerate().map(|(depth, address)| (Place::Kernel(call(depth, *address)), None));
-    let user = stack.user().iter().enumerate().map(|(depth, address)| {
+    // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
+    let is_code = |(depth, address): &(usize, &u64)| *depth == 0 || space.find(call(*depth, **address)).is_some();
+    let user = stack.user().iter().enumerate().take_while(is_code).map(|(depth, address)| {
         let address = call(depth, *address);
         match space.find(address).map(|mapping| (mapping, &mapping.what)) {
             Some((mapping, Mapped::File { id, path })) => {
@@ -127,12 +134,13 @@ fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Loca
     if stack.ends.failed || frames.is_empty() {
         return End::Failed;
     }
-    let outermost = frames.last().and_then(|index| locations.get(*index));
     let is_root = |location: &Location| {
         let name = location.name.split('@').next().unwrap_or_default();
         location.owner == Owner::Native && ROOTS.contains(&name.strip_suffix(".abi0").unwrap_or(name))
     };
-    if outermost.is_some_and(is_root) { End::Whole } else { End::Open }
+    // What lies outside of those is libc, which often has neither frame pointers nor names.
+    let mut outermost = frames.iter().rev().take(OUTERMOST).filter_map(|index| locations.get(*index));
+    if outermost.any(is_root) { End::Whole } else { End::Open }
 }
 
 /// The names of all places.
@@ -216,10 +224,10 @@ impl Modules {
 
     fn file(&mut self, id: FileId, name: &Arc<str>, file: Option<&File>) -> usize {
         *self.files.entry(id).or_insert_with(|| {
-            let build_id = file.and_then(|file| read_elf_build_id(&path(file)).ok().flatten());
+            let build_id = file.and_then(build_id);
             self.all.push(Module {
                 name: name.clone(),
-                build_id: build_id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+                build_id,
                 size: file.and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len()),
             });
             self.all.len() - 1
@@ -230,6 +238,15 @@ impl Modules {
 /// An open file's name: it may have no other any more, or one in another mount namespace.
 fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// The GNU build id of an ELF file, in hexadecimal.
+fn build_id(file: &File) -> Option<String> {
+    let cache = object::ReadCache::new(file);
+    let file = object::File::parse(&cache).ok()?;
+    let id = file.build_id().ok()??;
+    let id = id.get(..id.len().min(BUILD_ID))?;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read(file: &File) -> Option<PerfMap> {
@@ -256,14 +273,14 @@ mod tests {
         let space = spaces.of(own, 0, || "test".into()).unwrap();
         let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
         // The innermost at the first byte of the function; the caller just behind its first byte.
-        let bytes = record(own, "test", 0, &[], &[function, function + 1, 0x10]);
+        let bytes = record(own, "test", 0, &[], &[function, function + 1, 0x10, function]);
         let sample = decode(&bytes).unwrap();
         let mut stacks = Stacks::default();
         assert!(stacks.add(space, &sample));
         spaces.keep(space, sample.user.addresses(), 0);
         let (modules, locations, resolved) = resolve(&stacks, &spaces);
         let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
-        assert_eq!(names, ["geophone_profile_test_symbol", "geophone_profile_test_symbol", UNKNOWN]);
+        assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
         assert_eq!(resolved[0].frames[0], resolved[0].frames[1], "the call is before the place that it returns to");
         assert_eq!((resolved[0].end, &*resolved[0].service, resolved[0].count), (End::Open, "test", 1));
         assert_eq!(*modules[0].name, *std::env::current_exe().unwrap().to_str().unwrap());
