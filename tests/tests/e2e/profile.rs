@@ -24,9 +24,6 @@ impl Program {
         Self::build(|path| {
             let mut gcc = Command::new(paths::program("gcc")?);
             gcc.args(["-O2", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]);
-            if cfg!(target_arch = "x86_64") {
-                gcc.arg("-mno-omit-leaf-frame-pointer");
-            }
             gcc.arg("-o").arg(path).arg(paths::service("c/burn.c"));
             Ok(gcc)
         })
@@ -169,7 +166,7 @@ fn deep_recursion_up_to_the_bound() -> Result<()> {
 fn a_go_program_by_its_number() -> Result<()> {
     let _shared = wait::shared();
     let program = Program::go()?;
-    let guard = Guard::start(Command::new(&program.path).arg("20"))?;
+    let guard = Guard::start(Command::new(&program.path).arg("120"))?;
     let (file, pid) = (program.file("a.folded"), guard.pid().to_string());
     let mut arguments = words(&["--duration", "2s", "--frequency", "199", "--pid", &pid, "-o"]);
     arguments.push(file.as_os_str());
