@@ -4,14 +4,19 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use geophone_tests::child::Guard;
 use geophone_tests::{paths, wait};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// Percentage points that a share may be wrong by.
 const TOLERANCE: f64 = 5.0;
+
+/// How long the kernel may take to check and load the programs on a busy machine.
+const LOADING: Duration = Duration::from_secs(120);
 
 /// A compiled program in a folder of its own, which profiles go to as well.
 struct Program {
@@ -63,7 +68,7 @@ fn profile(arguments: &[&OsStr]) -> Result<(String, String)> {
 }
 
 fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
-    words.iter().map(OsStr::new).collect()
+    words.iter().map(|word| OsStr::new(*word)).collect()
 }
 
 /// Folded stacks: names from the outermost to the innermost, and how often.
@@ -188,16 +193,20 @@ fn processes_that_come_and_go() -> Result<()> {
     let (path, file) = (program.file(&name), program.file("a.folded"));
     fs::rename(&program.path, &path)?;
     let mut command = Command::new(paths::agent()?);
-    command.args(["profile", "--duration", "8s", "--frequency", "199", "--exe", &name, "-o"]).arg(&file);
+    command.args(["profile", "--duration", "5m", "--frequency", "199", "--exe", &name, "-o"]).arg(&file);
     let mut agent = Guard::start(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
-    wait::until(wait::PATIENCE, "the output file", || file.exists().then_some(()))?;
-    // Until the programs are attached, which nothing tells.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    let descriptors = format!("/proc/{}/fd", agent.pid());
+    let samples = || {
+        let links = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        links.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| link.ends_with("anon_inode:[perf_event]"))
+    };
+    wait::until(LOADING, "perf events", || samples().then_some(()))?;
     for _ in 0..3 {
         run(Command::new(&path).arg("0.5"))?;
     }
     // Its file as well.
     fs::remove_file(&path)?;
+    agent.signal(Signal::INT)?;
     ensure!(agent.wait(wait::PATIENCE)?.success(), "the agent failed");
     let stacks = folded(&file)?;
     ensure!(total(&stacks) > 150, "{} samples", total(&stacks));
