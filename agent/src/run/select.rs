@@ -131,6 +131,15 @@ impl Selection {
         self.pending.drain(..)
     }
 
+    /// Judges a process that was seen for the first time, if that was not done when it began to run its program: it may be the child of one
+    /// that counted as chosen only until it was judged.
+    pub fn meet(&mut self, tgid: u32, now: Nanos, processes: &mut Table) {
+        let is_known = self.choices.contains_key(&tgid) || self.refused.contains_key(&tgid);
+        if self.selector.depends_on_programs() && !is_known {
+            self.judge(tgid, now, processes);
+        }
+    }
+
     /// Whether a process was refused lately, so that what the kernel side has taken of it before it heard of that is not wanted.
     #[must_use]
     pub fn refuses(&self, tgid: u32) -> bool {
