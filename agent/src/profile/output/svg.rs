@@ -12,10 +12,8 @@ use crate::profile::model::Profile;
 /// # Errors
 /// Those of the writer.
 pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
-    let mut stacks: Vec<(String, u64)> = folded::lines(profile).into_iter().collect();
-    // Frame by frame: as text, what other frames begin with would come between a frame and those above it.
-    stacks.sort_by(|(a, _), (b, _)| a.split(';').cmp(b.split(';')));
-    let mut lines: Vec<String> = stacks.into_iter().map(|(line, count)| format!("{line} {count}")).collect();
+    let mut lines: Vec<String> =
+        folded::lines(profile).into_iter().map(|(line, count)| format!("{line} {count}")).collect();
     if lines.is_empty() {
         // An empty graph is an error to the library, and a graph that says so is better than no file.
         lines.push("no samples 1".to_owned());
@@ -53,15 +51,6 @@ mod tests {
         assert!(text.contains("<title>heavy (3 samples, 75.00%)</title>"), "{text}");
         assert!(text.contains("<title>main (4 samples, 100.00%)</title>"));
         assert!(text.contains("4 samples in 10.0 s"));
-    }
-
-    #[test]
-    fn a_frame_is_drawn_once() {
-        let mut profile = example();
-        // `heavy`, `heavy!`, `heavy;...` would be the order of texts.
-        profile.locations[2].name = "heavy!".into();
-        let text = svg(&profile);
-        assert_eq!(text.matches("<title>heavy (").count(), 2, "itself, and called by itself: {text}");
     }
 
     #[test]
