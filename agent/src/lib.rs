@@ -16,6 +16,7 @@ pub mod packets;
 pub mod peer;
 pub mod pipeline;
 pub mod process;
+pub mod profile;
 pub mod protocol;
 pub mod recording;
 pub mod run;

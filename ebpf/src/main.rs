@@ -34,6 +34,8 @@ mod node;
 mod preempt;
 #[path = "programs/process.rs"]
 mod process;
+#[path = "programs/profile.rs"]
+mod profile;
 #[path = "programs/python.rs"]
 mod python;
 #[path = "programs/sockets.rs"]
@@ -50,8 +52,8 @@ mod tokio;
 mod twin;
 
 use aya_ebpf::{
-    macros::{raw_tracepoint, uprobe, uretprobe},
-    programs::{ProbeContext, RawTracePointContext, RetProbeContext},
+    macros::{perf_event, raw_tracepoint, uprobe, uretprobe},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
 
 /// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
@@ -112,6 +114,13 @@ tracepoint! {
 #[raw_tracepoint]
 pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| handover::waking(&ctx));
+    0
+}
+
+/// A processor's clock ticks, so many times a second as was asked for.
+#[perf_event]
+pub fn profile_tick(ctx: PerfEventContext) -> u32 {
+    profile::tick(&ctx);
     0
 }
 

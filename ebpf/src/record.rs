@@ -15,6 +15,8 @@ pub enum Kind {
     Process = 4,
     /// [`Handover`]
     Handover = 5,
+    /// [`Sample`]
+    Sample = 6,
 }
 
 /// Bytes left the process.
@@ -216,4 +218,35 @@ pub struct Handover {
     pub to_task: u64,
     /// See `HANDOVER_*`.
     pub object: u64,
+}
+
+/// Frames of one stack at most: what `kernel.perf_event_max_stack` allows unless somebody has raised it.
+pub const STACK_MAX: usize = 127;
+
+/// The kernel could not give the stack of the kernel, as `flags` of a [`Sample`].
+pub const KERNEL_FAILED: u32 = 1 << 0;
+/// The same for the stack of the process.
+pub const USER_FAILED: u32 = 1 << 1;
+
+/// What a thread was doing when its processor's clock ticked, followed by the addresses of the `kernel` frames and then of the `user`
+/// frames, eight bytes each, the innermost first. A stack of [`STACK_MAX`] frames may have had more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// [`Kind::Sample`]
+    pub kind: u32,
+    /// Thread group (process).
+    pub tgid: u32,
+    /// When.
+    pub time: u64,
+    /// Thread.
+    pub tid: u32,
+    /// `KERNEL_FAILED`, `USER_FAILED`
+    pub flags: u32,
+    /// How many frames of the kernel.
+    pub kernel: u32,
+    /// How many frames of the process.
+    pub user: u32,
+    /// The thread's name.
+    pub comm: [u8; 16],
 }

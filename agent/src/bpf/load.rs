@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The kernel programs, compiled from `ebpf/`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/prebuilt/geophone.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/prebuilt/geophone.bpf.o");
 
 /// Where bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -108,6 +108,11 @@ pub enum LoadError {
         /// Why, with the verifier's log.
         error: ProgramError,
     },
+    /// Perf events are refused.
+    #[error(
+        "the kernel does not allow sampling by perf events (run as root; seccomp and kernel.perf_event_paranoid can forbid it): {0}"
+    )]
+    PerfEvents(ProgramError),
     /// The programs' log cannot be read.
     #[error("the kernel programs' log cannot be read: {0}")]
     Log(#[from] aya_log::Error),
@@ -205,7 +210,7 @@ impl Kernel {
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
-        let tracepoints = Tracepoints::load(&mut ebpf, front_end, twins)?;
+        let tracepoints = Tracepoints::load(&mut ebpf, Some(front_end), twins)?;
         hooks::load_probes(&mut ebpf);
         Ok(Self {
             ebpf: Some(ebpf),
@@ -297,18 +302,23 @@ impl Kernel {
     /// # Errors
     /// When they cannot be read.
     pub fn counters(&self) -> Result<Counters, LoadError> {
-        let mut counters = Counters::default();
-        for (index, sum) in counters.0.iter_mut().enumerate().take(stats::COUNT) {
-            let values = self.counters.get(&u32::try_from(index).unwrap_or_default(), 0)?;
-            *sum = values.iter().sum();
-        }
-        for (counter, missed) in self.tracepoints.missed() {
-            if let Some(sum) = counters.0.get_mut(counter as usize) {
-                *sum += missed;
-            }
-        }
-        Ok(counters)
+        count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Reads counters.
+pub(super) fn count(values: &PerCpuArray<MapData, u64>, tracepoints: &Tracepoints) -> Result<Counters, LoadError> {
+    let mut counters = Counters::default();
+    for (index, sum) in counters.0.iter_mut().enumerate().take(stats::COUNT) {
+        let values = values.get(&u32::try_from(index).unwrap_or_default(), 0)?;
+        *sum = values.iter().sum();
+    }
+    for (counter, missed) in tracepoints.missed() {
+        if let Some(sum) = counters.0.get_mut(counter as usize) {
+            *sum += missed;
+        }
+    }
+    Ok(counters)
 }
 
 /// The usual size of each ring: 4 MiB, which is some 100 ms of a busy processor's traffic; less where there are many processors, so
@@ -319,12 +329,12 @@ fn ring_bytes(processors: u32) -> u32 {
     ((64 << 20) / processors.max(1)).clamp(SMALLEST, LARGEST).next_power_of_two().min(LARGEST)
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
     Ok(T::try_from(map)?)
 }
 
-fn bytes_of(config: &Config) -> &[u8] {
+pub(super) fn bytes_of(config: &Config) -> &[u8] {
     // SAFETY: a configuration is made of 32-bit integers, without padding.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(config).cast(), size_of::<Config>()) }
 }

@@ -10,10 +10,12 @@ mod offsets;
 mod policy;
 mod preempt;
 mod rings;
+mod sampler;
 mod tracepoints;
 
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
+pub use sampler::Sampler;
 
 use geophone_ebpf::stats;
 

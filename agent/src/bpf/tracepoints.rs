@@ -23,17 +23,25 @@ struct Tracepoint {
     second: Option<&'static str>,
 }
 
-/// Those of a front end, in the order in which they are attached: those that watch lives come before those that move bytes.
-fn of(front_end: FrontEnd) -> Vec<Tracepoint> {
+/// Those that watch the lives of processes: all that sampling needs.
+fn of_processes() -> Vec<Tracepoint> {
     let of = |name, first, second| Tracepoint { name, first, second: Some(second) };
-    let mut tracepoints = vec![
+    vec![
         of("sched_process_fork", "process_fork", "process_fork_again"),
         of("sched_process_exec", "process_exec", "process_exec_again"),
         of("sched_process_exit", "process_exit", "process_exit_again"),
+    ]
+}
+
+/// Those of a front end, in the order in which they are attached: those that watch lives come before those that move bytes.
+fn of(front_end: FrontEnd) -> Vec<Tracepoint> {
+    let of = |name, first, second| Tracepoint { name, first, second: Some(second) };
+    let mut tracepoints = of_processes();
+    tracepoints.extend([
         of("inet_sock_set_state", "socket_state", "socket_state_again"),
         // Gives hints only: what it misses is not lost.
         Tracepoint { name: "sched_waking", first: "thread_waking", second: None },
-    ];
+    ]);
     match front_end {
         FrontEnd::Sockets => tracepoints.extend([
             of("sock_send_length", "sock_send", "sock_send_again"),
@@ -52,10 +60,11 @@ pub(super) struct Tracepoints {
 }
 
 impl Tracepoints {
-    /// Loads the programs; `twins` says that each tracepoint needs the second of its programs too.
-    pub(super) fn load(ebpf: &mut Ebpf, front_end: FrontEnd, twins: bool) -> Result<Self, LoadError> {
+    /// Loads the programs; `twins` says that each tracepoint needs the second of its programs too. Without a front end, only those that
+    /// watch processes.
+    pub(super) fn load(ebpf: &mut Ebpf, front_end: Option<FrontEnd>, twins: bool) -> Result<Self, LoadError> {
         let mut loaded = Vec::new();
-        for tracepoint in of(front_end) {
+        for tracepoint in front_end.map_or_else(of_processes, of) {
             let mut programs = Vec::new();
             for name in names(tracepoint, twins) {
                 let failed = |error| LoadError::Program { name, error };

@@ -8,6 +8,7 @@ mod doctor;
 mod logger;
 mod output;
 mod peers;
+mod profile;
 mod replay;
 mod run;
 mod session;
@@ -18,7 +19,8 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::{
-    bpf::LoadError, demo as shop, doctor::Problem, export, packets, peer, protocol::http::PatternError, recording,
+    bpf::LoadError, demo as shop, doctor::Problem, export, packets, peer, profile::OutputError as ProfileError,
+    protocol::http::PatternError, recording,
 };
 
 #[derive(Parser)]
@@ -46,6 +48,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Make spans of a recording that `geophone run --record` made, or of a packet capture (tcpdump, Wireshark)
     Replay(replay::Args),
+    /// Say which functions processors are busy with: a table, a flame graph, pprof
+    Profile(Box<profile::Args>),
     /// Say what this kernel offers, what is missing, and what that costs
     Doctor(doctor::Args),
     /// Start a small shop of real processes under load, and trace it
@@ -105,6 +109,9 @@ pub enum CliError {
         /// Which.
         path: String,
     },
+    /// A profile cannot be written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// A file cannot be used.
     #[error("{path}: {error}")]
     File {
@@ -142,6 +149,7 @@ pub fn main() -> Result<ExitCode, CliError> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -60,14 +60,14 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     Ok(status.unwrap_or(done))
 }
 
-fn spawn(program: &OsString, arguments: &[OsString]) -> std::io::Result<Child> {
+pub(super) fn spawn(program: &OsString, arguments: &[OsString]) -> std::io::Result<Child> {
     // Standard output belongs to the spans.
     let stdout = std::io::stderr().as_fd().try_clone_to_owned()?;
     Command::new(program).args(arguments).stdout(Stdio::from(stdout)).spawn()
 }
 
 /// Ends a command that still runs: asks it first. Returns its exit status.
-fn end(mut child: Child) -> ExitCode {
+pub(super) fn end(mut child: Child) -> ExitCode {
     let deadline = Instant::now() + Duration::from_secs(1);
     if matches!(child.try_wait(), Ok(None)) {
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {

@@ -177,7 +177,7 @@ impl Session {
 }
 
 /// Raises what the agent may need more of, as far as it may. Failing is no reason not to start.
-fn raise_limits() {
+pub(super) fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });

@@ -13,4 +13,5 @@ pub use clock::sample_clock;
 pub use packets::{ReplayedPackets, packet_clock, packet_limits, replay_packets};
 pub use recorder::Recorder;
 pub use replay::{Replayed, replay};
+pub use select::Selection;
 pub use summary::{Account, write_summary};

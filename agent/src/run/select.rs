@@ -123,9 +123,26 @@ impl Selection {
     /// # Errors
     /// When the kernel side has no room.
     pub fn apply(&mut self, kernel: &mut Kernel) -> Result<(), LoadError> {
-        for (tgid, selected) in self.pending.drain(..) {
-            kernel.select(tgid, selected)?;
+        self.marks().try_for_each(|(tgid, selected)| kernel.select(tgid, selected))
+    }
+
+    /// What the kernel side has not been told yet: processes, and whether each is traced.
+    pub fn marks(&mut self) -> impl Iterator<Item = (u32, bool)> {
+        self.pending.drain(..)
+    }
+
+    /// Judges a process that was seen for the first time, if that was not done when it began to run its program: it may be the child of one
+    /// that counted as chosen only until it was judged.
+    pub fn meet(&mut self, tgid: u32, now: Nanos, processes: &mut Table) {
+        let is_known = self.choices.contains_key(&tgid) || self.refused.contains_key(&tgid);
+        if self.selector.depends_on_programs() && !is_known {
+            self.judge(tgid, now, processes);
         }
-        Ok(())
+    }
+
+    /// Whether a process was refused lately, so that what the kernel side has taken of it before it heard of that is not wanted.
+    #[must_use]
+    pub fn refuses(&self, tgid: u32) -> bool {
+        self.refused.contains_key(&tgid)
     }
 }

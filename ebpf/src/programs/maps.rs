@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
-    record::Data,
+    record::{Data, STACK_MAX, Sample},
     stats,
 };
 
@@ -98,6 +98,19 @@ pub static TLS_STREAMS: LruHashMap<u64, TlsStream, 65_536> = LruHashMap::new();
 /// Which connection a TLS session is on.
 #[btf_map]
 pub static TLS_SESSIONS: LruHashMap<TlsSession, TlsPlace, 65_536> = LruHashMap::new();
+
+/// Work space of samples, one per processor; one in all where nothing is sampled. Not in [`SCRATCH`]: a tick interrupts other programs.
+#[btf_map]
+pub static SAMPLES: Array<Stacks, 1> = Array::new();
+
+/// A sample with room for both of its stacks.
+#[repr(C)]
+pub struct Stacks {
+    /// What comes first.
+    pub head: Sample,
+    /// The kernel's frames, then those of the process.
+    pub frames: [u64; 2 * STACK_MAX],
+}
 
 /// A processor's work space. What a call is made of is kept here and not on the stack: the parts of the programs that are verified
 /// by themselves (see `capture`) find it here, and what comes out of a map is an unknown number to the verifier, so that one look at

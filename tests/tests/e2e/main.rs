@@ -22,6 +22,7 @@ mod languages;
 mod messages;
 mod namespaces;
 mod output;
+mod profile;
 mod receivers;
 mod selection;
 mod support;

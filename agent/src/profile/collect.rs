@@ -1,0 +1,212 @@
+//! The sampling loop: takes records from the kernel side, reads what must be read while a process lives, adds up. Names come later.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    model::Profile,
+    sample::{self, Sample},
+    spaces::Spaces,
+    stacks::Stacks,
+    symbols,
+};
+use crate::{
+    bpf::{Counters, LoadError, Sampler, decode},
+    event::{Event, Life, Nanos},
+    process::{Selector, Table},
+    protocol::Value,
+    run::Selection,
+};
+
+/// Records taken from the rings at a time.
+const ROUND: usize = 4096;
+/// How long the loop sleeps at most.
+const SLEEP: Duration = Duration::from_millis(100);
+
+/// What is sampled, and how often.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which processes.
+    pub selector: Selector,
+    /// What this process starts, too.
+    pub children: bool,
+    /// Samples a second on each processor.
+    pub frequency: u32,
+}
+
+/// What happened to the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Taken, and in the profile.
+    pub taken: u64,
+    /// Lost because a ring was full.
+    pub lost: u64,
+    /// Lost because there was no room for another stack or process.
+    pub dropped: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+}
+
+/// Sampling that is under way.
+pub struct Collection {
+    sampler: Sampler,
+    selection: Selection,
+    processes: Table,
+    spaces: Spaces,
+    stacks: Stacks,
+    frequency: u32,
+    started: (SystemTime, Instant),
+    counts: Counts,
+}
+
+impl Collection {
+    /// Loads the programs and attaches them: when this returns, samples are taken.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start(settings: Settings, processes: Table) -> Result<Self, LoadError> {
+        let Settings { selector, children, frequency } = settings;
+        let selective = children || !selector.is_everything();
+        let mut sampler = Sampler::load(selective, selector.depends_on_programs())?;
+        // First watch, then look at what there is: what begins in between is seen by both.
+        sampler.watch()?;
+        let mut selection = Selection::new(selector, children);
+        selection.scan(&processes);
+        selection.marks().try_for_each(|(tgid, selected)| sampler.select(tgid, selected))?;
+        sampler.start(frequency)?;
+        Ok(Self {
+            sampler,
+            selection,
+            processes,
+            spaces: Spaces::new("/proc"),
+            stacks: Stacks::default(),
+            frequency,
+            started: (SystemTime::now(), Instant::now()),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Waits a little and takes what has come.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn round(&mut self) -> io::Result<()> {
+        self.sampler.wait(SLEEP)?;
+        self.take();
+        Ok(())
+    }
+
+    /// Samples so far.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.counts.taken
+    }
+
+    fn take(&mut self) {
+        loop {
+            let Self { sampler, selection, processes, spaces, stacks, counts, .. } = self;
+            let mut intake = Intake { selection, processes, spaces, stacks, counts };
+            let (count, _) = sampler.drain(ROUND, |record| intake.record(record));
+            for (tgid, selected) in selection.marks() {
+                if let Err(error) = sampler.select(tgid, selected) {
+                    log::warn!("a process that was chosen is not sampled: {error}");
+                }
+            }
+            if count < ROUND {
+                return;
+            }
+        }
+    }
+
+    /// Stops sampling and names what was seen.
+    #[must_use]
+    pub fn finish(mut self) -> (Profile, Counts) {
+        let duration = self.started.1.elapsed();
+        // What was sampled just now is still too young to be taken.
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(1));
+            self.take();
+        }
+        self.spaces.look_at_all();
+        let Self { sampler, spaces, stacks, mut counts, frequency, started, .. } = self;
+        let lost = |counters: Counters| counters.get(geophone_ebpf::stats::Counter::RingFull);
+        counts.lost = sampler.counters().map(lost).unwrap_or_default();
+        counts.dropped = stacks.dropped() + spaces.dropped();
+        // Before the long part: nothing more is to be paid for samples that nobody takes.
+        drop(sampler);
+        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces);
+        (Profile { start: started.0, duration, frequency, modules, locations, stacks }, counts)
+    }
+}
+
+/// Where records go.
+struct Intake<'a> {
+    selection: &'a mut Selection,
+    processes: &'a mut Table,
+    spaces: &'a mut Spaces,
+    stacks: &'a mut Stacks,
+    counts: &'a mut Counts,
+}
+
+impl Intake<'_> {
+    fn record(&mut self, record: &[u8]) {
+        if sample::is_sample(record) {
+            match sample::decode(record) {
+                Ok(sample) => self.sample(&sample),
+                Err(_) => self.counts.undecodable += 1,
+            }
+            return;
+        }
+        let Ok(event) = decode::event(record) else {
+            self.counts.undecodable += 1;
+            return;
+        };
+        let Event::Process(process) = &event else {
+            return;
+        };
+        self.processes.apply(process);
+        self.selection.admits(&event, self.processes);
+        if process.what == Life::Seen {
+            self.selection.meet(process.tgid, process.time, self.processes);
+        }
+        match process.what {
+            Life::Exec | Life::Exit => self.spaces.ended(process.tgid),
+            Life::Seen if !self.selection.refuses(process.tgid) => {
+                self.space(process.tgid, process.time);
+            }
+            Life::Seen | Life::Fork => {}
+        }
+    }
+
+    fn space(&mut self, tgid: u32, now: Nanos) -> Option<super::stacks::SpaceId> {
+        let service = || service(self.processes, tgid, now);
+        self.spaces.of(tgid, now, service)
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        if self.selection.refuses(sample.tgid) {
+            return;
+        }
+        let Some(space) = self.space(sample.tgid, sample.time) else {
+            return;
+        };
+        let dropped = self.stacks.dropped();
+        if self.stacks.add(space, sample) {
+            self.spaces.keep(space, sample.user.addresses(), sample.time);
+        } else {
+            self.spaces.look_again(space, sample.time);
+        }
+        self.counts.taken += u64::from(self.stacks.dropped() == dropped);
+    }
+}
+
+/// What the spans of a process have as `service.name`.
+fn service(processes: &mut Table, tgid: u32, now: Nanos) -> Arc<str> {
+    match processes.resource(tgid, now).attributes.get("service.name") {
+        Some(Value::Text(name)) => name.as_str().into(),
+        _ => "unknown_service".into(),
+    }
+}

@@ -1,0 +1,20 @@
+//! Profiles: samples of what runs become flame graphs. On-CPU only, by frame pointers.
+//!
+//! [`sample`] decodes, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
+//! sampling is over, [`output`] writes. [`collect`] drives them. What works and what does not: `docs/profiles.md`.
+
+pub mod collect;
+mod files;
+pub mod maps;
+pub mod model;
+pub mod output;
+pub mod perf_map;
+pub mod report;
+pub mod sample;
+pub mod spaces;
+pub mod stacks;
+pub mod symbols;
+
+pub use collect::{Collection, Counts, Settings};
+pub use model::Profile;
+pub use output::{Output, OutputError};

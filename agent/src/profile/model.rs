@@ -1,0 +1,205 @@
+//! A profile whose addresses have names: what all outputs are made of.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use hashbrown::HashMap;
+
+/// A profile.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// When sampling began.
+    pub start: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Samples a second on each processor.
+    pub frequency: u32,
+    /// Files and the like that code is in.
+    pub modules: Vec<Module>,
+    /// Places in code. Each is there once.
+    pub locations: Vec<Location>,
+    /// What was seen, each with how often.
+    pub stacks: Vec<Stack>,
+}
+
+/// What code is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// A path as the process sees it, or `[kernel]`, `[vdso]`, `[jit]`.
+    pub name: Arc<str>,
+    /// The build id (GNU), where the file has one.
+    pub build_id: Option<String>,
+    /// Bytes of the file; 0 where there is none.
+    pub size: u64,
+}
+
+/// Whose code it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Of a program or a library.
+    Native,
+    /// Made by the process itself, and named by it.
+    Jit,
+    /// Of the kernel.
+    Kernel,
+}
+
+/// A place in code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The function, or what can be said instead of its name.
+    pub name: Arc<str>,
+    /// Whose.
+    pub owner: Owner,
+    /// Index in [`Profile::modules`].
+    pub module: Option<usize>,
+    /// Position in the module's file; in the kernel and in code that a process has made, the address.
+    pub address: u64,
+}
+
+/// How a stack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// With a function that every program or thread begins with.
+    Whole,
+    /// With another function: whoever called it is not known, because code without frame pointers was on the way.
+    Open,
+    /// After as many frames as the kernel gives at most.
+    Cut,
+    /// The kernel could not read it.
+    Failed,
+}
+
+/// A stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// `service.name` of the process.
+    pub service: Arc<str>,
+    /// The process.
+    pub tgid: u32,
+    /// The thread's name.
+    pub thread: Arc<str>,
+    /// Indices in [`Profile::locations`], the innermost first.
+    pub frames: Vec<usize>,
+    /// How it ends.
+    pub end: End,
+    /// Samples.
+    pub count: u64,
+}
+
+/// How often a function was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The function.
+    pub name: Arc<str>,
+    /// Whose.
+    pub owner: Owner,
+    /// The module's name; empty where it is not known.
+    pub module: Arc<str>,
+    /// Samples in the function itself.
+    pub own: u64,
+    /// Samples in it and in what it called.
+    pub total: u64,
+}
+
+impl Profile {
+    /// All samples.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.stacks.iter().map(|stack| stack.count).sum()
+    }
+
+    /// Samples whose stack ends in this way.
+    #[must_use]
+    pub fn ending(&self, end: End) -> u64 {
+        self.stacks.iter().filter(|stack| stack.end == end).map(|stack| stack.count).sum()
+    }
+
+    /// A stack's locations, the innermost first.
+    pub fn frames<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Location> {
+        stack.frames.iter().filter_map(|index| self.locations.get(*index))
+    }
+
+    /// The functions that took most of the time themselves, at most `count` of them.
+    #[must_use]
+    pub fn top(&self, count: usize) -> Vec<Row> {
+        // A function of a module, whatever the place in it.
+        type Key<'a> = (&'a str, Owner, Option<usize>);
+        let mut rows: HashMap<Key<'_>, (u64, u64, u64)> = HashMap::new();
+        for (round, stack) in (1..).zip(&self.stacks) {
+            for (depth, location) in self.frames(stack).enumerate() {
+                let key = (&*location.name, location.owner, location.module);
+                let (own, total, seen) = rows.entry(key).or_default();
+                *own += if depth == 0 { stack.count } else { 0 };
+                // Functions that call themselves count once.
+                if *seen != round {
+                    *seen = round;
+                    *total += stack.count;
+                }
+            }
+        }
+        let mut rows: Vec<Row> = rows
+            .into_iter()
+            .map(|((name, owner, module), (own, total, _))| Row {
+                name: name.into(),
+                owner,
+                module: module.and_then(|index| self.modules.get(index)).map(|m| m.name.clone()).unwrap_or_default(),
+                own,
+                total,
+            })
+            .collect();
+        rows.sort_by(|a, b| (b.own, b.total, &a.name).cmp(&(a.own, a.total, &b.name)));
+        rows.truncate(count);
+        rows
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// `main` calls `heavy` (3 samples) and `light` (1), and `heavy` calls itself; once, the kernel is at work for it.
+    pub(in crate::profile) fn example() -> Profile {
+        let location = |name: &str, owner, module, address| Location { name: name.into(), owner, module, address };
+        let stack = |frames: &[usize], count, end| Stack {
+            service: "shop".into(),
+            tgid: 42,
+            thread: "worker;1".into(),
+            frames: frames.to_vec(),
+            end,
+            count,
+        };
+        Profile {
+            start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000),
+            duration: Duration::from_secs(10),
+            frequency: 100,
+            modules: vec![
+                Module { name: "/opt/shop".into(), build_id: Some("abcd".into()), size: 0x5000 },
+                Module { name: "[kernel]".into(), build_id: None, size: 0 },
+            ],
+            locations: vec![
+                location("main", Owner::Native, Some(0), 0x1000),
+                location("heavy", Owner::Native, Some(0), 0x2000),
+                location("light", Owner::Native, Some(0), 0x3000),
+                location("do_syscall_64", Owner::Kernel, Some(1), 0xffff_ffff_8100_0000),
+            ],
+            stacks: vec![
+                stack(&[1, 1, 0], 2, End::Whole),
+                stack(&[3, 1, 0], 1, End::Whole),
+                stack(&[2, 0], 1, End::Open),
+            ],
+        }
+    }
+
+    #[test]
+    fn functions_count_once_in_each_stack() {
+        let profile = example();
+        let top: Vec<_> = profile.top(10).into_iter().map(|row| (row.name.to_string(), row.own, row.total)).collect();
+        let row = |name: &str, own, total| (name.to_owned(), own, total);
+        assert_eq!(top, [row("heavy", 2, 3), row("do_syscall_64", 1, 1), row("light", 1, 1), row("main", 0, 4)]);
+        assert_eq!(profile.top(1).len(), 1);
+        assert_eq!((profile.samples(), profile.ending(End::Whole), profile.ending(End::Open)), (4, 3, 1));
+    }
+}

@@ -1,0 +1,154 @@
+//! Profiles as files.
+
+mod folded;
+mod pprof;
+mod svg;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Seek as _, Write},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::model::Profile;
+
+/// What a file holds, by the end of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.svg`: an interactive flame graph for a browser.
+    Svg,
+    /// `.pb.gz`, `.pprof`: for `go tool pprof` and others that read its format.
+    Pprof,
+    /// `.folded`, `.txt`: one line for each stack.
+    Folded,
+}
+
+impl Format {
+    /// The format of a file of this name.
+    ///
+    /// # Errors
+    /// When its end is none of those above.
+    pub fn of(path: &Path) -> Result<Self, OutputError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        if ends(&[".svg"]) {
+            Ok(Self::Svg)
+        } else if ends(&[".pb.gz", ".pprof"]) {
+            Ok(Self::Pprof)
+        } else if ends(&[".folded", ".txt"]) {
+            Ok(Self::Folded)
+        } else {
+            Err(OutputError::Format(path.display().to_string()))
+        }
+    }
+
+    /// Writes a profile.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(self, profile: &Profile, to: impl Write) -> io::Result<()> {
+        match self {
+            Self::Svg => svg::write(profile, to),
+            Self::Pprof => pprof::write(profile, to),
+            Self::Folded => folded::write(profile, to),
+        }
+    }
+}
+
+/// Why a profile cannot be written.
+#[derive(Debug, Error)]
+pub enum OutputError {
+    /// The name says nothing of the format.
+    #[error("{0}: the name must end in .svg (flame graph), .pb.gz (pprof) or .folded (text)")]
+    Format(String),
+    /// The file cannot be written.
+    #[error("cannot write {path}: {error}")]
+    Write {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A file that a profile will be written to. Opened before sampling, so that nobody waits in vain.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    format: Format,
+    file: File,
+}
+
+impl Output {
+    /// Opens it. What is in it stays until there is something to be written.
+    ///
+    /// # Errors
+    /// See [`OutputError`].
+    pub fn open(path: &Path) -> Result<Self, OutputError> {
+        let format = Format::of(path)?;
+        let file = File::options().create(true).write(true).truncate(false).open(path);
+        let failed = |error| OutputError::Write { path: path.display().to_string(), error };
+        Ok(Self { path: path.to_owned(), format, file: file.map_err(failed)? })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a profile.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`]
+    pub fn write(mut self, profile: &Profile) -> Result<(), OutputError> {
+        let mut write = || {
+            // A pipe or a device has no beginning to go back to, and nothing to be removed.
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+                self.file.rewind()?;
+            }
+            let mut writer = BufWriter::new(&self.file);
+            self.format.write(profile, &mut writer)?;
+            writer.flush()
+        };
+        write().map_err(|error| OutputError::Write { path: self.path.display().to_string(), error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::model::tests::example;
+
+    #[test]
+    fn names_say_the_format() {
+        for (name, format) in [
+            ("a.svg", Format::Svg),
+            ("/tmp/x/cpu.pb.gz", Format::Pprof),
+            ("cpu.pprof", Format::Pprof),
+            ("a.b.folded", Format::Folded),
+            ("a.txt", Format::Folded),
+        ] {
+            assert_eq!(Format::of(Path::new(name)).unwrap(), format, "{name}");
+        }
+        for name in ["a", "a.gz", "svg", "a.svg/", "a.pdf"] {
+            assert_eq!(Format::of(Path::new(name)).is_ok(), name == "a.svg/", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_by_a_whole_profile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.folded");
+        std::fs::write(&path, "x".repeat(10_000)).unwrap();
+        let output = Output::open(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 10_000);
+        output.write(&example()).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("shop;main;"));
+        let missing = folder.path().join("no/such/folder/a.svg");
+        assert!(matches!(Output::open(&missing), Err(OutputError::Write { .. })));
+    }
+}

@@ -1,0 +1,250 @@
+//! pprof: what `go tool pprof` and most profile viewers read, a gzipped protocol buffer.
+//! Format: <https://github.com/google/pprof/blob/main/proto/profile.proto>
+//!
+//! Addresses of locations are positions in the files of their mappings, so that the same code of several processes is one.
+
+use std::{
+    io::{self, Write},
+    time::UNIX_EPOCH,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use hashbrown::HashMap;
+use prost::Message;
+
+use crate::profile::model::{Owner, Profile};
+
+#[derive(Clone, PartialEq, Message)]
+struct Pprof {
+    #[prost(message, repeated, tag = "1")]
+    sample_type: Vec<ValueType>,
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    mapping: Vec<Mapping>,
+    #[prost(message, repeated, tag = "4")]
+    location: Vec<Location>,
+    #[prost(message, repeated, tag = "5")]
+    function: Vec<Function>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(int64, tag = "9")]
+    time_nanos: i64,
+    #[prost(int64, tag = "10")]
+    duration_nanos: i64,
+    #[prost(message, optional, tag = "11")]
+    period_type: Option<ValueType>,
+    #[prost(int64, tag = "12")]
+    period: i64,
+    #[prost(int64, tag = "14")]
+    default_sample_type: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ValueType {
+    #[prost(int64, tag = "1")]
+    r#type: i64,
+    #[prost(int64, tag = "2")]
+    unit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(uint64, repeated, tag = "1")]
+    location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
+    #[prost(message, repeated, tag = "3")]
+    label: Vec<Label>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Label {
+    #[prost(int64, tag = "1")]
+    key: i64,
+    #[prost(int64, tag = "2")]
+    str: i64,
+    #[prost(int64, tag = "3")]
+    num: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Mapping {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    memory_start: u64,
+    #[prost(uint64, tag = "3")]
+    memory_limit: u64,
+    #[prost(int64, tag = "5")]
+    filename: i64,
+    #[prost(int64, tag = "6")]
+    build_id: i64,
+    #[prost(bool, tag = "7")]
+    has_functions: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Location {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    mapping_id: u64,
+    #[prost(uint64, tag = "3")]
+    address: u64,
+    #[prost(message, repeated, tag = "4")]
+    line: Vec<Line>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Line {
+    #[prost(uint64, tag = "1")]
+    function_id: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Function {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(int64, tag = "2")]
+    name: i64,
+    #[prost(int64, tag = "3")]
+    system_name: i64,
+    #[prost(int64, tag = "4")]
+    filename: i64,
+}
+
+/// Writes a profile.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(profile: &Profile, to: impl Write) -> io::Result<()> {
+    let mut gzip = GzEncoder::new(to, Compression::default());
+    gzip.write_all(&encode(profile).encode_to_vec())?;
+    gzip.finish()?;
+    Ok(())
+}
+
+/// Strings by their index, each once; the first is empty.
+struct Strings {
+    all: Vec<String>,
+    indices: HashMap<String, i64>,
+}
+
+impl Strings {
+    fn new() -> Self {
+        Self { all: vec![String::new()], indices: HashMap::from([(String::new(), 0)]) }
+    }
+
+    fn index(&mut self, text: &str) -> i64 {
+        *self.indices.entry_ref(text).or_insert_with(|| {
+            self.all.push(text.to_owned());
+            number(self.all.len() as u64 - 1)
+        })
+    }
+}
+
+/// What protocol buffers have as `int64`: what does not fit is as much as there can be.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn encode(profile: &Profile) -> Pprof {
+    let mut strings = Strings::new();
+    let samples = ValueType { r#type: strings.index("samples"), unit: strings.index("count") };
+    let cpu = ValueType { r#type: strings.index("cpu"), unit: strings.index("nanoseconds") };
+    let period = 1_000_000_000 / u64::from(profile.frequency.max(1));
+    let mapping = (1u64..).zip(&profile.modules).map(|(id, module)| Mapping {
+        id,
+        memory_start: 0,
+        // The kernel and what processes have made have addresses and no file.
+        memory_limit: if module.size == 0 { u64::MAX } else { module.size },
+        filename: strings.index(&module.name),
+        build_id: strings.index(module.build_id.as_deref().unwrap_or_default()),
+        has_functions: true,
+    });
+    let mapping = mapping.collect();
+    let mut functions: HashMap<(i64, Owner, u64), u64> = HashMap::new();
+    let mut function = Vec::new();
+    let location = (1u64..).zip(&profile.locations).map(|(id, location)| {
+        let name = strings.index(&location.name);
+        let mapping_id = location.module.map_or(0, |index| index as u64 + 1);
+        let function_id = *functions.entry((name, location.owner, mapping_id)).or_insert_with(|| {
+            let id = function.len() as u64 + 1;
+            let file = location.module.and_then(|index| profile.modules.get(index));
+            let filename = file.map_or(0, |module| strings.index(&module.name));
+            function.push(Function { id, name, system_name: name, filename });
+            id
+        });
+        Location { id, mapping_id, address: location.address, line: vec![Line { function_id }] }
+    });
+    let location = location.collect();
+    let keys = ["service.name", "process.pid", "thread.name"].map(|key| strings.index(key));
+    let [service, pid, thread] = keys;
+    let sample = profile.stacks.iter().map(|stack| Sample {
+        location_id: stack.frames.iter().map(|index| *index as u64 + 1).collect(),
+        value: vec![number(stack.count), number(stack.count.saturating_mul(period))],
+        label: vec![
+            Label { key: service, str: strings.index(&stack.service), num: 0 },
+            Label { key: pid, str: 0, num: stack.tgid.into() },
+            Label { key: thread, str: strings.index(&stack.thread), num: 0 },
+        ],
+    });
+    let sample = sample.collect();
+    let nanos = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    Pprof {
+        sample_type: vec![samples, cpu],
+        sample,
+        mapping,
+        location,
+        function,
+        time_nanos: profile.start.duration_since(UNIX_EPOCH).map(nanos).unwrap_or_default(),
+        duration_nanos: nanos(profile.duration),
+        period_type: Some(cpu),
+        period: number(period),
+        default_sample_type: cpu.r#type,
+        string_table: strings.all,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::profile::model::tests::example;
+
+    #[test]
+    fn decodes_to_what_was_put_in() {
+        let mut bytes = Vec::new();
+        write(&example(), &mut bytes).unwrap();
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut plain).unwrap();
+        let pprof = Pprof::decode(&*plain).unwrap();
+        let text = |index: i64| pprof.string_table[index as usize].as_str();
+        assert_eq!(text(0), "");
+        let types: Vec<_> = pprof.sample_type.iter().map(|ty| (text(ty.r#type), text(ty.unit))).collect();
+        assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+        assert_eq!((pprof.period, pprof.duration_nanos), (10_000_000, 10_000_000_000));
+        assert_eq!(pprof.time_nanos, 1_000_000_000_000);
+        let stacks = pprof.sample.iter().map(|sample| {
+            let names = sample.location_id.iter().map(|id| {
+                let location = pprof.location.iter().find(|location| location.id == *id).unwrap();
+                let line = location.line[0].function_id;
+                text(pprof.function.iter().find(|function| function.id == line).unwrap().name)
+            });
+            (names.collect::<Vec<_>>(), sample.value.clone())
+        });
+        let stacks: Vec<_> = stacks.collect();
+        assert_eq!(stacks[0], (vec!["heavy", "heavy", "main"], vec![2, 20_000_000]));
+        assert_eq!(stacks[1].0, ["do_syscall_64", "heavy", "main"]);
+        let labels: Vec<_> =
+            pprof.sample[0].label.iter().map(|label| (text(label.key), text(label.str), label.num)).collect();
+        assert_eq!(labels, [("service.name", "shop", 0), ("process.pid", "", 42), ("thread.name", "worker;1", 0)]);
+        for location in &pprof.location {
+            let mapping = pprof.mapping.iter().find(|mapping| mapping.id == location.mapping_id).unwrap();
+            assert!(mapping.memory_start <= location.address && location.address < mapping.memory_limit);
+        }
+        assert_eq!(text(pprof.mapping[0].build_id), "abcd");
+    }
+}

@@ -1,0 +1,69 @@
+//! An interactive flame graph in one file: click to zoom, search, no network needed.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::{self, Options, Palette, color::MultiPalette};
+
+use super::folded;
+use crate::profile::model::Profile;
+
+/// Writes a profile.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
+    let mut lines: Vec<String> =
+        folded::lines(profile).into_iter().map(|(line, count)| format!("{line} {count}")).collect();
+    if lines.is_empty() {
+        // An empty graph is an error to the library, and a graph that says so is better than no file.
+        lines.push("no samples 1".to_owned());
+    }
+    let mut options = Options::default();
+    // Colours by the marks at the ends of names: the kernel, compiled while it runs, and all else.
+    options.colors = Palette::Multi(MultiPalette::Java);
+    options.title = "On-CPU flame graph".to_owned();
+    options.subtitle = Some(format!(
+        "{} samples in {:.1} s, {} a second on each processor",
+        profile.samples(),
+        profile.duration.as_secs_f64(),
+        profile.frequency
+    ));
+    options.deterministic = true;
+    options.no_sort = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::model::tests::example;
+
+    fn svg(profile: &Profile) -> String {
+        let mut bytes = Vec::new();
+        write(profile, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn has_every_function_with_its_share() {
+        let text = svg(&example());
+        assert!(text.contains("<svg") && text.trim_end().ends_with("</svg>"));
+        assert!(text.contains("<title>heavy (3 samples, 75.00%)</title>"), "{text}");
+        assert!(text.contains("<title>main (4 samples, 100.00%)</title>"));
+        assert!(text.contains("4 samples in 10.0 s"));
+    }
+
+    #[test]
+    fn hostile_names_stay_text() {
+        let mut profile = example();
+        profile.locations[1].name = "</title><script>alert(1)</script>\u{0}".into();
+        assert!(!svg(&profile).contains("<script>alert"));
+    }
+
+    #[test]
+    fn nothing_gives_a_file_that_says_so() {
+        let mut profile = example();
+        profile.stacks.clear();
+        assert!(svg(&profile).contains("no samples"));
+    }
+}

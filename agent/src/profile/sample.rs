@@ -1,0 +1,159 @@
+//! Sample records as the kernel side writes them: `geophone_ebpf::record::Sample`, followed by addresses. Every length is checked.
+
+use geophone_ebpf::record::{self, KERNEL_FAILED, Kind, STACK_MAX, USER_FAILED};
+
+use crate::{bpf::decode::DecodeError, event::Nanos};
+
+/// A thread's name as the kernel keeps it: up to the first zero byte.
+pub type Comm = [u8; 16];
+
+/// What a thread was doing at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample<'a> {
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// When, by `CLOCK_MONOTONIC`.
+    pub time: Nanos,
+    /// The thread's name.
+    pub comm: Comm,
+    /// The kernel's frames.
+    pub kernel: Stack<'a>,
+    /// The frames of the process.
+    pub user: Stack<'a>,
+}
+
+/// Addresses, the innermost first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stack<'a> {
+    bytes: &'a [u8],
+    /// The kernel could not read it.
+    pub failed: bool,
+}
+
+impl<'a> Stack<'a> {
+    /// The addresses.
+    pub fn addresses(self) -> impl Iterator<Item = u64> + 'a {
+        self.bytes.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes)
+    }
+
+    /// How many frames.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.bytes.len() / 8
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether it has as many frames as the kernel gives at most, so that there may have been more.
+    #[must_use]
+    pub fn is_cut(self) -> bool {
+        self.len() >= STACK_MAX
+    }
+}
+
+/// Whether a record is a sample.
+#[must_use]
+pub fn is_sample(record: &[u8]) -> bool {
+    word(record, 0) == Some(Kind::Sample as u32)
+}
+
+/// Decodes one.
+///
+/// # Errors
+/// [`DecodeError::Unknown`] when it is none or has impossible lengths, [`DecodeError::Short`] when it ends before those say.
+pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
+    macro_rules! word {
+        ($field:ident) => {
+            word(bytes, std::mem::offset_of!(record::Sample, $field)).ok_or(DecodeError::Short)?
+        };
+    }
+    let (head, frames) = bytes.split_at_checked(size_of::<record::Sample>()).ok_or(DecodeError::Short)?;
+    if word!(kind) != Kind::Sample as u32 {
+        return Err(DecodeError::Unknown);
+    }
+    let (kernel, user) = (word!(kernel) as usize, word!(user) as usize);
+    if kernel > STACK_MAX || user > STACK_MAX {
+        return Err(DecodeError::Unknown);
+    }
+    let (kernel, rest) = frames.split_at_checked(kernel * 8).ok_or(DecodeError::Short)?;
+    let user = rest.get(..user * 8).ok_or(DecodeError::Short)?;
+    let flags = word!(flags);
+    let at = |offset: usize, len: usize| head.get(offset..offset + len).ok_or(DecodeError::Short);
+    let time = at(std::mem::offset_of!(record::Sample, time), 8)?;
+    let comm = at(std::mem::offset_of!(record::Sample, comm), 16)?;
+    Ok(Sample {
+        tgid: word!(tgid),
+        tid: word!(tid),
+        time: u64::from_ne_bytes(time.try_into().map_err(|_| DecodeError::Short)?),
+        comm: comm.try_into().map_err(|_| DecodeError::Short)?,
+        kernel: Stack { bytes: kernel, failed: flags & KERNEL_FAILED != 0 },
+        user: Stack { bytes: user, failed: flags & USER_FAILED != 0 },
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record as the kernel side writes it.
+    pub(in crate::profile) fn record(tgid: u32, comm: &str, flags: u32, kernel: &[u64], user: &[u64]) -> Vec<u8> {
+        let mut name = Comm::default();
+        name[..comm.len()].copy_from_slice(comm.as_bytes());
+        let mut bytes: Vec<u8> = [Kind::Sample as u32, tgid].into_iter().flat_map(u32::to_ne_bytes).collect();
+        bytes.extend(77u64.to_ne_bytes());
+        bytes.extend([tgid + 1, flags, kernel.len() as u32, user.len() as u32].into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend(name);
+        bytes.extend(kernel.iter().chain(user).flat_map(|address| address.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn both_stacks_come_apart() {
+        let bytes = record(42, "burner", USER_FAILED, &[1, 2], &[3]);
+        assert!(is_sample(&bytes));
+        let sample = decode(&bytes).unwrap();
+        assert_eq!((sample.tgid, sample.tid, sample.time), (42, 43, 77));
+        assert_eq!(&sample.comm[..7], b"burner\0");
+        assert_eq!(sample.kernel.addresses().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
+        assert!(sample.user.failed && !sample.kernel.failed && !sample.user.is_cut());
+        let whole = record(42, "x", 0, &[], &[7; STACK_MAX]);
+        assert!(decode(&whole).unwrap().user.is_cut());
+    }
+
+    #[test]
+    fn what_is_short_or_too_long_is_refused() {
+        let bytes = record(42, "x", 0, &[1, 2], &[3]);
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len]), Err(DecodeError::Short), "{len}");
+        }
+        assert_eq!(decode(&record(42, "x", 0, &[0; STACK_MAX + 1], &[])), Err(DecodeError::Unknown));
+        let mut other = bytes;
+        other[0] = 1;
+        assert_eq!(decode(&other), Err(DecodeError::Unknown));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), sample in any::<bool>()) {
+            if sample && bytes.len() >= 4 {
+                bytes[..4].copy_from_slice(&(Kind::Sample as u32).to_ne_bytes());
+            }
+            if let Ok(sample) = decode(&bytes) {
+                prop_assert!(sample.kernel.len() + sample.user.len() <= bytes.len() / 8);
+            }
+        }
+    }
+}

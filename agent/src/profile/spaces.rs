@@ -1,0 +1,250 @@
+//! The memory of the processes that samples were taken in: what was mapped where, read when a process is first seen, because it may be
+//! gone before its symbols are looked for. A process that runs another program gets another space.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    files::{self, Files},
+    maps::{self, Mapped, Mapping},
+    stacks::SpaceId,
+};
+use crate::event::Nanos;
+
+/// Spaces at most; samples in others are dropped and counted.
+const MOST: usize = 8192;
+/// How long after mappings were read they are not read again, although an address is in none of them: at first, and at last.
+const AGAIN: Nanos = 50_000_000;
+const RARELY: Nanos = 5_000_000_000;
+/// Addresses of one process that wait for its mappings to be read again.
+const MISSING: usize = 256;
+
+/// One process while it runs one program.
+#[derive(Debug)]
+pub struct Space {
+    /// The process.
+    pub tgid: u32,
+    /// What its spans have as `service.name`.
+    pub service: Arc<str>,
+    mappings: Vec<Mapping>,
+    read: Nanos,
+    /// After so long they may be read again.
+    again: Nanos,
+    /// Addresses that were in none of them.
+    missing: Vec<u64>,
+    perf_map: Option<File>,
+}
+
+impl Space {
+    /// What is at an address.
+    #[must_use]
+    pub fn find(&self, address: u64) -> Option<&Mapping> {
+        maps::find(&self.mappings, address)
+    }
+
+    /// Nothing is mapped: it is a thread of the kernel, or was gone before it could be read.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.mappings.is_empty()
+    }
+
+    /// Opens what is needed to name the code at an address. Whether anything is mapped there.
+    fn keep(&mut self, path: &Path, address: u64, files: &mut Files) -> bool {
+        match maps::find(&self.mappings, address) {
+            Some(mapping @ Mapping { what: Mapped::File { .. }, .. }) => files.open(path, mapping),
+            Some(Mapping { what: Mapped::Anonymous, .. }) if self.perf_map.is_none() => {
+                self.perf_map = files::perf_map(path);
+            }
+            Some(_) => {}
+            None => return false,
+        }
+        true
+    }
+
+    /// What the process has written on the code that it makes itself.
+    #[must_use]
+    pub fn perf_map(&self) -> Option<&File> {
+        self.perf_map.as_ref()
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Spaces {
+    proc: PathBuf,
+    all: Vec<Space>,
+    /// Those of the processes that are alive, as far as is known.
+    current: HashMap<u32, SpaceId>,
+    files: Files,
+    dropped: u64,
+}
+
+impl Spaces {
+    /// Without processes; `proc` is where `/proc` is.
+    #[must_use]
+    pub fn new(proc: impl Into<PathBuf>) -> Self {
+        Self { proc: proc.into(), all: Vec::new(), current: HashMap::new(), files: Files::default(), dropped: 0 }
+    }
+
+    /// The space of a process. A new one is read at once. `None`: there are too many, and a sample is lost.
+    pub fn of(&mut self, tgid: u32, now: Nanos, service: impl FnOnce() -> Arc<str>) -> Option<SpaceId> {
+        if let Some(id) = self.current.get(&tgid) {
+            return Some(*id);
+        }
+        if self.all.len() >= MOST {
+            self.dropped += 1;
+            return None;
+        }
+        let id = SpaceId(u32::try_from(self.all.len()).ok()?);
+        let mappings =
+            files::maps(&self.proc.join(tgid.to_string())).map(|text| maps::parse(&text)).unwrap_or_default();
+        self.all.push(Space {
+            tgid,
+            service: service(),
+            mappings,
+            read: now,
+            again: AGAIN,
+            missing: Vec::new(),
+            perf_map: None,
+        });
+        self.current.insert(tgid, id);
+        Some(id)
+    }
+
+    /// A process has ended, or runs another program.
+    pub fn ended(&mut self, tgid: u32) {
+        self.current.remove(&tgid);
+    }
+
+    /// Makes sure that the symbols of these addresses can be found later.
+    pub fn keep(&mut self, id: SpaceId, addresses: impl Iterator<Item = u64>, now: Nanos) {
+        let Some(space) = self.all.get_mut(id.0 as usize) else {
+            return;
+        };
+        let path = self.proc.join(space.tgid.to_string());
+        for address in addresses {
+            if !space.keep(&path, address, &mut self.files) && space.missing.len() < MISSING {
+                space.missing.push(address);
+            }
+        }
+        self.look_again(id, now);
+    }
+
+    /// Reads the mappings of a process again, if an address was in none of them: of a library that was loaded since. Not at once, and
+    /// more and more rarely if it does not help, because stacks that were walked by wrong frame pointers have any numbers in them.
+    pub fn look_again(&mut self, id: SpaceId, now: Nanos) {
+        let Some(space) = self.all.get_mut(id.0 as usize) else {
+            return;
+        };
+        let is_due = !space.missing.is_empty() && now.saturating_sub(space.read) >= space.again;
+        if !is_due || self.current.get(&space.tgid) != Some(&id) {
+            return;
+        }
+        let path = self.proc.join(space.tgid.to_string());
+        let text = files::maps(&path);
+        maps::merge(&mut space.mappings, text.map(|text| maps::parse(&text)).unwrap_or_default());
+        space.read = now;
+        let before = space.missing.len();
+        let missing = std::mem::take(&mut space.missing);
+        space.missing = missing.into_iter().filter(|address| !space.keep(&path, *address, &mut self.files)).collect();
+        space.again = if space.missing.len() < before { AGAIN } else { (space.again * 2).min(RARELY) };
+        space.missing.clear();
+    }
+
+    /// The same for all processes, for the last time.
+    pub fn look_at_all(&mut self) {
+        let current: Vec<SpaceId> = self.current.values().copied().collect();
+        for id in current {
+            self.look_again(id, Nanos::MAX);
+        }
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: SpaceId) -> Option<&Space> {
+        self.all.get(id.0 as usize)
+    }
+
+    /// Files that samples were taken in.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Samples of processes for which there was no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service() -> Arc<str> {
+        "test".into()
+    }
+
+    #[test]
+    fn what_is_mapped_outlives_the_process() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut spaces = Spaces::new("/proc");
+        // Its program is only there when `exec` is through.
+        let is_there = |text: String| text.lines().any(|line| line.contains("r-xp") && line.contains("/bin/"));
+        while !files::maps(Path::new(&format!("/proc/{}", child.id()))).is_some_and(is_there) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let id = spaces.of(child.id(), 0, service).unwrap();
+        let address =
+            spaces.get(id).unwrap().mappings.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. }));
+        let address = address.unwrap().start;
+        spaces.keep(id, [address].into_iter(), 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let Mapped::File { id: file, path } = &spaces.get(id).unwrap().find(address).unwrap().what else {
+            panic!("the executable is a file");
+        };
+        assert!(path.ends_with("sleep") || path.ends_with("coreutils"), "{path}");
+        assert!(spaces.files().get(*file).is_some());
+    }
+
+    #[test]
+    fn what_is_mapped_later_is_found() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let id = spaces.of(own, 0, service).unwrap();
+        let all = std::mem::take(&mut spaces.all[0].mappings);
+        let file = all.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. })).unwrap();
+        spaces.keep(id, [file.start].into_iter(), AGAIN - 1);
+        assert!(spaces.get(id).unwrap().is_bare(), "too early");
+        // A sample that is known already.
+        spaces.look_again(id, AGAIN);
+        let found = spaces.get(id).unwrap().find(file.start).unwrap();
+        let Mapped::File { id: file, .. } = found.what else { panic!("{found:?}") };
+        assert!(spaces.files().get(file).is_some());
+        // What is nowhere is looked for less and less often.
+        for (time, next) in [(AGAIN * 2, AGAIN * 2), (AGAIN * 4, AGAIN * 4), (AGAIN * 7, AGAIN * 4)] {
+            spaces.keep(id, [8].into_iter(), time);
+            assert_eq!(spaces.all[0].again, next, "{time}");
+        }
+    }
+
+    #[test]
+    fn another_program_is_another_space() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let first = spaces.of(own, 0, service).unwrap();
+        assert_eq!(spaces.of(own, 1, service), Some(first));
+        spaces.ended(own);
+        assert_ne!(spaces.of(own, 2, service), Some(first));
+        assert!(!spaces.get(first).unwrap().is_bare());
+        let gone = spaces.of(u32::MAX, 3, service).unwrap();
+        assert!(spaces.get(gone).unwrap().is_bare());
+    }
+}

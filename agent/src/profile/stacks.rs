@@ -1,0 +1,172 @@
+//! Samples added up by what they have in common: process, thread's name and both stacks. Memory is bounded; what finds no room is counted.
+
+use hashbrown::{Equivalent, HashMap};
+use std::hash::{Hash, Hasher};
+
+use super::sample::{Comm, Sample};
+
+/// Which program's memory the addresses are in: see [`super::spaces::Spaces`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpaceId(pub u32);
+
+/// Bytes that all stacks together may take.
+const BYTES: usize = 64 << 20;
+/// What one takes besides its addresses.
+const OVERHEAD: usize = 96;
+
+/// What samples have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Whose.
+    pub space: SpaceId,
+    /// The thread's name.
+    pub comm: Comm,
+    /// How both stacks ended.
+    pub ends: Ends,
+    /// How many of the addresses are the kernel's.
+    kernel: usize,
+    /// The kernel's addresses, then those of the process, the innermost first.
+    addresses: Box<[u64]>,
+}
+
+/// How the stacks of a sample ended, as far as the kernel side can say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// One of them could not be read.
+    pub failed: bool,
+    /// One of them has as many frames as the kernel gives at most.
+    pub cut: bool,
+}
+
+impl Stack {
+    /// The kernel's frames, the innermost first.
+    #[must_use]
+    pub fn kernel(&self) -> &[u64] {
+        self.addresses.get(..self.kernel).unwrap_or_default()
+    }
+
+    /// The frames of the process, the innermost first.
+    #[must_use]
+    pub fn user(&self) -> &[u64] {
+        self.addresses.get(self.kernel..).unwrap_or_default()
+    }
+}
+
+impl Hash for Stack {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        View { space: self.space, comm: self.comm, ends: self.ends, kernel: self.kernel, addresses: &self.addresses }
+            .hash(state);
+    }
+}
+
+/// A stack that is looked for.
+#[derive(Hash)]
+struct View<'a> {
+    space: SpaceId,
+    comm: Comm,
+    ends: Ends,
+    kernel: usize,
+    addresses: &'a [u64],
+}
+
+impl Equivalent<Stack> for View<'_> {
+    fn equivalent(&self, key: &Stack) -> bool {
+        (self.space, self.comm, self.ends, self.kernel) == (key.space, key.comm, key.ends, key.kernel)
+            && *self.addresses == *key.addresses
+    }
+}
+
+/// All stacks, with how often each was seen.
+#[derive(Debug)]
+pub struct Stacks {
+    counts: HashMap<Stack, u64>,
+    addresses: Vec<u64>,
+    bytes: usize,
+    limit: usize,
+    dropped: u64,
+}
+
+impl Default for Stacks {
+    fn default() -> Self {
+        Self::new(BYTES)
+    }
+}
+
+impl Stacks {
+    /// That take at most so many bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { counts: HashMap::new(), addresses: Vec::new(), bytes: 0, limit, dropped: 0 }
+    }
+
+    /// Adds a sample. Whether it is the first with this stack.
+    pub fn add(&mut self, space: SpaceId, sample: &Sample<'_>) -> bool {
+        self.addresses.clear();
+        self.addresses.extend(sample.kernel.addresses().chain(sample.user.addresses()));
+        let ends = Ends {
+            failed: sample.kernel.failed || sample.user.failed,
+            cut: sample.kernel.is_cut() || sample.user.is_cut(),
+        };
+        let kernel = sample.kernel.len();
+        let view = View { space, comm: sample.comm, ends, kernel, addresses: &self.addresses };
+        if let Some(count) = self.counts.get_mut(&view) {
+            *count += 1;
+            return false;
+        }
+        let bytes = OVERHEAD + size_of_val(self.addresses.as_slice());
+        if self.bytes + bytes > self.limit {
+            self.dropped += 1;
+            return false;
+        }
+        self.bytes += bytes;
+        let addresses = self.addresses.as_slice().into();
+        self.counts.insert(Stack { space, comm: sample.comm, ends, kernel, addresses }, 1);
+        true
+    }
+
+    /// The stacks with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&Stack, u64)> {
+        self.counts.iter().map(|(stack, count)| (stack, *count))
+    }
+
+    /// Samples for which there was no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::sample::{decode, tests::record};
+
+    #[test]
+    fn equal_samples_are_one_stack() {
+        let mut stacks = Stacks::default();
+        let mut add = |space, bytes: &[u8]| stacks.add(SpaceId(space), &decode(bytes).unwrap());
+        assert!(add(0, &record(1, "a", 0, &[1], &[2, 3])));
+        assert!(!add(0, &record(1, "a", 0, &[1], &[2, 3])));
+        assert!(add(1, &record(1, "a", 0, &[1], &[2, 3])), "another process");
+        assert!(add(0, &record(1, "b", 0, &[1], &[2, 3])), "another thread");
+        assert!(add(0, &record(1, "a", 0, &[1, 2], &[3])), "the kernel's part is another");
+        assert!(add(0, &record(1, "a", 1, &[1], &[2, 3])), "another end");
+        assert_eq!(stacks.iter().map(|(_, count)| count).sum::<u64>(), 6);
+        let (stack, _) = stacks.iter().find(|(_, count)| *count == 2).unwrap();
+        assert_eq!((stack.kernel(), stack.user()), ([1].as_slice(), [2, 3].as_slice()));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let mut stacks = Stacks::new(3 * (OVERHEAD + 8));
+        for round in 0..2 {
+            for address in 0..5 {
+                let bytes = record(1, "a", 0, &[], &[address]);
+                let is_new = stacks.add(SpaceId(0), &decode(&bytes).unwrap());
+                assert_eq!(is_new, round == 0 && address < 3);
+            }
+        }
+        assert_eq!(stacks.iter().map(|(_, count)| count).sum::<u64>(), 6);
+        assert_eq!(stacks.dropped(), 4);
+    }
+}

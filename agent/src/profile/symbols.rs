@@ -1,0 +1,289 @@
+//! Addresses become names, after sampling: by the symbol tables of files, the kernel's list of symbols, and perf maps. DWARF is not read,
+//! so inlined functions are part of what they were inlined into.
+
+use std::{fs::File, io::Read as _, os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
+
+use blazesym::{
+    MaybeDefault,
+    symbolize::{
+        Input, Symbolizer,
+        source::{Elf, Kernel, Source},
+    },
+};
+use hashbrown::HashMap;
+use object::Object as _;
+
+use super::{
+    maps::{FileId, Mapped},
+    model::{End, Location, Module, Owner, Stack},
+    perf_map::PerfMap,
+    spaces::{Space, Spaces},
+    stacks::{self, SpaceId, Stacks},
+};
+
+/// Bytes of a perf map that are read.
+const PERF_MAP: u64 = 64 << 20;
+/// Bytes of a build id that are kept; linkers make 8 to 32.
+const BUILD_ID: usize = 64;
+/// Said of code about which nothing is known.
+const UNKNOWN: &str = "[unknown]";
+
+/// Functions in which programs and threads begin: a stack that ends with one of them is whole. `main` too, because who calls it (in
+/// libc) has no frame pointer.
+const ROOTS: &[&str] = &[
+    "_start",
+    "main",
+    "__libc_start_main",
+    "__libc_start_call_main",
+    "start_thread",
+    "clone",
+    "clone3",
+    "__clone",
+    "__clone3",
+    "runtime.goexit",
+    "runtime.mstart",
+    "runtime.mstart1",
+    "runtime.rt0_go",
+    "runtime.main",
+];
+
+/// How many of the outermost frames are looked at for one of those.
+const OUTERMOST: usize = 3;
+
+/// Where an address is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    File(FileId, u64),
+    Kernel(u64),
+    /// Code that a process has made.
+    Made(SpaceId, u64),
+    /// Code that the kernel puts into processes.
+    Given(Arc<str>),
+    Unknown,
+}
+
+/// Names everything.
+#[must_use]
+pub fn resolve(stacks: &Stacks, spaces: &Spaces) -> (Vec<Module>, Vec<Location>, Vec<Stack>) {
+    let mut places = Places::default();
+    let mut resolved = Vec::new();
+    for (stack, count) in stacks.iter() {
+        if let Some(space) = spaces.get(stack.space) {
+            let frames = frames(stack, space, &mut places);
+            resolved.push((stack, space, frames, count));
+        }
+    }
+    let (modules, locations) = names(&places, spaces);
+    let stacks = resolved.into_iter().map(|(stack, space, frames, count)| Stack {
+        service: space.service.clone(),
+        tgid: space.tgid,
+        thread: String::from_utf8_lossy(stack.comm.split(|byte| *byte == 0).next().unwrap_or_default()).into(),
+        end: end(stack, space, &frames, &locations),
+        frames,
+        count,
+    });
+    let stacks = stacks.collect();
+    (modules, locations, stacks)
+}
+
+/// Each place once.
+#[derive(Default)]
+struct Places {
+    indices: HashMap<Place, usize>,
+    /// With the path that the file has for one of the processes.
+    all: Vec<(Place, Option<Arc<str>>)>,
+}
+
+impl Places {
+    fn index(&mut self, place: Place, path: Option<&Arc<str>>) -> usize {
+        *self.indices.entry(place).or_insert_with_key(|place| {
+            self.all.push((place.clone(), path.cloned()));
+            self.all.len() - 1
+        })
+    }
+}
+
+fn frames(stack: &stacks::Stack, space: &Space, places: &mut Places) -> Vec<usize> {
+    // What is on a stack is where a call returns to: the call itself is before that, and may be the last instruction of a function.
+    let call = |depth: usize, address: u64| address.wrapping_sub(u64::from(depth > 0));
+    let kernel = stack.kernel().iter().enumerate().map(|(depth, address)| (Place::Kernel(call(depth, *address)), None));
+    // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
+    let is_code = |(depth, address): &(usize, &u64)| *depth == 0 || space.find(call(*depth, **address)).is_some();
+    let user = stack.user().iter().enumerate().take_while(is_code).map(|(depth, address)| {
+        let address = call(depth, *address);
+        match space.find(address).map(|mapping| (mapping, &mapping.what)) {
+            Some((mapping, Mapped::File { id, path })) => {
+                (Place::File(*id, address - mapping.start + mapping.offset), Some(path))
+            }
+            Some((_, Mapped::Kernel(name))) => (Place::Given(name.clone()), None),
+            Some((_, Mapped::Anonymous)) => (Place::Made(stack.space, address), None),
+            None => (Place::Unknown, None),
+        }
+    });
+    kernel.chain(user).map(|(place, path)| places.index(place, path)).collect()
+}
+
+fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Location]) -> End {
+    if stack.ends.cut {
+        return End::Cut;
+    }
+    let is_thread_of_kernel = space.is_bare() && stack.user().is_empty();
+    if is_thread_of_kernel && !stack.kernel().is_empty() {
+        return End::Whole;
+    }
+    if stack.ends.failed || frames.is_empty() {
+        return End::Failed;
+    }
+    let is_root = |location: &Location| {
+        let name = location.name.split('@').next().unwrap_or_default();
+        location.owner == Owner::Native && ROOTS.contains(&name.strip_suffix(".abi0").unwrap_or(name))
+    };
+    // What lies outside of those is libc, which often has neither frame pointers nor names.
+    let mut outermost = frames.iter().rev().take(OUTERMOST).filter_map(|index| locations.get(*index));
+    if outermost.any(is_root) { End::Whole } else { End::Open }
+}
+
+/// The names of all places.
+fn names(places: &Places, spaces: &Spaces) -> (Vec<Module>, Vec<Location>) {
+    let mut modules = Modules::default();
+    let mut locations: Vec<Location> = Vec::with_capacity(places.all.len());
+    // What is symbolised in one go: index of the location, and address.
+    let mut kernel = Vec::new();
+    let mut files: HashMap<FileId, Vec<(usize, u64)>> = HashMap::new();
+    let mut perf_maps: HashMap<SpaceId, Option<PerfMap>> = HashMap::new();
+    for (index, (place, path)) in places.all.iter().enumerate() {
+        locations.push(match place {
+            Place::Kernel(address) => {
+                kernel.push((index, *address));
+                let module = modules.named(&"[kernel]".into());
+                Location { name: "[kernel]".into(), owner: Owner::Kernel, module: Some(module), address: *address }
+            }
+            Place::File(id, offset) => {
+                files.entry(*id).or_default().push((index, *offset));
+                let path = path.clone().unwrap_or_default();
+                let base = path.rsplit('/').next().unwrap_or_default();
+                let name = format!("{base}+{offset:#x}").into();
+                let module = modules.file(*id, &path, spaces.files().get(*id));
+                Location { name, owner: Owner::Native, module: Some(module), address: *offset }
+            }
+            Place::Made(space, address) => {
+                let map = perf_maps.entry(*space).or_insert_with(|| read(spaces.get(*space)?.perf_map()?));
+                let name = map.as_ref().and_then(|map| map.find(*address));
+                let module = Some(modules.named(&"[jit]".into()));
+                Location { name: name.unwrap_or("[jit]").into(), owner: Owner::Jit, module, address: *address }
+            }
+            Place::Given(name) => {
+                let module = Some(modules.named(name));
+                Location { name: name.clone(), owner: Owner::Native, module, address: 0 }
+            }
+            Place::Unknown => Location { name: UNKNOWN.into(), owner: Owner::Native, module: None, address: 0 },
+        });
+    }
+    let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
+    let mut name = |source: &Source<'_>, wanted: Input<&[(usize, u64)]>| {
+        let addresses: Vec<u64> = wanted.into_inner().iter().map(|(_, address)| *address).collect();
+        let symbols = symbolizer.symbolize(source, wanted.map(|_| addresses.as_slice())).unwrap_or_else(|error| {
+            log::debug!("no symbols: {error}");
+            Vec::new()
+        });
+        for (symbol, (index, _)) in symbols.iter().zip(wanted.into_inner()) {
+            if let (Some(symbol), Some(location)) = (symbol.as_sym(), locations.get_mut(*index)) {
+                location.name = symbol.name.as_ref().into();
+            }
+        }
+    };
+    if !kernel.is_empty() {
+        let source = Kernel { vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
+        name(&source.into(), Input::AbsAddr(&kernel));
+    }
+    for (id, wanted) in &files {
+        if let Some(file) = spaces.files().get(*id) {
+            let mut elf = Elf::new(path(file));
+            elf.debug_syms = false;
+            name(&elf.into(), Input::FileOffset(wanted));
+        }
+    }
+    (modules.all, locations)
+}
+
+/// Each module once.
+#[derive(Default)]
+struct Modules {
+    all: Vec<Module>,
+    files: HashMap<FileId, usize>,
+    names: HashMap<Arc<str>, usize>,
+}
+
+impl Modules {
+    fn named(&mut self, name: &Arc<str>) -> usize {
+        *self.names.entry_ref(name).or_insert_with(|| {
+            self.all.push(Module { name: name.clone(), build_id: None, size: 0 });
+            self.all.len() - 1
+        })
+    }
+
+    fn file(&mut self, id: FileId, name: &Arc<str>, file: Option<&File>) -> usize {
+        *self.files.entry(id).or_insert_with(|| {
+            let build_id = file.and_then(build_id);
+            self.all.push(Module {
+                name: name.clone(),
+                build_id,
+                size: file.and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len()),
+            });
+            self.all.len() - 1
+        })
+    }
+}
+
+/// An open file's name: it may have no other any more, or one in another mount namespace.
+fn path(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// The GNU build id of an ELF file, in hexadecimal.
+fn build_id(file: &File) -> Option<String> {
+    let cache = object::ReadCache::new(file);
+    let file = object::File::parse(&cache).ok()?;
+    let id = file.build_id().ok()??;
+    let id = id.get(..id.len().min(BUILD_ID))?;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn read(file: &File) -> Option<PerfMap> {
+    let mut text = Vec::new();
+    file.take(PERF_MAP).read_to_end(&mut text).ok()?;
+    Some(PerfMap::parse(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::sample::{decode, tests::record};
+
+    /// Found by its symbol below.
+    #[unsafe(no_mangle)]
+    extern "C" fn geophone_profile_test_symbol(x: u64) -> u64 {
+        std::hint::black_box(x) + 1
+    }
+
+    #[test]
+    fn names_code_of_this_process() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let space = spaces.of(own, 0, || "test".into()).unwrap();
+        let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
+        // The innermost at the first byte of the function; the caller just behind its first byte.
+        let bytes = record(own, "test", 0, &[], &[function, function + 1, 0x10, function]);
+        let sample = decode(&bytes).unwrap();
+        let mut stacks = Stacks::default();
+        assert!(stacks.add(space, &sample));
+        spaces.keep(space, sample.user.addresses(), 0);
+        let (modules, locations, resolved) = resolve(&stacks, &spaces);
+        let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
+        assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
+        assert_eq!(resolved[0].frames[0], resolved[0].frames[1], "the call is before the place that it returns to");
+        assert_eq!((resolved[0].end, &*resolved[0].service, resolved[0].count), (End::Open, "test", 1));
+        assert_eq!(*modules[0].name, *std::env::current_exe().unwrap().to_str().unwrap());
+        assert!(modules[0].size > 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! Samples of what runs: at each tick of a processor's clock, the stacks of the thread that it interrupted. Only `geophone profile`
+//! loads this. Frame pointers only: what has none gives a stack that ends early.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::BPF_F_USER_STACK,
+    helpers::{bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_get_stack},
+    programs::PerfEventContext,
+};
+use geophone_ebpf::{
+    record::{KERNEL_FAILED, Kind, STACK_MAX, Sample, USER_FAILED},
+    stats::Counter,
+};
+
+use crate::{
+    capture::at_most,
+    emit,
+    maps::{SAMPLES, Stacks},
+    process::Current,
+};
+
+/// Bytes of one stack at most.
+const STACK: u64 = STACK_MAX as u64 * 8;
+
+/// A tick.
+#[inline(always)]
+pub fn tick(ctx: &PerfEventContext) {
+    // Before anything is paid for: idle processors, the agent, and what was not selected.
+    let Some(who) = Current::traced() else {
+        return;
+    };
+    // The agent reads what is mapped where while the process is still there.
+    who.introduce();
+    // SAFETY: the helpers have no preconditions.
+    let (cpu, time) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    let Some(sample) = SAMPLES.get_ptr_mut(cpu) else {
+        emit::count(Counter::KernelFault);
+        return;
+    };
+    // SAFETY: the map keeps it alive, and ticks of one processor do not interrupt each other.
+    let sample: &mut Stacks = unsafe { &mut *sample };
+    let frames = (&raw mut sample.frames).cast::<u8>();
+    let mut flags = 0;
+    let kernel = stack(ctx, frames, 0, &mut flags, KERNEL_FAILED);
+    // SAFETY: there is room for two stacks, and the first is at most as long as one.
+    let behind = unsafe { frames.add(kernel as usize) };
+    let user = stack(ctx, behind, u64::from(BPF_F_USER_STACK), &mut flags, USER_FAILED);
+    sample.head = Sample {
+        kind: Kind::Sample as u32,
+        tgid: who.tgid,
+        time,
+        tid: who.tid,
+        flags,
+        kernel: (kernel / 8) as u32,
+        user: (user / 8) as u32,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    };
+    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + kernel + user, false);
+}
+
+/// Copies a stack to `to`. Returns how many bytes it has.
+#[inline(always)]
+fn stack(ctx: &PerfEventContext, to: *mut u8, which: u64, flags: &mut u32, failed: u32) -> u64 {
+    // SAFETY: the verifier checks that there is room.
+    let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), to.cast::<c_void>(), STACK as u32, which) };
+    if bytes < 0 {
+        *flags |= failed;
+        return 0;
+    }
+    at_most::<STACK>(bytes as u64)
+}
