@@ -227,7 +227,13 @@ fn code_that_node_compiles_has_names() -> Result<()> {
     let (node, script) = (paths::program("node")?, paths::service("node/burn.js"));
     let mut arguments = words(&["--frequency", "199", "-o"]);
     arguments.extend([file.as_os_str(), OsStr::new("--"), node.as_os_str()]);
-    arguments.extend(words(&["--perf-basic-prof", "--interpreted-frames-native-stack"]));
+    let log = format!("--logfile={}", folder.path().join("v8.log").display());
+    arguments.extend(words(&[
+        "--perf-basic-prof",
+        "--interpreted-frames-native-stack",
+        "--no-logfile-per-isolate",
+        &log,
+    ]));
     arguments.extend([script.as_os_str(), OsStr::new("3")]);
     let (_, said) = profile(&arguments)?;
     let stacks = folded(&file)?;
