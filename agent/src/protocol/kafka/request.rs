@@ -119,7 +119,22 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
             None => Verdict::More,
         };
     }
+    if !first && consumes(key, version, Fields::new(c, api.is_flexible(version))) == Some(false) {
+        return Verdict::No;
+    }
     Verdict::Yes
+}
+
+/// Whether what follows a header may be what a client asks for, not a broker; `None`: nothing tells. Names after small numbers are in
+/// many a stream.
+fn consumes(key: i16, version: i16, mut f: Fields<'_>) -> Option<bool> {
+    f.tags()?;
+    match key {
+        api::FETCH if version >= 15 => None,
+        api::FETCH | api::LIST_OFFSETS => Some(f.i32()? == -1),
+        api::METADATA => Some(f.length()? < 1000),
+        _ => None,
+    }
 }
 
 /// Whether messages may follow; `None`: more bytes would tell. A header of zeros and a letter is in many a stream.
