@@ -169,9 +169,6 @@ impl Intake<'_> {
         };
         self.processes.apply(process);
         self.selection.admits(&event, self.processes);
-        if process.what == Life::Seen {
-            self.selection.meet(process.tgid, process.time, self.processes);
-        }
         match process.what {
             Life::Exec | Life::Exit => self.spaces.ended(process.tgid),
             Life::Seen if !self.selection.refuses(process.tgid) => {

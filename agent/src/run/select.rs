@@ -74,7 +74,8 @@ impl Selection {
                         self.choices.remove(&process.tgid);
                         self.refused.remove(&process.tgid);
                     }
-                    Life::Fork | Life::Seen => {}
+                    Life::Seen => self.meet(process.tgid, process.time, processes),
+                    Life::Fork => {}
                 }
                 // One that is refused may have used a socket before it was.
                 process.what != Life::Seen || !self.refused.contains_key(&process.tgid)
@@ -83,6 +84,15 @@ impl Selection {
             Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),
             Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
             Event::State(_) => true,
+        }
+    }
+
+    /// Judges a process that was seen for the first time, if that was not done when it began to run its program: it may be the child of one
+    /// that counted as chosen only until it was judged.
+    fn meet(&mut self, tgid: u32, now: Nanos, processes: &mut Table) {
+        let is_known = self.choices.contains_key(&tgid) || self.refused.contains_key(&tgid);
+        if self.selector.depends_on_programs() && !is_known {
+            self.judge(tgid, now, processes);
         }
     }
 
@@ -129,15 +139,6 @@ impl Selection {
     /// What the kernel side has not been told yet: processes, and whether each is traced.
     pub fn marks(&mut self) -> impl Iterator<Item = (u32, bool)> {
         self.pending.drain(..)
-    }
-
-    /// Judges a process that was seen for the first time, if that was not done when it began to run its program: it may be the child of one
-    /// that counted as chosen only until it was judged.
-    pub fn meet(&mut self, tgid: u32, now: Nanos, processes: &mut Table) {
-        let is_known = self.choices.contains_key(&tgid) || self.refused.contains_key(&tgid);
-        if self.selector.depends_on_programs() && !is_known {
-            self.judge(tgid, now, processes);
-        }
     }
 
     /// Whether a process was refused lately, so that what the kernel side has taken of it before it heard of that is not wanted.
