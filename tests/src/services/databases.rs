@@ -60,6 +60,18 @@ impl Service {
         })
     }
 
+    /// Memcached.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn memcached() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::program("memcached")?);
+            command.args(["-u", "nobody", "-l", &address.ip().to_string(), "-p", &address.port().to_string()]);
+            Ok(Recipe { command, name: "memcached", folders: Vec::new() })
+        })
+    }
+
     /// MariaDB, with a database `shop` and a user `app` whose password is `pw`.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Databases: the spans of both sides say what was asked, and belong together.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +12,7 @@ use geophone_tests::{child, paths, wait};
 
 use crate::support::{both, port};
 
-both!(postgres, redis, mariadb);
+both!(postgres, redis, mariadb, memcached);
 
 /// Ends the agent, and compares name, failure and number of rows of all spans of each side, in order. Each server's span must hang under the
 /// client's, and nothing that was asked may show.
@@ -126,5 +128,33 @@ fn mariadb(capture: Capture) -> Result<()> {
     )?;
     let select = spans.iter().find(|span| span.name == "SELECT `users`").context("no SELECT")?;
     ensure!((select.text("db.system.name"), select.text("db.namespace")) == ("mariadb", "shop"), "{select:#?}");
+    Ok(())
+}
+
+/// The text protocol, written by this process, which is one of the clients.
+fn memcached(capture: Capture) -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::memcached()?;
+    let agent = Agent::start(capture, &port(&service))?;
+    let mut stream = TcpStream::connect(service.address)?;
+    let mut answers = BufReader::new(stream.try_clone()?).lines();
+    for (command, last) in [
+        ("set user:1 0 0 6\r\nsecret\r\n", "STORED"),
+        ("get user:1 user:2\r\n", "END"),
+        ("incr user:1 1\r\n", "CLIENT_ERROR"),
+        ("delete user:2\r\n", "NOT_FOUND"),
+    ] {
+        stream.write_all(command.as_bytes())?;
+        let mut answer = String::new();
+        while !answer.starts_with(last) {
+            answer = answers.next().context("the connection has ended")??;
+        }
+    }
+    let spans = expect(
+        agent,
+        &[("set", "", None), ("get", "", Some(1)), ("incr", "CLIENT_ERROR", None), ("delete", "", None)],
+    )?;
+    let get = spans.iter().find(|span| span.name == "get").context("no get")?;
+    ensure!((get.text("db.system.name"), get.text("db.query.text")) == ("memcached", "get ? ?"), "{get:#?}");
     Ok(())
 }
