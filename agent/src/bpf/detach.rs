@@ -1,4 +1,4 @@
-//! Leaving probes behind without waiting for them. The kernel takes some 40 ms to detach one, one after the other, and nobody attaches one
+//! Leaving probes behind without waiting for them. The kernel takes 40 to 300 ms to detach one, one after the other, and nobody attaches one
 //! meanwhile; an agent that is told to end should end, and the next one should be able to start.
 
 use std::{
