@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use hashbrown::HashMap;
 
-use super::{Calls, Context, Origin, Role, Unit};
+use super::{Call, Calls, Context, Origin, Role, Tail, Unit};
 use crate::{
     conn::Gap,
     event::Nanos,
@@ -85,6 +85,21 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Table<K, U> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.units.is_empty()
+    }
+}
+
+impl<K: Hash + Eq + Send + Copy, D> Table<K, Call<D>>
+where
+    Call<D>: Unit,
+{
+    /// The last byte of a request has come. If it is `silent`, nothing answers it, and it is done.
+    pub fn asked_whole(&mut self, id: K, silent: bool, tail: &Tail, cx: &mut Context<'_>) {
+        let Some(call) = self.get(id) else { return };
+        call.asked_on(tail.last, cx);
+        if silent && let Some(mut call) = self.remove(id) {
+            call.exchange.holes.length |= tail.lost;
+            call.done_unanswered(tail.last.time, cx);
+        }
     }
 }
 

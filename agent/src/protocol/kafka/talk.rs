@@ -239,15 +239,8 @@ impl Talk for Kafka {
 
     fn complete(&mut self, role: Role, tail: &Tail, cx: &mut Context<'_>) {
         if role == Role::Request {
-            let asking = self.asking.take();
-            if let Some(call) = asking.and_then(|id| self.calls.get(id)) {
-                call.asked_on(tail.last, cx);
-                if asking == Some(SILENT)
-                    && let Some(mut call) = self.calls.remove(SILENT)
-                {
-                    call.exchange.holes.length |= tail.lost;
-                    call.done_unanswered(tail.last.time, cx);
-                }
+            if let Some(id) = self.asking.take() {
+                self.calls.asked_whole(id, id == SILENT, tail, cx);
             }
         } else if let Some(mut call) = self.answering.take().and_then(|id| self.calls.remove(id)) {
             call.exchange.holes.length |= tail.lost;

@@ -147,15 +147,8 @@ impl Talk for Mongo {
 
     fn complete(&mut self, role: Role, tail: &Tail, cx: &mut Context<'_>) {
         if role == Role::Request {
-            let asking = self.asking.take();
-            if let Some(call) = asking.and_then(|id| self.calls.get(id)) {
-                call.asked_on(tail.last, cx);
-                if asking == Some(SILENT)
-                    && let Some(mut call) = self.calls.remove(SILENT)
-                {
-                    call.exchange.holes.length |= tail.lost;
-                    call.done_unanswered(tail.last.time, cx);
-                }
+            if let Some(id) = self.asking.take() {
+                self.calls.asked_whole(id, id == SILENT, tail, cx);
             }
             return;
         }
