@@ -277,13 +277,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel side's table is full.
     pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
-        if selected {
-            self.processes.insert(tgid, PROCESS_SELECTED, 0)?;
-        } else {
-            // It may have ended.
-            let _ = self.processes.remove(&tgid);
-        }
-        Ok(())
+        mark(&mut self.processes, tgid, selected)
     }
 
     /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.
@@ -304,6 +298,17 @@ impl Kernel {
     pub fn counters(&self) -> Result<Counters, LoadError> {
         count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Marks a process as selected, and with it what it will fork, or not.
+pub(super) fn mark(processes: &mut HashMap<MapData, u32, u32>, tgid: u32, selected: bool) -> Result<(), LoadError> {
+    if selected {
+        processes.insert(tgid, PROCESS_SELECTED, 0)?;
+    } else {
+        // It may have ended.
+        let _ = processes.remove(&tgid);
+    }
+    Ok(())
 }
 
 /// Reads counters.

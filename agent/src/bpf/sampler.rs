@@ -11,17 +11,16 @@ use aya::{
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
 };
-use geophone_ebpf::config::{Config, PROCESS_SELECTED};
+use geophone_ebpf::config::Config;
 
 use super::{
     Counters, LoadError,
     btf::Btf,
-    load::{OBJECT, bytes_of, count, take},
+    load::{OBJECT, bytes_of, count, mark, take},
     offsets, preempt,
     rings::Rings,
     tracepoints::Tracepoints,
 };
-use crate::event::Nanos;
 
 /// Bytes of each processor's ring: the largest samples of more than a second at 99 Hz, and read ten times a second.
 const RING: u32 = 512 << 10;
@@ -125,13 +124,7 @@ impl Sampler {
     /// # Errors
     /// When the kernel side's table is full.
     pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
-        if selected {
-            self.processes.insert(tgid, PROCESS_SELECTED, 0)?;
-        } else {
-            // It may have ended.
-            let _ = self.processes.remove(&tgid);
-        }
-        Ok(())
+        mark(&mut self.processes, tgid, selected)
     }
 
     /// Hands on what has come, in order of time; see [`Rings::drain`].
@@ -145,12 +138,6 @@ impl Sampler {
     /// Those of `poll`.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
         self.rings.wait(timeout)
-    }
-
-    /// The kernel's monotonic clock.
-    #[must_use]
-    pub fn now() -> Nanos {
-        super::rings::now()
     }
 
     /// The kernel side's counters.

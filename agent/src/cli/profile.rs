@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ExitCode},
     sync::{
         Arc,
@@ -21,10 +21,9 @@ use super::{
     CliError, logger,
     output::duration,
     run::{end, spawn},
-    session::raise_limits,
+    session::{check, raise_limits},
 };
 use crate::{
-    doctor::{self, Machine},
     process::{self, Pattern, Selector, Table},
     profile::{Collection, Output, Settings, report},
 };
@@ -80,14 +79,7 @@ const SELECTION: &str = "Selection (default: everything; several of a kind mean 
 
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     logger::start(false);
-    if let Err(problems) = doctor::preflight(&Machine::read(Path::new("/")))
-        && let Some(first) = problems.into_iter().next()
-    {
-        return Err(first.into());
-    }
-    if let Some(missing) = args.pid.iter().find(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-        return Err(CliError::NoProcess(*missing));
-    }
+    check(&args.pid)?;
     let outputs = args.output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
     raise_limits();
     let (_runtime, stop) = signals()?;

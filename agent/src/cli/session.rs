@@ -61,15 +61,7 @@ impl Session {
         record: Option<&Path>,
     ) -> Result<Self, CliError> {
         logger::start(capture.debug_kernel);
-        if let Err(problems) = doctor::preflight(&Machine::read(Path::new("/")))
-            && let Some(first) = problems.into_iter().next()
-        {
-            return Err(first.into());
-        }
-        let is_there = |pid: &&u32| Path::new("/proc").join(pid.to_string()).exists();
-        if let Some(missing) = select.pid.iter().find(|pid| !is_there(pid)) {
-            return Err(CliError::NoProcess(*missing));
-        }
+        check(&select.pid)?;
         raise_limits();
         let shared = capture.shared()?;
         let runtime = Builder::new_multi_thread()
@@ -173,6 +165,20 @@ impl Session {
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether this host lets probes be attached, and these processes are there.
+pub(super) fn check(pids: &[u32]) -> Result<(), CliError> {
+    if let Err(problems) = doctor::preflight(&Machine::read(Path::new("/")))
+        && let Some(first) = problems.into_iter().next()
+    {
+        return Err(first.into());
+    }
+    let is_there = |pid: &&u32| Path::new("/proc").join(pid.to_string()).exists();
+    match pids.iter().find(|pid| !is_there(pid)) {
+        Some(missing) => Err(CliError::NoProcess(*missing)),
+        None => Ok(()),
     }
 }
 
