@@ -20,6 +20,7 @@ mod memcached;
 mod messaging;
 mod mongodb;
 mod mqtt;
+mod mssql;
 mod mysql;
 mod nats;
 mod postgres;
@@ -54,6 +55,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     http2::PROTOCOL,
     postgres::PROTOCOL,
     mysql::PROTOCOL,
+    mssql::PROTOCOL,
     redis::PROTOCOL,
     memcached::PROTOCOL,
     fastcgi::PROTOCOL,

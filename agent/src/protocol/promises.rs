@@ -78,8 +78,10 @@ fn check(name: &str, wire: &Wire, truth: &Truth, everything: bool) -> Result<(),
             prop_assert!(known || !everything && target(real).starts_with(&*target(exchange)), "{exchange:?}");
             // Whether it would have been answered is known only where nothing of the answers was missed.
             let fate = |key: &str| !everything && real.holes.no_response && key == "error.type";
-            // Nor which keyspace a connection has that is older than the agent.
-            let keyspace = |key: &str| !everything && name == "cassandra" && key == "db.namespace";
+            // Nor which keyspace or database a connection has that is older than the agent.
+            let keyspace = |key: &str| {
+                !everything && matches!(name, "cassandra" | "clickhouse" | "mssql") && key == "db.namespace"
+            };
             let plain = |exchange| {
                 timeless(exchange)
                     .into_iter()

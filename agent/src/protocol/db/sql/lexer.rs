@@ -10,6 +10,10 @@ pub enum Dialect {
     MySql,
     /// Cassandra's CQL: `$$text$$`, `// comment`, `"name"`, and UUIDs and durations without quotes.
     Cql,
+    /// SQL Server's: `[name]`, `#table`, `$1.50`, nested comments.
+    TSql,
+    /// ClickHouse's: `\'` in strings and in names, `$tag$text$tag$`, `# comment`.
+    ClickHouse,
 }
 
 /// The kind of a token.
@@ -68,22 +72,27 @@ impl<'a> Lexer<'a> {
                 (Kind::Space, self.count(0, |b| b.is_ascii_whitespace() || b == 0x0b))
             }
             (b'-', b'-') => (Kind::Comment, self.count(0, |b| b != b'\n')),
-            (b'#', _) if self.dialect == Dialect::MySql => (Kind::Comment, self.count(0, |b| b != b'\n')),
+            (b'#', _) if matches!(self.dialect, Dialect::MySql | Dialect::ClickHouse) => {
+                (Kind::Comment, self.count(0, |b| b != b'\n'))
+            }
             (b'/', b'/') if self.dialect == Dialect::Cql => (Kind::Comment, self.count(0, |b| b != b'\n')),
             (b'/', b'*') => (Kind::Comment, self.block_comment()),
-            (b'\'', _) => (Kind::Text, self.quoted(0, b'\'', self.dialect == Dialect::MySql)),
+            (b'\'', _) => (Kind::Text, self.quoted(0, b'\'', self.escapes())),
             (b'"', _) if self.dialect == Dialect::MySql => (Kind::Text, self.quoted(0, b'"', true)),
-            (b'"' | b'`', _) => (Kind::Quoted, self.quoted(0, first, false)),
+            (b'[', _) if self.dialect == Dialect::TSql => (Kind::Quoted, self.quoted(0, b']', false)),
+            (b'#', _) if self.dialect == Dialect::TSql => (Kind::Word, self.count(0, |b| is_name(b) || b == b'#')),
+            (b'"' | b'`', _) => (Kind::Quoted, self.quoted(0, first, self.dialect == Dialect::ClickHouse)),
             (b'e' | b'E', b'\'') => (Kind::Text, self.quoted(1, b'\'', true)),
-            (b'b' | b'B' | b'x' | b'X' | b'n' | b'N', b'\'') => {
-                (Kind::Text, self.quoted(1, b'\'', self.dialect == Dialect::MySql))
-            }
+            (b'b' | b'B' | b'x' | b'X' | b'n' | b'N', b'\'') => (Kind::Text, self.quoted(1, b'\'', self.escapes())),
             (b'u' | b'U', b'&') if matches!(self.byte(2), b'\'' | b'"') => {
                 let kind = if self.byte(2) == b'"' { Kind::Quoted } else { Kind::Text };
                 (kind, self.quoted(2, self.byte(2), false))
             }
+            (b'$', b'0'..=b'9' | b'.') if self.dialect == Dialect::TSql => {
+                (Kind::Number, 1 + self.count(1, |b| b.is_ascii_digit() || b == b'.'))
+            }
             (b'$', b'0'..=b'9') => (Kind::Parameter, 1 + self.count(1, |b| b.is_ascii_digit())),
-            (b'$', _) if self.dialect == Dialect::Postgres => self.dollar(),
+            (b'$', _) if matches!(self.dialect, Dialect::Postgres | Dialect::ClickHouse) => self.dollar(),
             (b'$', b'$') if self.dialect == Dialect::Cql => self.dollar(),
             (b'?', _) => (Kind::Parameter, 1),
             (b':', b':') => (Kind::Sign, 2),
@@ -94,6 +103,11 @@ impl<'a> Lexer<'a> {
             _ if is_name(first) => (Kind::Word, self.count(0, |b| is_name(b) || b == b'$')),
             _ => (Kind::Sign, 1),
         }
+    }
+
+    /// Whether `\'` does not end a string.
+    fn escapes(&self) -> bool {
+        matches!(self.dialect, Dialect::MySql | Dialect::ClickHouse)
     }
 
     fn quoted(&self, prefix: usize, quote: u8, backslash: bool) -> usize {
@@ -110,7 +124,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn block_comment(&self) -> usize {
-        let nests = self.dialect == Dialect::Postgres;
+        let nests = matches!(self.dialect, Dialect::Postgres | Dialect::TSql);
         let (mut at, mut depth) = (2, 1_u32);
         while at < self.rest.len() {
             match (self.byte(at), self.byte(at + 1)) {
