@@ -80,8 +80,8 @@ fn read(text: &[u8], whole: bool) -> Operation {
     sql::read(wide_lossy(text).as_bytes(), sql::Dialect::TSql, whole).into()
 }
 
-/// A call of a procedure. `whole`: all of the request is there.
-pub(super) fn call(bytes: &[u8], whole: bool) -> Asked {
+/// A call of a procedure.
+pub(super) fn call(bytes: &[u8]) -> Asked {
     let mut c = Cursor::new(bytes);
     let name = match c.u16_le() {
         Some(0xffff) => c.u16_le().and_then(|id| PROCEDURES.get(usize::from(id))).map(|name| (*name).into()),
@@ -117,9 +117,8 @@ pub(super) fn call(bytes: &[u8], whole: bool) -> Asked {
     let Some((text, all)) = parameters.and_then(|c| text(c, place)) else {
         return procedure(name).partly();
     };
-    // Where a name is in its place, the text is what stands behind it.
     let query = read(text, all);
-    let mut asked = Asked { operation: query.clone(), partly: !all && !whole || !all, ..Asked::default() };
+    let mut asked = Asked { operation: query.clone(), partly: !all, ..Asked::default() };
     if !verb.is_empty() {
         asked.operation.name = Some(CompactString::new(verb));
         asked.operation.summary = match &*query.summary {
@@ -127,7 +126,8 @@ pub(super) fn call(bytes: &[u8], whole: bool) -> Asked {
             summary => format_compact!("{verb} {summary}"),
         };
     }
-    if matches!(&*bare, "sp_prepexec" | "sp_prepare") {
+    // What was cut is not what would be executed later.
+    if all && matches!(&*bare, "sp_prepexec" | "sp_prepare") {
         asked.prepares = Some(Arc::new(query));
     }
     asked

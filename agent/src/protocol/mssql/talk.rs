@@ -266,7 +266,7 @@ impl Mssql {
         };
         let mut asked = match kind {
             Kind::Batch => request::batch(body, all),
-            Kind::Rpc => request::call(body, all),
+            Kind::Rpc => request::call(body),
             Kind::Transaction => request::transaction(body),
             _ => Asked { operation: Operation::of("INSERT BULK"), ..Asked::default() },
         };
