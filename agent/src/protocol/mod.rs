@@ -4,6 +4,7 @@
 mod amqp;
 mod cassandra;
 mod cgi;
+mod clickhouse;
 pub mod cursor;
 pub mod db;
 mod detect;
@@ -63,6 +64,7 @@ pub static PROTOCOLS: &[Protocol] = &[
     kafka::PROTOCOL,
     mongodb::PROTOCOL,
     cassandra::PROTOCOL,
+    clickhouse::PROTOCOL,
     amqp::PROTOCOL,
     nats::PROTOCOL,
     mqtt::PROTOCOL,

@@ -39,6 +39,8 @@ pub enum Frame {
     },
     /// It is none: an unknown type, or a length beyond sanity.
     Malformed,
+    /// It is one, but nothing tells where it ends: the next one has to be found.
+    Endless,
 }
 
 /// What the beginning of a piece is, where it is not known how it continues what was before.
@@ -223,6 +225,11 @@ impl Stream {
                 self.first = *origin;
                 match framing.frame(role, bytes) {
                     Frame::More => self.keep(bytes, origin, content),
+                    Frame::Endless => {
+                        // Not here again.
+                        advance(1, origin, content);
+                        Some(self.endless())
+                    }
                     Frame::Malformed | Frame::Message { length: 0, .. } => self.malformed(content),
                     Frame::Message { length, want } => {
                         let want = wanted(length, want);
@@ -247,6 +254,7 @@ impl Stream {
                         advance(room, origin, content);
                         None
                     }
+                    Frame::Endless => Some(self.endless()),
                     Frame::More | Frame::Malformed | Frame::Message { length: 0, .. } => self.malformed(content),
                     Frame::Message { length, want } => {
                         // What the header alone has needed was wanted, too.
@@ -355,6 +363,12 @@ impl Stream {
         self.buffer.extend_from_slice(bytes);
         advance(bytes.len(), origin, content);
         None
+    }
+
+    /// The rest of the piece is searched, too.
+    fn endless<'a>(&mut self) -> Step<'a> {
+        self.lose();
+        Step::Lost(Gap::NotCaptured)
     }
 
     fn malformed<'a>(&mut self, content: &mut Content<'a>) -> Option<Step<'a>> {

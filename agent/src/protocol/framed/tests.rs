@@ -46,7 +46,7 @@ impl Framing for Toy {
     fn find(&self, role: Role, bytes: &[u8]) -> Found {
         match self.frame(role, bytes) {
             Frame::More => Found::More,
-            Frame::Malformed => Found::No,
+            Frame::Malformed | Frame::Endless => Found::No,
             Frame::Message { .. } => Found::At(0),
         }
     }

@@ -1,0 +1,187 @@
+//! Conversations of real programs, and what is not seen of others.
+
+use crate::{
+    conn::Gap,
+    event::Direction::Receive,
+    protocol::{
+        ContextHeader, Holes, Understanding,
+        promises::{captured, heard, keep, told},
+        testing::{Part, Wire, int, text},
+    },
+};
+
+const OLD: &str = include_str!("old.txt");
+const OLD_COMPRESSED: &str = include_str!("old_compressed.txt");
+const NEW: &str = include_str!("new.txt");
+const KEYS: [&str; 3] = ["db.namespace", "db.response.returned_rows", "error.type"];
+
+/// What is told, without pings.
+fn queries(wire: &Wire) -> Vec<String> {
+    told(wire, &KEYS).into_iter().filter(|told| !told.starts_with("PING")).collect()
+}
+
+#[test]
+fn a_server_of_old_with_and_without_compression() {
+    for recording in [OLD, OLD_COMPRESSED] {
+        for server in [false, true] {
+            let wire = heard(&captured(recording), server);
+            assert_eq!(
+                queries(&wire),
+                [
+                    "DROP TABLE orders | default | - | -",
+                    "CREATE TABLE orders | default | - | -",
+                    "INSERT orders | default | - | -",
+                    "SELECT orders | default | 1 | -",
+                    "SELECT orders | default | 2 | -",
+                    "SELECT system.numbers | default | 300 | -",
+                    "SELECT orders | default | 2 | -",
+                    "SELECT | default | 1 | -",
+                    "SELECT system.numbers | default | 5 | -",
+                    "SELECT orders | default | - | 47",
+                ]
+            );
+            assert_eq!(wire.out.len(), 20);
+            assert!(wire.out.iter().all(|e| text(e, "db.system.name") == "clickhouse" && e.holes == Holes::default()));
+            let all = format!("{:?}", wire.out);
+            assert!(!all.contains("Ada") && all.contains("SELECT * FROM orders WHERE who = ?"));
+            assert_eq!((wire.count("orphans"), wire.count("unpaired")), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn columns_of_many_types_and_a_trace() {
+    for server in [false, true] {
+        let wire = heard(&captured(NEW), server);
+        assert_eq!(
+            queries(&wire),
+            [
+                "SELECT orders | shop | 1 | -",
+                "SELECT types | shop | 3 | -",
+                "SELECT big | shop | 2800 | -",
+                "INSERT orders | shop | - | -",
+                "OPTIMIZE | shop | - | -",
+                "SELECT orders | shop | 1 | -",
+                "SELECT nothing | shop | - | 60",
+            ]
+        );
+        let carried = wire.asked[0].carried.as_ref().unwrap();
+        // This client writes the halves of the id the other way round.
+        let parent = "00-a3ce929d0e0e47364bf92f3577b34da6-00f067aa0ba902b7-01";
+        assert_eq!(carried.one(ContextHeader::TraceParent), Some(parent));
+    }
+}
+
+#[test]
+fn promises() {
+    for recording in [OLD, OLD_COMPRESSED, NEW] {
+        keep("clickhouse", &captured(recording));
+    }
+}
+
+/// The beginning of a conversation: greetings, and the first query with all that answers it.
+fn begun(recording: &str) -> (Wire, Vec<Part>) {
+    let parts = captured(recording);
+    let end = 2 + parts.iter().skip(2).position(|part| part.bytes == [4]).unwrap();
+    let mut wire = Wire::new();
+    for part in &parts[..end] {
+        if part.request {
+            wire.send(&part.bytes)
+        } else {
+            wire.receive(&part.bytes)
+        };
+    }
+    (wire, parts)
+}
+
+/// A query that this recording asks, and what answers it.
+fn asked(parts: &[Part], what: &str) -> (Vec<u8>, Vec<u8>) {
+    let is = |part: &&Part| part.request && part.bytes.windows(what.len()).any(|window| window == what.as_bytes());
+    let place = parts.iter().position(|part| is(&part)).unwrap();
+    let until = |part: &&Part| part.bytes != [4];
+    let turn = || parts[place..].iter().take_while(until);
+    let bytes = |request: bool| turn().filter(|p| p.request == request).flat_map(|p| p.bytes.clone()).collect();
+    (bytes(true), bytes(false))
+}
+
+#[test]
+fn what_is_not_captured_of_numbers_is_passed_over() {
+    let (mut wire, parts) = begun(NEW);
+    let (query, answer) = asked(&parts, "FROM types");
+    wire.send(query);
+    // In the block of three rows, the first column: 24 bytes behind its header.
+    let at = answer.windows(8).position(|w| w == b"n\x06UInt64").unwrap();
+    let data = at + 8 + answer[at + 8..].windows(8).position(|w| w == b"n\x06UInt64").unwrap() + 9;
+    wire.receive(&answer[..data + 2]).hole(Receive, 20, Gap::NotCaptured).receive(&answer[data + 22..]);
+    let last = &wire.out[wire.out.len() - 1];
+    assert_eq!(
+        (&*last.name, int(last, "db.response.returned_rows"), last.holes),
+        ("SELECT types", Some(3), Holes::default())
+    );
+}
+
+#[test]
+fn what_is_not_captured_of_strings_is_searched_for_the_end() {
+    for ended in [true, false] {
+        let (mut wire, parts) = begun(NEW);
+        let (query, answer) = asked(&parts, "FROM big");
+        wire.send(&query);
+        let (seen, rest) = answer.split_at(answer.len() / 3 + 5000);
+        let (unseen, last) = rest.split_at(6000);
+        wire.receive(&seen[..seen.len() - 3000]).hole(Receive, unseen.len() as u64 + 3000, Gap::NotCaptured);
+        if ended {
+            wire.receive(&last[last.len() - 2000..]);
+        } else {
+            wire.receive(&last[..1000]);
+        }
+        let (query, answer) = asked(&parts, "OPTIMIZE");
+        wire.send(query).receive(answer);
+        let big = &wire.out[1];
+        assert_eq!((&*big.name, big.holes.length), ("SELECT big", true));
+        assert_eq!(int(big, "db.response.returned_rows"), if ended { Some(2800) } else { None });
+        assert_eq!((&*wire.out[2].name, wire.out[2].holes.pairing), ("OPTIMIZE", !ended));
+    }
+}
+
+#[test]
+fn joined_in_the_middle() {
+    for recording in [OLD, OLD_COMPRESSED, NEW] {
+        let parts = captured(recording);
+        let (query, answer) = asked(&parts, "who = 'Ada'");
+        let mut wire = Wire::new().joined_at(5000, 7000);
+        wire.send(&query);
+        assert_eq!(wire.understanding(), Understanding::Understood("clickhouse"));
+        wire.receive(answer);
+        let only = &wire.out[0];
+        assert_eq!((&*only.name, only.attributes.get("db.namespace")), ("SELECT orders", None));
+    }
+}
+
+#[test]
+fn packets_in_chunks_are_left_alone() {
+    let hello = |revision: u64| {
+        let mut bytes = b"\0\x0aClickHouse\x18\x08".to_vec();
+        bytes.extend([(revision & 0x7f | 0x80) as u8, (revision >> 7 & 0x7f | 0x80) as u8, (revision >> 14) as u8]);
+        bytes
+    };
+    let mut wire = Wire::new();
+    wire.send([&hello(54470)[..], b"\x04shop\x03app\x06secret"].concat());
+    let strings = b"\x03UTC\x04host\x01\x10chunked_optional\x10chunked_optional\0\x01\x01\x01\x01\x01\x01\x01\x01";
+    wire.receive([&hello(54470)[..], strings].concat());
+    assert_eq!(wire.understanding(), Understanding::Understood("clickhouse"));
+    wire.send(b"\0\x07chunked\x07chunked");
+    assert_eq!(wire.understanding(), Understanding::Switched("clickhouse"));
+}
+
+#[test]
+fn a_type_that_is_not_known_and_a_column_that_is_sparse() {
+    let (query, _) = asked(&captured(NEW), "FROM big");
+    let block = |column: &[u8]| [&b"\x01\0\x01\0\x02\xff\xff\xff\xff\0\x01\x02"[..], column].concat();
+    let end = b"\x06\x02\x01\x08\0\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x05";
+    for column in [&b"\x01v\x07Dynamic\0abcdefgh"[..], b"\x01v\x06UInt64\x01\x01abcdefgh"] {
+        let (mut wire, _) = begun(NEW);
+        wire.send(&query).receive(block(column)).receive(end);
+        let last = &wire.out[wire.out.len() - 1];
+        assert_eq!((&*last.name, last.holes), ("SELECT big", Holes { length: true, ..Holes::default() }));
+    }
+}

@@ -1,0 +1,409 @@
+//! One direction of a connection, walked part by part: packets, and within blocks of data, columns.
+
+use super::{
+    packet::{self, Stop, byte, name, number, settings, since, text},
+    query::{self, Query},
+    shape::Shape,
+};
+use crate::protocol::{cursor::Cursor, framed::Role};
+
+/// Columns of a block, at most.
+const MAX_COLUMNS: u64 = 1 << 16;
+/// Rows of a block, and bytes of a column, at most.
+const MAX_ROWS: u64 = 1 << 40;
+/// Length of what comes before compressed data: a checksum, the method, and both lengths.
+const COMPRESSED: usize = 25;
+/// Of that, the checksum does not count as compressed data.
+const CHECKSUM: usize = 16;
+/// Longest compressed piece.
+const MAX_COMPRESSED: u32 = 1 << 31;
+/// A block goes on after a piece that was as long as this when it was not compressed, perhaps.
+const FULL: u32 = 1 << 20;
+/// Bytes of strings that are looked at in one go.
+const MAX_LOOK: usize = 16 << 10;
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// That does not show yet.
+    More,
+    /// Nothing that there is.
+    Bad,
+    /// Something that does not say where it ends.
+    Endless,
+    /// This part, of this length, of which so much is wanted.
+    Is(Part, u64, usize),
+}
+
+/// A packet, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    ClientHello {
+        revision: u64,
+        database: Vec<u8>,
+    },
+    ServerHello {
+        revision: u64,
+    },
+    Addendum {
+        chunked: bool,
+    },
+    /// Up to its text, which begins so many bytes into it.
+    Query(Query, usize),
+    Parameters,
+    Ping,
+    Cancel,
+    Pong,
+    EndOfStream,
+    Exception {
+        code: i32,
+    },
+    Profile {
+        rows: u64,
+    },
+    /// Nothing that matters.
+    Other,
+    /// What only servers say, and servers of other kinds understand.
+    Foreign,
+    /// A block, up to its columns.
+    Block {
+        columns: u64,
+        rows: u64,
+    },
+    /// A block that comes in compressed pieces.
+    Compressed,
+    Piece {
+        full: bool,
+    },
+    Column(Option<Shape>),
+    Skip,
+    Strings(u64),
+    Total(u64),
+    Index {
+        width: u64,
+        keys: bool,
+    },
+    Keys(u64),
+    Indexes(u64),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Packet,
+    Addendum,
+    Parameters,
+    /// So many columns are to come, of so many rows.
+    Columns(u64, u64),
+    /// A compressed piece.
+    Compressed,
+    /// A compressed piece, or a packet.
+    Perhaps,
+    Endless,
+}
+
+/// What is left of a column, the last first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Op {
+    Skip(u64),
+    Strings(u64),
+    /// How many elements there are in all.
+    Total(Shape),
+    Index(Shape),
+    Keys(Shape, u64),
+    Indexes(u64),
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Way {
+    state: State,
+    ops: Vec<Op>,
+    /// The client's revision while the server's is not known; then the lower one.
+    pub(super) revision: Option<u64>,
+    pub(super) compressed: bool,
+}
+
+impl Way {
+    /// Nothing is known any more of where it is.
+    pub(super) fn lose(&mut self) {
+        self.state = State::Packet;
+        self.ops.clear();
+    }
+
+    /// The part that begins with these bytes, which are not empty.
+    pub(super) fn next(&self, role: Role, bytes: &[u8]) -> Next {
+        let mut c = Cursor::new(bytes);
+        let read = match (self.ops.last(), &self.state) {
+            (Some(op), _) => return self.column(op, bytes),
+            (None, State::Endless) => return Next::Endless,
+            (None, State::Addendum) => match self.revision {
+                Some(revision) if revision >= since::ADDENDUM => {
+                    packet::addendum(&mut c, revision).map(|chunked| Part::Addendum { chunked })
+                }
+                Some(_) => return self.packet(role, bytes),
+                None => return Next::Endless,
+            },
+            (None, State::Parameters) => settings(&mut c).map(|()| Part::Parameters),
+            (None, State::Columns(_, rows)) => self.header(&mut c, *rows),
+            (None, State::Compressed) => return piece(bytes).unwrap_or(Next::Bad),
+            (None, State::Perhaps) => match piece(bytes) {
+                Some(Next::More) if bytes != [5] => return Next::More,
+                Some(next @ Next::Is(..)) => return next,
+                _ => return self.packet(role, bytes),
+            },
+            (None, State::Packet) => return self.packet(role, bytes),
+        };
+        whole(read, bytes, c)
+    }
+
+    /// Goes on after a part.
+    pub(super) fn take(&mut self, part: &Part) {
+        if let Some(op) = self.ops.pop() {
+            self.went_on(op, part);
+        } else {
+            self.state = match part {
+                Part::ClientHello { .. } => State::Addendum,
+                Part::Query(query, _) if query.revision >= since::PARAMETERS => State::Parameters,
+                Part::Block { columns, rows } => State::Columns(*columns, *rows),
+                Part::Compressed => State::Compressed,
+                Part::Piece { full: true } => State::Perhaps,
+                Part::Column(shape) => match (&self.state, shape) {
+                    (State::Columns(left, rows), Some(shape)) => {
+                        let (left, rows) = (left.saturating_sub(1), *rows);
+                        self.push(shape, rows);
+                        if rows > 0 && shape.prefix() > 0 {
+                            self.ops.push(Op::Skip(shape.prefix()));
+                        }
+                        State::Columns(left, rows)
+                    }
+                    _ => State::Endless,
+                },
+                _ => State::Packet,
+            };
+        }
+        if self.ops.is_empty() && matches!(self.state, State::Columns(0, _)) {
+            self.state = State::Packet;
+        }
+    }
+
+    fn went_on(&mut self, op: Op, part: &Part) {
+        match (op, part) {
+            (Op::Strings(left), Part::Strings(some)) if left > *some => self.ops.push(Op::Strings(left - some)),
+            (Op::Total(inner), Part::Total(total)) => self.push(&inner, *total),
+            (Op::Index(inner), Part::Index { width, keys }) => {
+                self.ops.push(if *keys { Op::Keys(inner, *width) } else { Op::Indexes(*width) });
+            }
+            (Op::Keys(inner, width), Part::Keys(keys)) => {
+                self.ops.push(Op::Indexes(width));
+                self.push(&inner, *keys);
+            }
+            (Op::Indexes(width), Part::Indexes(rows)) if *rows > 0 => {
+                self.ops.push(Op::Skip(rows.saturating_mul(width)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Values of a shape are to come.
+    fn push(&mut self, shape: &Shape, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        match shape {
+            Shape::Fixed(length) => self.ops.push(Op::Skip(length.saturating_mul(rows))),
+            Shape::String => self.ops.push(Op::Strings(rows)),
+            Shape::Nullable(inner) => {
+                self.push(inner, rows);
+                self.ops.push(Op::Skip(rows));
+            }
+            Shape::Array(inner) => {
+                self.ops.push(Op::Total(Shape::clone(inner)));
+                if rows > 1 {
+                    self.ops.push(Op::Skip(8 * (rows - 1)));
+                }
+            }
+            Shape::Tuple(elements) => elements.iter().rev().for_each(|element| self.push(element, rows)),
+            Shape::LowCardinality(inner) => self.ops.push(Op::Index(Shape::clone(inner))),
+        }
+    }
+
+    fn column(&self, op: &Op, bytes: &[u8]) -> Next {
+        let mut c = Cursor::new(bytes);
+        let value = || Cursor::new(bytes).u64_le();
+        let read = match op {
+            Op::Skip(length) if *length <= MAX_ROWS => return Next::Is(Part::Skip, *length, 1),
+            Op::Skip(_) => return Next::Bad,
+            Op::Strings(left) => return strings(bytes, *left),
+            Op::Total(_) => c.u64_le().ok_or(Stop::More).map(Part::Total),
+            Op::Index(_) => {
+                // Width of the indexes, and whether there is a dictionary for all, for this, a new one.
+                let index = |value: u64| Part::Index { width: 1 << (value & 3), keys: value & 0x200 != 0 };
+                match value() {
+                    Some(value) if value & !0x703 != 0 || value & 0x100 != 0 => Err(Stop::Bad),
+                    _ => c.u64_le().ok_or(Stop::More).map(index),
+                }
+            }
+            Op::Keys(..) => c.u64_le().ok_or(Stop::More).map(Part::Keys),
+            Op::Indexes(_) => c.u64_le().ok_or(Stop::More).map(Part::Indexes),
+        };
+        match read {
+            Ok(Part::Total(rows) | Part::Keys(rows) | Part::Indexes(rows)) if rows > MAX_ROWS => Next::Bad,
+            read => whole(read, bytes, c),
+        }
+    }
+
+    fn header(&self, c: &mut Cursor<'_>, rows: u64) -> Result<Part, Stop> {
+        text(c)?;
+        let kind = name_of_type(c)?;
+        let custom = match self.revision {
+            Some(revision) if revision >= since::CUSTOM_SERIALIZATION => byte(c)? != 0,
+            Some(_) => false,
+            None => return Ok(Part::Column(None)),
+        };
+        let shape = std::str::from_utf8(kind).ok().and_then(Shape::read).filter(|_| !custom);
+        // Of no rows, there is nothing, whatever they are.
+        Ok(Part::Column(if rows == 0 && !custom { Some(Shape::Fixed(1)) } else { shape }))
+    }
+
+    fn packet(&self, role: Role, bytes: &[u8]) -> Next {
+        let mut c = Cursor::new(bytes);
+        let Some(kind) = c.u8() else {
+            return Next::More;
+        };
+        let read = match role {
+            Role::Request => self.asked(kind, &mut c, bytes.len()),
+            Role::Response => match self.revision {
+                _ if kind == 2 => packet::exception(&mut c).map(|code| Part::Exception { code }),
+                Some(revision) => self.answered(kind, &mut c, revision),
+                // How it is written is not known.
+                None => return if kind <= 18 { Next::Endless } else { Next::Bad },
+            },
+        };
+        match read {
+            Ok(Part::Query(query, at)) => {
+                let length = (at as u64).saturating_add(query.length);
+                let want = at.saturating_add(usize::try_from(query.length).unwrap_or(usize::MAX).min(4096));
+                Next::Is(Part::Query(query, at), length, want)
+            }
+            read => whole(read, bytes, c),
+        }
+    }
+
+    fn asked(&self, kind: u8, c: &mut Cursor<'_>, length: usize) -> Result<Part, Stop> {
+        Ok(match kind {
+            0 => {
+                let hello = packet::client_hello(c)?;
+                Part::ClientHello { revision: hello.revision, database: hello.database.to_vec() }
+            }
+            1 => {
+                let query = query::read(c, self.revision)?;
+                Part::Query(query, length - c.len())
+            }
+            2 | 7 => self.block(c, self.compressed)?,
+            3 => Part::Cancel,
+            4 => Part::Ping,
+            5 | 6 | 8..=13 => Part::Foreign,
+            _ => return Err(Stop::Bad),
+        })
+    }
+
+    fn answered(&self, kind: u8, c: &mut Cursor<'_>, revision: u64) -> Result<Part, Stop> {
+        Ok(match kind {
+            0 => Part::ServerHello { revision: packet::server_hello(c, revision)? },
+            1 | 7 | 8 => self.block(c, self.compressed)?,
+            3 => packet::progress(c, revision).map(|()| Part::Other)?,
+            4 => Part::Pong,
+            5 => Part::EndOfStream,
+            6 => Part::Profile { rows: packet::profile(c, revision)? },
+            10 | 14 => self.block(c, self.compressed && revision >= since::COMPRESSED_LOGS)?,
+            11 => text(c).and_then(|_| text(c)).map(|_| Part::Other)?,
+            17 => name(c).map(|_| Part::Other)?,
+            9 | 12 | 13 | 15 | 16 | 18 => Part::Foreign,
+            _ => return Err(Stop::Bad),
+        })
+    }
+
+    /// A block, after its packet's number: the name of a table, and unless it is compressed, what it is and how large.
+    fn block(&self, c: &mut Cursor<'_>, compressed: bool) -> Result<Part, Stop> {
+        name(c)?;
+        if compressed {
+            return Ok(Part::Compressed);
+        }
+        loop {
+            match number(c)? {
+                0 => break,
+                1 if byte(c)? <= 1 => {}
+                2 => packet::skip(c, 4)?,
+                3 => {
+                    let buckets = number(c)?.min(1 << 16);
+                    packet::skip(c, 4 * usize::try_from(buckets).unwrap_or(usize::MAX))?;
+                }
+                _ => return Err(Stop::Bad),
+            }
+        }
+        let (columns, rows) = (number(c)?, number(c)?);
+        if columns > MAX_COLUMNS || rows > MAX_ROWS || columns == 0 && rows > 0 {
+            return Err(Stop::Bad);
+        }
+        Ok(Part::Block { columns, rows })
+    }
+}
+
+/// A part that is wanted as a whole.
+fn whole(read: Result<Part, Stop>, bytes: &[u8], c: Cursor<'_>) -> Next {
+    match read {
+        Ok(part) => {
+            let length = bytes.len() - c.len();
+            Next::Is(part, length as u64, length)
+        }
+        Err(Stop::More) => Next::More,
+        Err(Stop::Bad) => Next::Bad,
+    }
+}
+
+/// The name of a type, which may be long.
+fn name_of_type<'a>(c: &mut Cursor<'a>) -> Result<&'a [u8], Stop> {
+    let kind = text(c)?;
+    if kind.first().is_some_and(u8::is_ascii_alphabetic) { Ok(kind) } else { Err(Stop::Bad) }
+}
+
+/// A compressed piece, by its header; `None` if it cannot be one.
+pub(super) fn piece(bytes: &[u8]) -> Option<Next> {
+    let mut c = Cursor::new(bytes.get(CHECKSUM..).unwrap_or_default());
+    let method = c.u8().is_none_or(|method| matches!(method, 0x02 | 0x82 | 0x90..=0x9f));
+    if !method {
+        return None;
+    }
+    let (Some(compressed), Some(length)) = (c.u32_le(), c.u32_le()) else {
+        return Some(Next::More);
+    };
+    let sane = (10..MAX_COMPRESSED).contains(&compressed)
+        && (1..MAX_COMPRESSED).contains(&length)
+        && compressed / 2 <= length.saturating_add(1 << 10);
+    let total = CHECKSUM as u64 + u64::from(compressed);
+    sane.then_some(Next::Is(Part::Piece { full: length >= FULL }, total, COMPRESSED))
+}
+
+/// As many strings as begin in these bytes. What is wanted ends with the last length, so that it shows again what it has shown now.
+fn strings(bytes: &[u8], left: u64) -> Next {
+    let bytes = bytes.get(..MAX_LOOK).unwrap_or(bytes);
+    let (mut some, mut end, mut want) = (0, 0_usize, 0);
+    while some < left {
+        let mut c = Cursor::new(bytes.get(end..).unwrap_or_default());
+        let length = match number(&mut c) {
+            Ok(length) if length <= MAX_ROWS => length,
+            Err(Stop::More) if some == 0 => return Next::More,
+            Err(Stop::More) => break,
+            Ok(_) | Err(Stop::Bad) if some == 0 => return Next::Bad,
+            Ok(_) | Err(Stop::Bad) => break,
+        };
+        want = bytes.len() - c.len();
+        end = want.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        some += 1;
+        if end >= bytes.len() {
+            break;
+        }
+    }
+    Next::Is(Part::Strings(some), end as u64, want)
+}
