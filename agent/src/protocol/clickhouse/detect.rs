@@ -1,7 +1,7 @@
 //! Whether bytes are ClickHouse's, and whose; and where a packet begins after a loss.
 
 use super::{
-    packet::{self, Stop},
+    packet::{self, Revision, Stop},
     query,
     way::{Next, Part, Way, piece},
 };
@@ -116,9 +116,10 @@ fn tail(bytes: &[u8], way: &Way) -> Found {
     let from = bytes.len().saturating_sub(TAIL);
     let mut at = from;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > BLOCK.len() + 3) {
-        let begins = matches!(rest.first(), Some(1 | 7 | 8 | 10 | 14))
-            && rest.get(1..).is_some_and(|rest| rest.starts_with(BLOCK));
-        if begins && ends(rest, way) {
+        let plain = rest.get(1..).is_some_and(|rest| rest.starts_with(BLOCK));
+        let compressed = || way.compressed && matches!(rest.get(2..).and_then(piece), Some(Next::Is(..)));
+        let begins = matches!(rest, [1 | 7 | 8 | 10 | 14, 0, ..]) && (plain || compressed());
+        if begins && way.revision.is_some_and(|revision| revision.all().any(|revision| ends(rest, way, revision))) {
             return Found::At(at);
         }
         at += 1;
@@ -127,9 +128,10 @@ fn tail(bytes: &[u8], way: &Way) -> Found {
 }
 
 /// Whether packets follow each other from here to the end, and the last one ends an answer.
-fn ends(mut bytes: &[u8], way: &Way) -> bool {
+fn ends(mut bytes: &[u8], way: &Way, revision: Revision) -> bool {
     let mut way = way.clone();
     way.lose();
+    way.revision = Some(revision);
     while !bytes.is_empty() {
         let Next::Is(part, length, _) = way.next(Role::Response, bytes) else {
             return false;

@@ -46,6 +46,41 @@ pub(super) mod since {
     pub(in super::super) const NOT_READ: u64 = 54_485;
 }
 
+/// The revisions that a connection may be of: both the same where it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revision {
+    pub(super) low: u64,
+    pub(super) high: u64,
+}
+
+impl Revision {
+    pub(super) fn known(revision: u64) -> Self {
+        Self { low: revision, high: revision }
+    }
+
+    /// Whether something is there that is since this revision.
+    pub(super) fn has(self, since: u64) -> Result<bool, Stop> {
+        match (self.low >= since, self.high >= since) {
+            (low, high) if low == high => Ok(low),
+            _ => Err(Stop::Unknown),
+        }
+    }
+
+    /// All that it may be, as far as that makes a difference to what a server says.
+    pub(super) fn all(self) -> impl Iterator<Item = Self> {
+        let more = [
+            since::WRITE_INFO,
+            since::CUSTOM_SERIALIZATION,
+            since::TIME_IN_PROGRESS,
+            since::BYTES_IN_PROGRESS,
+            since::ROWS_BEFORE_AGGREGATION,
+            since::COMPRESSED_LOGS,
+        ];
+        let more = more.into_iter().filter(move |since| (self.low + 1..=self.high).contains(since));
+        std::iter::once(self.low).chain(more).map(Self::known)
+    }
+}
+
 /// Why something was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -53,6 +88,8 @@ pub(super) enum Stop {
     More,
     /// It cannot be what it should be.
     Bad,
+    /// How it is written is not known.
+    Unknown,
 }
 
 /// An unsigned number of variable length.
@@ -191,14 +228,16 @@ pub(super) fn addendum(c: &mut Cursor<'_>, revision: u64) -> Result<bool, Stop> 
 }
 
 /// How far a query is.
-pub(super) fn progress(c: &mut Cursor<'_>, revision: u64) -> Result<(), Stop> {
-    let more = [(since::BYTES_IN_PROGRESS, 1), (since::WRITE_INFO, 2), (since::TIME_IN_PROGRESS, 1)];
-    let fields = 3 + more.iter().filter(|(since, _)| revision >= *since).map(|(_, fields)| fields).sum::<u32>();
+pub(super) fn progress(c: &mut Cursor<'_>, revision: Revision) -> Result<(), Stop> {
+    let mut fields = 3;
+    for (since, more) in [(since::BYTES_IN_PROGRESS, 1), (since::WRITE_INFO, 2), (since::TIME_IN_PROGRESS, 1)] {
+        fields += if revision.has(since)? { more } else { 0 };
+    }
     (0..fields).try_for_each(|_| number(c).map(|_| ()))
 }
 
 /// What a query has given: rows.
-pub(super) fn profile(c: &mut Cursor<'_>, revision: u64) -> Result<u64, Stop> {
+pub(super) fn profile(c: &mut Cursor<'_>, revision: Revision) -> Result<u64, Stop> {
     let rows = number(c)?;
     number(c)?;
     number(c)?;
@@ -206,7 +245,7 @@ pub(super) fn profile(c: &mut Cursor<'_>, revision: u64) -> Result<u64, Stop> {
     flag(c)?;
     number(c)?;
     flag(c)?;
-    if revision >= since::ROWS_BEFORE_AGGREGATION {
+    if revision.has(since::ROWS_BEFORE_AGGREGATION)? {
         flag(c)?;
         number(c)?;
     }

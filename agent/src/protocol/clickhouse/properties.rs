@@ -31,7 +31,8 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 /// Both greetings, of a revision without anything that is newer than 2019.
 fn greetings() -> Vec<Part> {
     let version = [&string(b"ClickHouse")[..], &[19, 1], &number(54_412)].concat();
-    let client = [&[0][..], &version, &string(b"shop"), &string(b"app"), &string(b"secret")].concat();
+    let client = [&string(b"ClickHouse client")[..], &[19, 1], &number(54_412)].concat();
+    let client = [&[0][..], &client, &string(b"shop"), &string(b"app"), &string(b"secret")].concat();
     let server = [&[0][..], &version, &string(b"UTC"), &string(b"host"), &[3]].concat();
     vec![Part { request: true, bytes: client }, Part { request: false, bytes: server }]
 }

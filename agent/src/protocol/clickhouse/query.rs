@@ -2,7 +2,7 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::packet::{Stop, byte, name, number, settings, since, skip, text};
+use super::packet::{Revision, Stop, byte, name, number, settings, since, skip, text};
 use crate::protocol::cursor::Cursor;
 
 /// Longest query, in bytes.
@@ -29,7 +29,7 @@ const FORMATS: [u64; 12] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
     /// The revision by which it is written.
-    pub(super) revision: u64,
+    pub(super) revision: Revision,
     /// Blocks of data are compressed, both ways.
     pub(super) compressed: bool,
     /// The context of a trace, as `traceparent`.
@@ -46,35 +46,53 @@ struct Client {
 }
 
 /// Reads a query up to its text, where `c` then is, by this revision, or if that is not known, by what the query itself says.
-pub(super) fn read(c: &mut Cursor<'_>, revision: Option<u64>) -> Result<Query, Stop> {
+pub(super) fn read(c: &mut Cursor<'_>, revision: Option<Revision>) -> Result<Query, Stop> {
     if let Some(revision) = revision {
-        return written(c, revision);
+        let query = written(c, revision.high)?;
+        return Ok(Query { revision, ..query });
     }
     // The client's own revision stands at the same place in all of them, nearly; the server's may be lower.
     let mut stop = Stop::Bad;
     for guess in [since::START_TIME, since::QUOTA_KEY] {
         let mut ahead = *c;
-        let client = name(&mut ahead).and_then(|_| client(&mut ahead, guess, true));
-        match client {
-            Ok(Client { revision: Some(client), .. }) => {
-                for format in std::iter::once(client).chain(FORMATS.into_iter().filter(|format| *format < client)) {
-                    let mut ahead = *c;
-                    match written(&mut ahead, format) {
-                        Ok(query) if (ahead.len() as u64) < query.length.min(ENOUGH) => stop = Stop::More,
-                        Ok(query) if is_text(ahead.rest(), query.length) => {
-                            *c = ahead;
-                            return Ok(query);
-                        }
-                        Err(Stop::More) => stop = Stop::More,
-                        Ok(_) | Err(Stop::Bad) => {}
-                    }
+        match name(&mut ahead).and_then(|_| client(&mut ahead, guess, true)) {
+            Ok(Client { revision: Some(client), .. }) => match guessed(*c, client) {
+                Ok((query, at)) => {
+                    *c = at;
+                    return Ok(query);
                 }
-            }
-            Ok(_) | Err(Stop::Bad) => {}
+                Err(Stop::More) => stop = Stop::More,
+                Err(_) => {}
+            },
             Err(Stop::More) => stop = Stop::More,
+            Ok(_) | Err(_) => {}
         }
     }
     Err(stop)
+}
+
+/// Reads a query of a client of this revision, which the server's may be below. Returns it with the place of its text.
+fn guessed(c: Cursor<'_>, client: u64) -> Result<(Query, Cursor<'_>), Stop> {
+    let mut stop = Stop::Bad;
+    let mut found: Option<(Query, Cursor<'_>)> = None;
+    // Formats that read it alike cannot be told apart.
+    let mut high = client;
+    for format in FORMATS.into_iter().filter(|format| *format <= client) {
+        let mut ahead = c;
+        match (written(&mut ahead, format), &mut found) {
+            (Ok(query), None) if (ahead.len() as u64) < query.length.min(ENOUGH) => stop = Stop::More,
+            (Ok(query), None) if is_text(ahead.rest(), query.length) => {
+                found = Some((Query { revision: Revision { low: format, high }, ..query }, ahead));
+            }
+            (Ok(query), Some((first, at))) if at.len() == ahead.len() && query.length == first.length => {
+                first.revision.low = format;
+            }
+            (Err(Stop::More), None) => stop = Stop::More,
+            _ => {}
+        }
+        high = format.saturating_sub(1);
+    }
+    found.ok_or(stop)
 }
 
 /// Whether a query's text may begin with these bytes.
@@ -108,7 +126,12 @@ fn written(c: &mut Cursor<'_>, revision: u64) -> Result<Query, Stop> {
     if stage > 8 || compression > 1 || length > MAX_QUERY {
         return Err(Stop::Bad);
     }
-    Ok(Query { revision, compressed: compression == 1, traceparent: client.traceparent, length })
+    Ok(Query {
+        revision: Revision::known(revision),
+        compressed: compression == 1,
+        traceparent: client.traceparent,
+        length,
+    })
 }
 
 /// Reads who asks. `begin`: only up to the client's revision.

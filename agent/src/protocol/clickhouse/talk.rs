@@ -4,7 +4,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{
     detect,
-    packet::database,
+    packet::{Revision, database},
     query::Query,
     way::{Next, Part, Way},
 };
@@ -72,7 +72,7 @@ impl Talk for ClickHouse {
         match &part {
             Part::ClientHello { revision, database: name } => {
                 self.greeting = true;
-                self.responses.revision = Some(*revision);
+                self.responses.revision = Some(Revision::known(*revision));
                 self.database = database(name);
             }
             // What follows is in chunks that have lengths of their own; or servers talk to each other.
@@ -98,8 +98,8 @@ impl Talk for ClickHouse {
         match &part {
             Part::ServerHello { revision } => {
                 self.greeting = false;
-                self.responses.revision = Some(*revision);
-                self.requests.revision = Some(*revision);
+                self.responses.revision = Some(Revision::known(*revision));
+                self.requests.revision = Some(Revision::known(*revision));
                 self.responses.take(&part);
                 return Taken::Yes;
             }

@@ -138,7 +138,8 @@ fn what_is_not_captured_of_strings_is_searched_for_the_end() {
         wire.send(query).receive(answer);
         let big = &wire.out[1];
         assert_eq!((&*big.name, big.holes.length), ("SELECT big", true));
-        assert_eq!(int(big, "db.response.returned_rows"), if ended { Some(2800) } else { None });
+        // That was said before what was found again.
+        assert_eq!(int(big, "db.response.returned_rows"), None);
         assert_eq!((&*wire.out[2].name, wire.out[2].holes.pairing), ("OPTIMIZE", !ended));
     }
 }
@@ -147,10 +148,12 @@ fn what_is_not_captured_of_strings_is_searched_for_the_end() {
 fn joined_in_the_middle() {
     for recording in [OLD, OLD_COMPRESSED, NEW] {
         let parts = captured(recording);
-        let (query, answer) = asked(&parts, "who = 'Ada'");
+        let (query, answer) = asked(&parts, "SELECT id");
         let mut wire = Wire::new().joined_at(5000, 7000);
-        wire.send(&query);
+        // What a client adds to its greeting is not seen.
+        wire.send(query.strip_prefix(&[0]).unwrap_or(&query));
         assert_eq!(wire.understanding(), Understanding::Understood("clickhouse"));
+        // By which of several revisions it is written does not show everywhere: then, the end is searched for.
         wire.receive(answer);
         let only = &wire.out[0];
         assert_eq!((&*only.name, only.attributes.get("db.namespace")), ("SELECT orders", None));

@@ -1,7 +1,7 @@
 //! One direction of a connection, walked part by part: packets, and within blocks of data, columns.
 
 use super::{
-    packet::{self, Stop, byte, name, number, settings, since, text},
+    packet::{self, Revision, Stop, byte, name, number, settings, since, text},
     query::{self, Query},
     shape::Shape,
 };
@@ -120,7 +120,7 @@ pub(super) struct Way {
     state: State,
     ops: Vec<Op>,
     /// The client's revision while the server's is not known; then the lower one.
-    pub(super) revision: Option<u64>,
+    pub(super) revision: Option<Revision>,
     pub(super) compressed: bool,
 }
 
@@ -137,7 +137,7 @@ impl Way {
         let read = match (self.ops.last(), &self.state) {
             (Some(op), _) => return self.column(op, bytes),
             (None, State::Endless) => return Next::Endless,
-            (None, State::Addendum) => match self.revision {
+            (None, State::Addendum) => match self.revision.map(|revision| revision.high) {
                 Some(revision) if revision >= since::ADDENDUM => {
                     packet::addendum(&mut c, revision).map(|chunked| Part::Addendum { chunked })
                 }
@@ -164,7 +164,7 @@ impl Way {
         } else {
             self.state = match part {
                 Part::ClientHello { .. } => State::Addendum,
-                Part::Query(query, _) if query.revision >= since::PARAMETERS => State::Parameters,
+                Part::Query(query, _) if query.revision.low >= since::PARAMETERS => State::Parameters,
                 Part::Block { columns, rows } => State::Columns(*columns, *rows),
                 Part::Compressed => State::Compressed,
                 Part::Piece { full: true } => State::Perhaps,
@@ -257,9 +257,8 @@ impl Way {
         text(c)?;
         let kind = name_of_type(c)?;
         let custom = match self.revision {
-            Some(revision) if revision >= since::CUSTOM_SERIALIZATION => byte(c)? != 0,
-            Some(_) => false,
-            None => return Ok(Part::Column(None)),
+            Some(revision) => revision.has(since::CUSTOM_SERIALIZATION)? && byte(c)? != 0,
+            None => return Err(Stop::Unknown),
         };
         let shape = std::str::from_utf8(kind).ok().and_then(Shape::read).filter(|_| !custom);
         // Of no rows, there is nothing, whatever they are.
@@ -308,15 +307,15 @@ impl Way {
         })
     }
 
-    fn answered(&self, kind: u8, c: &mut Cursor<'_>, revision: u64) -> Result<Part, Stop> {
+    fn answered(&self, kind: u8, c: &mut Cursor<'_>, revision: Revision) -> Result<Part, Stop> {
         Ok(match kind {
-            0 => Part::ServerHello { revision: packet::server_hello(c, revision)? },
+            0 => Part::ServerHello { revision: packet::server_hello(c, revision.high)? },
             1 | 7 | 8 => self.block(c, self.compressed)?,
             3 => packet::progress(c, revision).map(|()| Part::Other)?,
             4 => Part::Pong,
             5 => Part::EndOfStream,
             6 => Part::Profile { rows: packet::profile(c, revision)? },
-            10 | 14 => self.block(c, self.compressed && revision >= since::COMPRESSED_LOGS)?,
+            10 | 14 => self.block(c, self.compressed && revision.has(since::COMPRESSED_LOGS)?)?,
             11 => text(c).and_then(|_| text(c)).map(|_| Part::Other)?,
             17 => name(c).map(|_| Part::Other)?,
             9 | 12 | 13 | 15 | 16 | 18 => Part::Foreign,
@@ -359,6 +358,7 @@ fn whole(read: Result<Part, Stop>, bytes: &[u8], c: Cursor<'_>) -> Next {
         }
         Err(Stop::More) => Next::More,
         Err(Stop::Bad) => Next::Bad,
+        Err(Stop::Unknown) => Next::Endless,
     }
 }
 
@@ -395,8 +395,8 @@ fn strings(bytes: &[u8], left: u64) -> Next {
             Ok(length) if length <= MAX_ROWS => length,
             Err(Stop::More) if some == 0 => return Next::More,
             Err(Stop::More) => break,
-            Ok(_) | Err(Stop::Bad) if some == 0 => return Next::Bad,
-            Ok(_) | Err(Stop::Bad) => break,
+            Ok(_) | Err(_) if some == 0 => return Next::Bad,
+            Ok(_) | Err(_) => break,
         };
         want = bytes.len() - c.len();
         end = want.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
