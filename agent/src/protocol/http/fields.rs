@@ -21,6 +21,14 @@ pub struct Fields<'a> {
     pub content_type: Option<&'a [u8]>,
     /// `grpc-timeout`.
     pub grpc_timeout: Option<&'a [u8]>,
+    /// `Authorization`: the first. Only what a signature is for is looked at.
+    pub authorization: Option<&'a [u8]>,
+    /// `X-Amz-Target`.
+    pub amz_target: Option<&'a [u8]>,
+    /// `X-Amz-Copy-Source` is there.
+    pub copy_source: bool,
+    /// `X-Elastic-Client-Meta` is there, and says that a client of Elasticsearch sends it.
+    pub elastic_client: bool,
     /// Headers that carry a trace, or name the request.
     pub contexts: Vec<(ContextHeader, &'a [u8])>,
 }
@@ -35,6 +43,10 @@ impl<'a> Fields<'a> {
             9 if is("forwarded") => first(&mut self.forwarded, value),
             10 if is("user-agent") => first(&mut self.user_agent, value),
             12 if is("content-type") => first(&mut self.content_type, value),
+            12 if is("x-amz-target") => first(&mut self.amz_target, value),
+            13 if is("authorization") => first(&mut self.authorization, value),
+            17 if is("x-amz-copy-source") => self.copy_source = true,
+            21 if is("x-elastic-client-meta") => self.elastic_client |= value.starts_with(b"es="),
             12 if is("grpc-timeout") => first(&mut self.grpc_timeout, value),
             15 if is("x-forwarded-for") => first(&mut self.forwarded_for, value),
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),

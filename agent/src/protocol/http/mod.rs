@@ -6,6 +6,7 @@ mod forwarded;
 mod grpc;
 mod method;
 mod route;
+mod service;
 mod span;
 mod target;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::{Authority, Fields, Method, Target, forwarded::Forwarded, grpc, target::redact};
+use super::{Authority, Fields, Method, Target, forwarded::Forwarded, grpc, service, target::redact};
 use crate::{
     conn::{Connection, Ending},
     event::{Nanos, Thread},
@@ -153,6 +153,10 @@ fn plain(
         Side::Server => server(shared, connection, request, target, attributes),
         Side::Client => client(shared, connection, request, target, attributes),
     };
+    let asked = service::describe(request, target, attributes);
+    if let Some(asked) = asked.filter(|_| side == Side::Client) {
+        return asked;
+    }
     let mut name = CompactString::const_new(method.in_name());
     if let Some(template) = template {
         name.push_str(" ");
