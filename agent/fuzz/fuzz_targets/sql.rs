@@ -5,7 +5,7 @@ use geophone::protocol::db::sql::{Dialect, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Cql] {
+    for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Cql, Dialect::TSql, Dialect::ClickHouse] {
         for whole in [true, false] {
             let query = read(data, dialect, whole);
             assert!(query.summary.chars().count() <= 255);

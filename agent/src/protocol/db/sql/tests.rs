@@ -29,6 +29,36 @@ fn summaries_of_the_semantic_conventions() {
 }
 
 #[test]
+fn what_sql_server_and_clickhouse_write() {
+    let tsql = |sql: &str| read(sql.as_bytes(), Dialect::TSql, true);
+    for (sql, summary, text) in [
+        (
+            "SELECT TOP 5 * FROM [dbo].[Order ]] Lines]",
+            "SELECT [dbo].[Order ]] Lines]",
+            "SELECT TOP ? * FROM [dbo].[Order ]] Lines]",
+        ),
+        ("INSERT INTO #tmp SELECT N'x', $1.50 FROM a", "INSERT #tmp SELECT a", "INSERT INTO #tmp SELECT ?, ? FROM a"),
+        ("SELECT /* a /* b */ 'c' */ @p FROM t WHERE x = 'it''s'", "SELECT t", "SELECT @p FROM t WHERE x = ?"),
+    ] {
+        let query = tsql(sql);
+        assert_eq!((&*query.summary, &*query.text), (summary, text));
+    }
+    let clickhouse = |sql: &str| read(sql.as_bytes(), Dialect::ClickHouse, true);
+    for (sql, summary, text) in [
+        (
+            "SELECT a FROM `my \\` t` WHERE b = 'it\\'s' # secret",
+            "SELECT `my \\` t`",
+            "SELECT a FROM `my \\` t` WHERE b = ?",
+        ),
+        ("INSERT INTO t FORMAT Values", "INSERT t", "INSERT INTO t FORMAT Values"),
+        ("SELECT $x$ 'secret $x$ FROM t", "SELECT t", "SELECT ? FROM t"),
+    ] {
+        let query = clickhouse(sql);
+        assert_eq!((&*query.summary, &*query.text), (summary, text));
+    }
+}
+
+#[test]
 fn summaries() {
     for (sql, summary) in [
         ("select 1", "select"),
@@ -197,7 +227,7 @@ proptest! {
 
     #[test]
     fn any_bytes(sql in prop::collection::vec(any::<u8>(), 0..300), whole in any::<bool>()) {
-        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Cql] {
+        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Cql, Dialect::TSql, Dialect::ClickHouse] {
             let query = read(&sql, dialect, whole);
             prop_assert!(query.summary.len() <= 3 * 255 && query.text.len() <= 3 * MAX_TEXT + 3);
         }
