@@ -2,8 +2,9 @@
 
 use super::{
     packet::{self, Revision, Stop},
+    part::{Next, Part, piece},
     query,
-    way::{Next, Part, Way, piece},
+    way::Way,
 };
 use crate::protocol::{
     Sample, Side, Verdict,

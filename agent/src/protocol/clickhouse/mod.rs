@@ -8,6 +8,7 @@
 
 mod detect;
 mod packet;
+mod part;
 #[cfg(test)]
 mod properties;
 mod query;

@@ -5,8 +5,9 @@ use compact_str::{CompactString, ToCompactString};
 use super::{
     detect,
     packet::{Revision, database},
+    part::{Next, Part},
     query::Query,
-    way::{Next, Part, Way},
+    way::Way,
 };
 use crate::protocol::{
     Over,

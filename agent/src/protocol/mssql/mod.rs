@@ -16,6 +16,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod waiting;
 
 use super::{Protocol, Side, Verdict, framed::Framed};
 

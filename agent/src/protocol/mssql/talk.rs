@@ -10,56 +10,18 @@ use super::{
     packet::{self, Encryption, HEADER, Header, Kind, status},
     request::{self, Asked},
     tokens::Tokens,
+    waiting::Waiting,
 };
-use crate::{
-    event::Nanos,
-    protocol::{
-        Over,
-        db::{Operation, describe, named},
-        framed::{Call, Calls, Context, Found, Frame, Framing, Head, Origin, Queue, Role, Tail, Taken, Talk, Unit},
-        http::NoResponse,
-    },
+use crate::protocol::{
+    Over,
+    db::{Operation, describe, named},
+    framed::{Call, Calls, Context, Found, Frame, Framing, Head, Origin, Queue, Role, Tail, Taken, Talk, Unit},
 };
 
 /// `network.protocol.name`.
 const PROTOCOL: &str = "tds";
 /// `db.system.name`.
 const SYSTEM: &str = "microsoft.sql_server";
-
-/// What is answered by one message: a request, or what comes before the first, of which nobody is told.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    call: Option<Call<()>>,
-    tokens: Tokens,
-    prepares: Option<Arc<Operation>>,
-    begun: bool,
-}
-
-impl Unit for Waiting {
-    fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    fn doubt(&mut self) {
-        self.call.iter_mut().for_each(Unit::doubt);
-    }
-
-    fn lose(&mut self) {
-        self.tokens.lose();
-        self.call.iter_mut().for_each(Unit::lose);
-    }
-
-    fn goes_on(&mut self, origin: Origin, cx: &mut Context<'_>) {
-        self.begun = true;
-        self.call.iter_mut().for_each(|call| call.goes_on(origin, cx));
-    }
-
-    fn give_up(self, why: NoResponse, now: Nanos, cx: &mut Context<'_>) {
-        if let Some(call) = self.call {
-            call.give_up(why, now, cx);
-        }
-    }
-}
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
