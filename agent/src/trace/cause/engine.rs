@@ -30,7 +30,8 @@ pub struct Limits {
     /// How long a request without a cause waits for the other end of its connection. A send is seen when it returns, which may be
     /// after the request was received.
     pub grace: Nanos,
-    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns.
+    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns; unless a
+    /// request on the same connection has waited so long in vain.
     pub near: Nanos,
     /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence; and how long a message that
     /// nothing answers may lie unread.
@@ -103,6 +104,8 @@ pub struct Engine {
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has the next request on a socket sent on its behalf.
     pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
+    /// Connections on which requests have waited for their other ends in vain, and how many in a row: most likely nobody traces it.
+    pub(super) silent: HashMap<SocketId, u32, foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
     pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
@@ -148,6 +151,7 @@ impl Engine {
             open: HashMap::default(),
             answerers: HashMap::default(),
             claims: HashMap::default(),
+            silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
             pending: Pending::default(),
@@ -225,6 +229,7 @@ impl Engine {
 
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
+        self.open.remove(&tgid);
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
@@ -238,6 +243,7 @@ impl Engine {
     /// A connection is over.
     pub fn closed(&mut self, socket: SocketId) {
         self.answerers.remove(&socket);
+        self.silent.remove(&socket);
         self.claims.remove(&socket.sock);
         self.connects.remove(&socket.sock);
     }

@@ -36,9 +36,6 @@ impl Engine {
         if server {
             if let Some(open) = self.open.get_mut(&tgid) {
                 open.retain(|other| *other != serial);
-                if open.is_empty() {
-                    self.open.remove(&tgid);
-                }
             }
             self.clear_suspects(serial);
         } else if is_open {
@@ -62,6 +59,8 @@ impl Engine {
             }
             return;
         }
+        let in_vain = self.silent.entry(call.id.socket).or_default();
+        *in_vain = in_vain.saturating_add(1);
         // An SDK in its process may begin a trace for it.
         if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {
             self.patiences.add(now, serial);
