@@ -10,7 +10,7 @@ use super::{
     work::{Key, On, Right, Work},
 };
 use crate::{
-    event::{Nanos, Thread},
+    event::{Nanos, SocketId, Thread},
     protocol::{Asked, OtherEnd, Side},
 };
 
@@ -92,7 +92,7 @@ impl Engine {
         if let Some(outgoing) = self.meet(Side::Server, &names, serial) {
             return self.settle(serial, Cause::Call(outgoing, Link::Socket));
         }
-        let in_vain = self.silent.get(&socket).copied().unwrap_or_default();
+        let in_vain = self.waited_in_vain(serial, socket);
         let asks = self.ask_peers(serial, start);
         if !asks && in_vain >= SILENT {
             return self.give_up_waiting(serial, start);
@@ -104,6 +104,17 @@ impl Engine {
             let waiting = if near && in_vain == 0 { &mut self.near } else { &mut self.graces };
             waiting.add(start, serial);
         }
+    }
+
+    /// How many requests of a connection have waited in vain before this one.
+    fn waited_in_vain(&mut self, serial: Serial, socket: SocketId) -> u32 {
+        let silence = self.silent.entry(socket).or_default();
+        let last = std::mem::replace(&mut silence.last, serial);
+        // Whoever has sent this one has also sent the last one, and read its answer: that would have been seen.
+        if self.calls.get(&last).is_some_and(|call| call.cause == Cause::Open && call.end.is_some()) {
+            silence.in_vain = silence.in_vain.saturating_add(1);
+        }
+        silence.in_vain
     }
 
     /// The other end of a request, if it was seen before.

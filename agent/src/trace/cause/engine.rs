@@ -74,6 +74,15 @@ pub struct Settled {
     pub link: Option<Link>,
 }
 
+/// What is known of a connection on which requests come from somebody who is not seen: nobody traces it, most likely.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Silence {
+    /// How many in a row have waited in vain.
+    pub in_vain: u32,
+    /// The last one.
+    pub last: Serial,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
@@ -104,8 +113,8 @@ pub struct Engine {
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has the next request on a socket sent on its behalf.
     pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
-    /// Connections on which requests have waited for their other ends in vain, and how many in a row: most likely nobody traces it.
-    pub(super) silent: HashMap<SocketId, u32, foldhash::fast::RandomState>,
+    /// Connections whose other ends were not seen when there was something to see.
+    pub(super) silent: HashMap<SocketId, Silence, foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
     pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.

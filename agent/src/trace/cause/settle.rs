@@ -59,8 +59,9 @@ impl Engine {
             }
             return;
         }
-        let in_vain = self.silent.entry(call.id.socket).or_default();
-        *in_vain = in_vain.saturating_add(1);
+        if let Some(silence) = self.silent.get_mut(&call.id.socket) {
+            silence.in_vain = silence.in_vain.saturating_add(1);
+        }
         // An SDK in its process may begin a trace for it.
         if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {
             self.patiences.add(now, serial);

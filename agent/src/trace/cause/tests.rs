@@ -164,9 +164,10 @@ impl World {
     }
 
     #[track_caller]
-    fn root(&self, side: Side, end: End) {
+    fn root(&self, side: Side, end: End) -> &Self {
         let span = self.span(side, end);
         assert_eq!((span.parent, span.link), (SpanId::INVALID, None));
+        self
     }
 }
 
@@ -214,6 +215,18 @@ fn an_untraced_client_is_waited_for_once() {
     world.serve(End(21, 70), server).answer(End(21, 70), server).pass(300 * MS);
     world.engine.closed(SocketId { sock: 21, born: 1 });
     assert!(world.engine.silent.is_empty());
+}
+
+/// It has sent a request, and read its answer, and nothing of that was seen: there is no need to wait for the next one.
+#[test]
+fn who_asks_again_unseen_is_not_traced() {
+    let mut world = World { remote: Some(Ipv4Addr::LOCALHOST.into()), ..World::new() };
+    let server = thread(B, 201);
+    for i in 0..10 {
+        world.serve(End(21, i), server).answer(End(21, i), server);
+    }
+    world.root(Side::Server, End(21, 8)).root(Side::Server, End(21, 9));
+    assert_eq!(world.spans.len(), 2);
 }
 
 #[test]
