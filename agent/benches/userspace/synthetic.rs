@@ -145,30 +145,43 @@ fn open(side: Side, connection: u64) -> Vec<u8> {
     })
 }
 
-/// Puts fields behind each other, each in the byte order of the machine.
-macro_rules! fields {
-    ($to:ident, $($field:expr),+) => { $($to.extend_from_slice(&$field.to_ne_bytes());)+ };
+/// The bytes of a record's header. All fields are named, so that one that is added is not forgotten here.
+macro_rules! bytes {
+    ($header:ident as $type:ident { $($field:ident),+ $(,)? }) => {{
+        let $type { $($field),+ } = *$header;
+        let mut to = Vec::with_capacity(size_of::<$type>());
+        $(Put::put($field, &mut to);)+
+        debug_assert_eq!(to.len(), size_of::<$type>());
+        to
+    }};
+}
+
+/// A field of a header, in the byte order of the machine.
+trait Put {
+    fn put(self, to: &mut Vec<u8>);
+}
+
+macro_rules! put {
+    ($($type:ty),+) => { $(impl Put for $type {
+        fn put(self, to: &mut Vec<u8>) {
+            to.extend_from_slice(&self.to_ne_bytes());
+        }
+    })+ };
+}
+put!(u8, u16, u32, u64);
+
+impl<const N: usize> Put for [u8; N] {
+    fn put(self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self);
+    }
 }
 
 fn data_bytes(data: &Data, captured: &[u8]) -> Vec<u8> {
-    let mut to = Vec::with_capacity(size_of::<Data>() + captured.len());
-    fields!(to, data.kind, data.tgid, data.time, data.sock, data.born, data.offset);
-    fields!(to, data.len, data.skipped, data.captured, data.tid, data.direction, data.flags);
-    to.extend_from_slice(&data.pad);
-    debug_assert_eq!(to.len(), size_of::<Data>());
+    let mut to = bytes!(data as Data { kind, tgid, time, sock, born, offset, len, skipped, captured, tid, direction, flags, pad, task, task_parent });
     to.extend_from_slice(captured);
     to
 }
 
 fn open_bytes(open: &Open) -> Vec<u8> {
-    let mut to = Vec::with_capacity(size_of::<Open>());
-    fields!(to, open.kind, open.tgid, open.time, open.sock, open.born);
-    to.extend_from_slice(&open.local_addr);
-    to.extend_from_slice(&open.remote_addr);
-    fields!(to, open.peer, open.local_port, open.remote_port, open.family, open.role, open.path_is_peers);
-    fields!(to, open.netns, open.tid, open.first_send_seq, open.first_receive_seq);
-    to.extend_from_slice(&open.comm);
-    fields!(to, open.path_len, open.pad);
-    debug_assert_eq!(to.len(), size_of::<Open>());
-    to
+    bytes!(open as Open { kind, tgid, time, sock, born, local_addr, remote_addr, peer, local_port, remote_port, family, role, path_is_peers, netns, tid, first_send_seq, first_receive_seq, comm, path_len, pad })
 }

@@ -336,6 +336,9 @@ pub struct TlsStream {
     pub position: [u64; 2],
     /// The session that was last seen to use it, or 0.
     pub session: u64,
+    /// The position on the socket of the record that was received last and of which nothing was decrypted yet; `NOWHERE`: what was
+    /// received since goes on with an earlier record.
+    pub record: u64,
 }
 
 /// What a probe in a TLS library sees.
@@ -390,12 +393,10 @@ pub struct TlsCall {
     pub stack: u64,
     /// The socket that the call itself used, or 0.
     pub sk: u64,
-    /// The position on it before that.
+    /// The position on it before that, of a call that sends.
     pub position: u64,
     /// The TLS socket that was received from since the last call, by nobody's call; or 0.
     pub received: u64,
-    /// The position on it before that.
-    pub received_at: u64,
     /// The session of the last call, when it was to send and its connection is not known; or 0.
     pub sent: u64,
     /// `TLS_*`

@@ -26,8 +26,8 @@ use crate::{
     kernel::{read, read_user_or_zero},
     maps::{
         CERTAIN, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, CONNECTION_WHOLE, CONNECTIONS, Connection,
-        MOVED_JOINED, MOVED_RAW, MOVED_WHOLE, Moved, RUNTIMES, SOURCE_BUFFER, SOURCE_NONE, TLS_CALLS, TLS_SESSIONS,
-        TLS_STREAMS, TlsCall, TlsCaller, TlsPlace, TlsProbe, TlsSession, TlsStream, config,
+        MOVED_JOINED, MOVED_RAW, MOVED_WHOLE, Moved, RUNTIMES, SOURCE_BUFFER, SOURCE_NONE, Scratch, TLS_CALLS,
+        TLS_SESSIONS, TLS_STREAMS, TlsCall, TlsCaller, TlsPlace, TlsProbe, TlsSession, TlsStream, config,
     },
     process::Current,
 };
@@ -183,19 +183,8 @@ fn made(who: Current, address: u64) {
     let _ = TLS_SESSIONS.insert(session, new, 0);
 }
 
-const IDLE: TlsCall = TlsCall {
-    session: 0,
-    buffer: 0,
-    count: 0,
-    stack: 0,
-    sk: 0,
-    position: 0,
-    received: 0,
-    received_at: 0,
-    sent: 0,
-    what: 0,
-    told: 0,
-};
+const IDLE: TlsCall =
+    TlsCall { session: 0, buffer: 0, count: 0, stack: 0, sk: 0, position: 0, received: 0, sent: 0, what: 0, told: 0 };
 
 /// A call begins, as the work space says. Returns whether it is to be told at once. Global, and so verified by itself.
 #[unsafe(no_mangle)]
@@ -326,9 +315,6 @@ extern "C" fn tls_end() -> u64 {
     } else if call.received != 0 && (call.what != TLS_SEND || !is_placed(session)) && may_be_on(session, call.received)
     {
         // A call that sends may have to finish the handshake first.
-        if call.what != TLS_SEND {
-            position = call.received_at;
-        }
         learn(session, call.received, false);
         call.received = 0;
     }
@@ -359,6 +345,13 @@ extern "C" fn tls_end() -> u64 {
         emit::count(Counter::TlsUnplaced);
         return 0;
     };
+    if call.what != TLS_SEND {
+        position = NOWHERE;
+        if let Some(stream) = stream(place.sk, place.born) {
+            // SAFETY: as above.
+            position = core::mem::replace(unsafe { &mut (*stream).record }, NOWHERE);
+        }
+    }
     // SAFETY: as above.
     let connection: &Connection = unsafe { &*connection };
     moved.sk = place.sk;
@@ -425,7 +418,7 @@ fn stream(sk: u64, born: u64) -> Option<*mut TlsStream> {
     {
         return Some(found);
     }
-    let _ = TLS_STREAMS.insert(sk, TlsStream { born, position: [NOWHERE; 2], session: 0 }, 0);
+    let _ = TLS_STREAMS.insert(sk, TlsStream { born, position: [NOWHERE; 2], session: 0, record: NOWHERE }, 0);
     TLS_STREAMS.get_ptr_mut(sk)
 }
 
@@ -447,6 +440,19 @@ extern "C" fn tls_moved() -> u64 {
         return 0;
     }
     let before = connection.position[moved.direction as usize & 1].wrapping_sub(u64::from(moved.len));
+    if moved.direction == TLS_RECEIVE
+        && let Some(stream) = stream(moved.sk, connection.born)
+    {
+        // A record may come in several calls; and where it ends within one, where the next begins is not looked for.
+        let whole = u64::from(moved.len) >= HEADER && moved.source != SOURCE_NONE;
+        if whole && begins_record(scratch) {
+            // SAFETY: as above.
+            unsafe { (*stream).record = before };
+        } else if !whole {
+            // SAFETY: as above.
+            unsafe { (*stream).record = NOWHERE };
+        }
+    }
     let caller = caller(moved.who);
     if TLS_CALLS.get_ptr_mut(caller).is_none() && moved.direction == TLS_RECEIVE {
         // A library may be fed with it.
@@ -467,7 +473,6 @@ extern "C" fn tls_moved() -> u64 {
         }
     } else if moved.direction == TLS_RECEIVE {
         call.received = moved.sk;
-        call.received_at = before;
     } else if call.sent != 0 {
         // What was encrypted just before, into memory, goes out.
         let session = TlsSession { address: call.sent, tgid: moved.who.tgid, pad: 0 };
@@ -475,6 +480,16 @@ extern "C" fn tls_moved() -> u64 {
         learn(session, moved.sk, false);
     }
     0
+}
+
+/// Whether the bytes of the call in the work space begin as a record does.
+#[inline(always)]
+fn begins_record(scratch: *mut Scratch) -> bool {
+    if capture::copy(scratch, 0, HEADER) < HEADER {
+        return false;
+    }
+    // SAFETY: the work space is this program's while it runs.
+    is_record(unsafe { &*(&raw const (*scratch).bytes).cast() })
 }
 
 /// As above.

@@ -10,9 +10,12 @@ use super::{
     work::{Key, On, Right, Work},
 };
 use crate::{
-    event::{Nanos, Thread},
+    event::{Nanos, SocketId, Thread},
     protocol::{Asked, OtherEnd, Side},
 };
+
+/// After so many requests in a row that have waited for their other end in vain, the next ones on the connection do not wait.
+const SILENT: u32 = 8;
 
 impl Engine {
     /// A request's head was seen, with the context that its headers carry, and hashes of the ids that they carry besides.
@@ -86,19 +89,43 @@ impl Engine {
             self.workers.set(answerer, On::Request(serial), start, Link::Task);
         }
         self.open.entry(tgid).or_default().push(serial);
-        match self.meet(Side::Server, &names, serial) {
-            Some(outgoing) => self.settle(serial, Cause::Call(outgoing, Link::Socket)),
-            None if self.ask_peers(serial, start) => {}
-            None if near => self.near.add(start, serial),
-            None => self.graces.add(start, serial),
+        if let Some(outgoing) = self.meet(Side::Server, &names, serial) {
+            return self.settle(serial, Cause::Call(outgoing, Link::Socket));
+        }
+        let in_vain = self.waited_in_vain(serial, socket);
+        let asks = self.ask_peers(serial, start);
+        if !asks && in_vain >= SILENT {
+            return self.give_up_waiting(serial, start);
+        }
+        if self.calls.get(&serial).is_some_and(|call| call.cause == Cause::Open) {
+            self.ends.wait(Side::Server, &names, serial);
+        }
+        if !asks {
+            let waiting = if near && in_vain == 0 { &mut self.near } else { &mut self.graces };
+            waiting.add(start, serial);
         }
     }
 
-    /// The other end of a request, if it was seen before. Otherwise this one waits for it.
-    pub(super) fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
-        let found = self.ends.meet(side, names, serial)?;
+    /// How many requests of a connection have waited in vain before this one.
+    fn waited_in_vain(&mut self, serial: Serial, socket: SocketId) -> u32 {
+        let silence = self.silent.entry(socket).or_default();
+        let last = std::mem::replace(&mut silence.last, serial);
+        // Whoever has sent this one has also sent the last one, and read its answer: that would have been seen.
+        if self.calls.get(&last).is_some_and(|call| call.cause == Cause::Open && call.end.is_some()) {
+            silence.in_vain = silence.in_vain.saturating_add(1);
+        }
+        silence.in_vain
+    }
+
+    /// The other end of a request, if it was seen before.
+    fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
+        let found = self.ends.find(side, names)?;
         if let Some(other) = self.calls.get(&found) {
             self.ends.leave(other.side, &other.names, found);
+        }
+        let request = if side == Side::Server { serial } else { found };
+        if let Some(request) = self.calls.get(&request) {
+            self.silent.remove(&request.id.socket);
         }
         Some(found)
     }
@@ -177,8 +204,9 @@ impl Engine {
         } else {
             self.settle(serial, cause);
         }
-        if let Some(request) = self.meet(Side::Client, &names, serial) {
-            self.settle(request, Cause::Call(serial, Link::Socket));
+        match self.meet(Side::Client, &names, serial) {
+            Some(request) => self.settle(request, Cause::Call(serial, Link::Socket)),
+            None => self.ends.wait(Side::Client, &names, serial),
         }
     }
 

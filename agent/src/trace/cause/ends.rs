@@ -1,8 +1,6 @@
 //! The two ends of one connection: which outgoing call is which request.
 
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use super::call::Serial;
 use crate::{
@@ -77,54 +75,81 @@ pub fn name(side: Side, id: CallId, other_end: OtherEnd) -> Option<Name> {
     }
 }
 
+/// Ends of the same name, in order: one, as a rule, which takes no memory of its own.
+#[derive(Debug)]
+struct Waiting {
+    first: Serial,
+    more: Vec<Serial>,
+}
+
+type Map = HashMap<Name, Waiting, foldhash::fast::RandomState>;
+
 /// Ends that wait for their other end.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    outgoing: HashMap<Name, VecDeque<Serial>, foldhash::fast::RandomState>,
-    requests: HashMap<Name, VecDeque<Serial>, foldhash::fast::RandomState>,
+    outgoing: Map,
+    requests: Map,
 }
 
 impl Ends {
-    /// An end is seen: the other one, if it was seen before; its other names are still to be taken out. Otherwise this one waits.
-    pub(super) fn meet(&mut self, side: Side, names: &Names, serial: Serial) -> Option<Serial> {
-        let (own, other) = match side {
-            Side::Client => (&mut self.outgoing, &mut self.requests),
-            Side::Server => (&mut self.requests, &mut self.outgoing),
-        };
-        for name in names.iter().flatten() {
-            if let Some(waiting) = other.get_mut(name) {
-                let found = waiting.pop_front();
-                if waiting.is_empty() {
-                    other.remove(name);
-                }
-                if found.is_some() {
-                    return found;
-                }
-            }
+    fn of(&mut self, side: Side) -> &mut Map {
+        match side {
+            Side::Client => &mut self.outgoing,
+            Side::Server => &mut self.requests,
         }
+    }
+
+    /// An end is seen: the other one, if it was seen before, which waits no longer by this name; its other names are still to be taken out.
+    pub(super) fn find(&mut self, side: Side, names: &Names) -> Option<Serial> {
+        let other = self.of(if side == Side::Server { Side::Client } else { Side::Server });
         for name in names.iter().flatten() {
-            own.entry(*name).or_default().push_back(serial);
+            let Some(waiting) = other.get_mut(name) else {
+                continue;
+            };
+            let found = waiting.first;
+            if waiting.more.is_empty() {
+                other.remove(name);
+            } else {
+                waiting.first = waiting.more.remove(0);
+            }
+            return Some(found);
         }
         None
     }
 
+    /// An end waits for the other one.
+    pub(super) fn wait(&mut self, side: Side, names: &Names, serial: Serial) {
+        let own = self.of(side);
+        for name in names.iter().flatten() {
+            match own.entry(*name) {
+                Entry::Occupied(mut waiting) => waiting.get_mut().more.push(serial),
+                Entry::Vacant(place) => {
+                    place.insert(Waiting { first: serial, more: Vec::new() });
+                }
+            }
+        }
+    }
+
     /// The request of this name that waits for its other end.
     pub(super) fn waiting(&self, name: Name) -> Option<Serial> {
-        self.requests.get(&name)?.front().copied()
+        Some(self.requests.get(&name)?.first)
     }
 
     /// An end waits no longer.
     pub(super) fn leave(&mut self, side: Side, names: &Names, serial: Serial) {
-        let own = match side {
-            Side::Client => &mut self.outgoing,
-            Side::Server => &mut self.requests,
-        };
+        let own = self.of(side);
         for name in names.iter().flatten() {
-            if let Some(waiting) = own.get_mut(name) {
-                waiting.retain(|other| *other != serial);
-                if waiting.is_empty() {
-                    own.remove(name);
-                }
+            let Some(waiting) = own.get_mut(name) else {
+                continue;
+            };
+            waiting.more.retain(|other| *other != serial);
+            if waiting.first != serial {
+                continue;
+            }
+            if waiting.more.is_empty() {
+                own.remove(name);
+            } else {
+                waiting.first = waiting.more.remove(0);
             }
         }
     }

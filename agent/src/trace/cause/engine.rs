@@ -30,7 +30,8 @@ pub struct Limits {
     /// How long a request without a cause waits for the other end of its connection. A send is seen when it returns, which may be
     /// after the request was received.
     pub grace: Nanos,
-    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns.
+    /// The same where the other end can only be on this host, and its thread may wait for a processor before its send returns; unless a
+    /// request on the same connection has waited so long in vain.
     pub near: Nanos,
     /// How long a complete outgoing call, or a request that may have been begun by an SDK, waits for evidence; and how long a message that
     /// nothing answers may lie unread.
@@ -73,6 +74,15 @@ pub struct Settled {
     pub link: Option<Link>,
 }
 
+/// What is known of a connection on which requests come from somebody who is not seen: nobody traces it, most likely.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Silence {
+    /// How many in a row have waited in vain.
+    pub in_vain: u32,
+    /// The last one.
+    pub last: Serial,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
@@ -103,6 +113,8 @@ pub struct Engine {
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has the next request on a socket sent on its behalf.
     pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
+    /// Connections whose other ends were not seen when there was something to see.
+    pub(super) silent: HashMap<SocketId, Silence, foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
     pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
@@ -148,6 +160,7 @@ impl Engine {
             open: HashMap::default(),
             answerers: HashMap::default(),
             claims: HashMap::default(),
+            silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
             pending: Pending::default(),
@@ -225,6 +238,7 @@ impl Engine {
 
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
+        self.open.remove(&tgid);
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
@@ -238,6 +252,7 @@ impl Engine {
     /// A connection is over.
     pub fn closed(&mut self, socket: SocketId) {
         self.answerers.remove(&socket);
+        self.silent.remove(&socket);
         self.claims.remove(&socket.sock);
         self.connects.remove(&socket.sock);
     }

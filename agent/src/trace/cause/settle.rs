@@ -36,9 +36,6 @@ impl Engine {
         if server {
             if let Some(open) = self.open.get_mut(&tgid) {
                 open.retain(|other| *other != serial);
-                if open.is_empty() {
-                    self.open.remove(&tgid);
-                }
             }
             self.clear_suspects(serial);
         } else if is_open {
@@ -61,6 +58,9 @@ impl Engine {
                 self.settle_by(serial, hint);
             }
             return;
+        }
+        if let Some(silence) = self.silent.get_mut(&call.id.socket) {
+            silence.in_vain = silence.in_vain.saturating_add(1);
         }
         // An SDK in its process may begin a trace for it.
         if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {

@@ -1,6 +1,9 @@
 //! Small worlds, event by event: who asks whom on which thread or task, and what must come out.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
@@ -20,6 +23,7 @@ struct End(u64, u64);
 struct World {
     engine: Engine,
     now: Nanos,
+    remote: Option<IpAddr>,
     spans: Vec<Settled>,
 }
 
@@ -43,7 +47,8 @@ fn other_end(end: End) -> OtherEnd {
 
 impl World {
     fn new() -> Self {
-        Self { engine: Engine::new(Limits::default(), Ids::new().unwrap()), now: 1_000 * MS, spans: Vec::new() }
+        let engine = Engine::new(Limits::default(), Ids::new().unwrap());
+        Self { engine, now: 1_000 * MS, remote: None, spans: Vec::new() }
     }
 
     fn pass(&mut self, time: Nanos) -> &mut Self {
@@ -61,7 +66,7 @@ impl World {
             time: self.now,
             thread,
             other_end: other_end(end),
-            remote: None,
+            remote: self.remote,
             addresses: None,
             carried: None,
         };
@@ -159,9 +164,10 @@ impl World {
     }
 
     #[track_caller]
-    fn root(&self, side: Side, end: End) {
+    fn root(&self, side: Side, end: End) -> &Self {
         let span = self.span(side, end);
         assert_eq!((span.parent, span.link), (SpanId::INVALID, None));
+        self
     }
 }
 
@@ -181,6 +187,46 @@ fn a_thread_per_request() {
     world.caused(End(13, 0), End(22, 0), Link::Thread);
     world.root(Side::Server, End(11, 0));
     assert_ne!(world.span(Side::Server, End(11, 0)).trace.id, world.span(Side::Server, End(13, 0)).trace.id);
+}
+
+/// A client of this host that nobody traces costs the long wait once, not with each request; until it is seen after all.
+#[test]
+fn an_untraced_client_is_waited_for_once() {
+    let mut world = World { remote: Some(Ipv4Addr::LOCALHOST.into()), ..World::new() };
+    let (client, server) = (thread(A, 101), thread(B, 201));
+    world.serve(End(21, 0), server).answer(End(21, 0), server).pass(100 * MS);
+    assert_eq!(world.spans.len(), 0);
+    world.pass(200 * MS);
+    world.serve(End(21, 10), server).answer(End(21, 10), server).pass(30 * MS);
+    assert_eq!(world.spans.len(), 2);
+    world.serve(End(21, 20), server).call(End(20, 20), client).answer(End(21, 20), server).read(End(20, 20), client);
+    world.serve(End(21, 30), server).answer(End(21, 30), server).pass(100 * MS);
+    assert_eq!(world.spans.len(), 4);
+    world.call(End(20, 30), client).read(End(20, 30), client).pass(300 * MS);
+    for place in [20, 30] {
+        assert_eq!(world.span(Side::Server, End(21, place)).parent, world.span(Side::Client, End(20, place)).span);
+    }
+    for i in 0..8 {
+        world.serve(End(21, 40 + i), server).answer(End(21, 40 + i), server).pass(300 * MS);
+    }
+    world.serve(End(21, 50), server).answer(End(21, 50), server).root(Side::Server, End(21, 50));
+    world.call(End(20, 60), client).serve(End(21, 60), server).answer(End(21, 60), server).read(End(20, 60), client);
+    assert_eq!(world.span(Side::Server, End(21, 60)).parent, world.span(Side::Client, End(20, 60)).span);
+    world.serve(End(21, 70), server).answer(End(21, 70), server).pass(300 * MS);
+    world.engine.closed(SocketId { sock: 21, born: 1 });
+    assert!(world.engine.silent.is_empty());
+}
+
+/// It has sent a request, and read its answer, and nothing of that was seen: there is no need to wait for the next one.
+#[test]
+fn who_asks_again_unseen_is_not_traced() {
+    let mut world = World { remote: Some(Ipv4Addr::LOCALHOST.into()), ..World::new() };
+    let server = thread(B, 201);
+    for i in 0..10 {
+        world.serve(End(21, i), server).answer(End(21, i), server);
+    }
+    world.root(Side::Server, End(21, 8)).root(Side::Server, End(21, 9));
+    assert_eq!(world.spans.len(), 2);
 }
 
 #[test]
@@ -514,7 +560,7 @@ fn a_thread_for_each_call() {
 #[test]
 fn everything_comes_out_at_the_end_and_memory_is_bounded() {
     let limits = Limits { calls: 64, ..Limits::default() };
-    let mut world = World { engine: Engine::new(limits, Ids::new().unwrap()), now: 1_000 * MS, spans: Vec::new() };
+    let mut world = World { engine: Engine::new(limits, Ids::new().unwrap()), ..World::new() };
     for i in 0..1_000 {
         world.serve(End(11, i), thread(A, 101)).call(End(20, i), thread(A, 102));
         assert!(world.engine.calls.len() <= 64);
