@@ -67,6 +67,16 @@ impl Half {
         }
     }
 
+    /// Its body is messages. Where some of it has gone by before that was known, they are not counted.
+    fn count_messages(&mut self) {
+        if self.messages.is_none() {
+            let messages = self.messages.insert(Box::default());
+            if self.body {
+                messages.lose();
+            }
+        }
+    }
+
     fn size(&self) -> Option<u64> {
         (!self.missed).then_some(self.size)
     }
@@ -87,8 +97,8 @@ impl Open {
     pub(super) fn ask(&mut self, exchange: Exchange, ends: bool, now: Origin) {
         if http::is_grpc_call(&exchange) {
             self.grpc = true;
-            self.request.messages = Some(Box::default());
-            self.response.messages.get_or_insert_default();
+            self.request.count_messages();
+            self.response.count_messages();
         }
         self.request.ended = ends;
         self.request.last = now;
@@ -163,7 +173,7 @@ impl Open {
 
     fn is_grpc(&mut self) {
         self.grpc = true;
-        self.response.messages.get_or_insert_default();
+        self.response.count_messages();
     }
 
     /// A part of the response's body has come.
