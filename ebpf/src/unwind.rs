@@ -57,8 +57,8 @@ pub mod signal {
     pub const IP: u64 = 168;
 }
 
-/// How a caller's frame is found, in 32 bits: the kind of the CFA (4), the kind of the frame pointer (3), the frame pointer's offset in
-/// words (9), and the CFA's (16), both signed.
+/// How a caller's frame is found, in 32 bits: the kind of the CFA (3), the kind of the frame pointer (2), the frame pointer's offset in
+/// words (8), and the CFA's (19), both signed.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rule(pub u32);
@@ -78,35 +78,35 @@ impl Rule {
             let fits = bytes % 8 == 0 && words >= -(1 << (bits - 1)) && words < 1 << (bits - 1);
             fits.then_some(words as u32 & ((1 << bits) - 1))
         };
-        Some(Self(kind & 15 | (fp & 7) << 4 | words(fp_offset, 9)? << 7 | words(offset, 16)? << 16))
+        Some(Self(kind & 7 | (fp & 3) << 3 | words(fp_offset, 8)? << 5 | words(offset, 19)? << 13))
     }
 
     /// What the CFA is found by.
     #[inline(always)]
     #[must_use]
     pub const fn kind(self) -> u32 {
-        self.0 & 15
+        self.0 & 7
     }
 
     /// Its offset in bytes.
     #[inline(always)]
     #[must_use]
     pub const fn offset(self) -> i64 {
-        (self.0 as i32 >> 16) as i64 * 8
+        (self.0 as i32 >> 13) as i64 * 8
     }
 
     /// What the frame pointer is found by.
     #[inline(always)]
     #[must_use]
     pub const fn fp(self) -> u32 {
-        self.0 >> 4 & 7
+        self.0 >> 3 & 3
     }
 
     /// Its offset in bytes.
     #[inline(always)]
     #[must_use]
     pub const fn fp_offset(self) -> i64 {
-        ((self.0 << 16) as i32 >> 23) as i64 * 8
+        ((self.0 << 19) as i32 >> 24) as i64 * 8
     }
 }
 
@@ -152,12 +152,12 @@ mod tests {
     #[test]
     fn rules_come_out_as_they_went_in() {
         for (kind, offset, fp, fp_offset) in
-            [(FROM_SP, 8, FP_SAME, 0), (FROM_FP, 262_136, FP_AT_CFA, -2048), (AT_FP, -262_144, FP_AT_FP, 2040)]
+            [(FROM_SP, 8, FP_SAME, 0), (FROM_FP, 2_097_144, FP_AT_CFA, -1024), (AT_FP, -2_097_152, FP_AT_FP, 1016)]
         {
             let rule = Rule::new(kind, offset, fp, fp_offset).unwrap();
             assert_eq!((rule.kind(), rule.offset(), rule.fp(), rule.fp_offset()), (kind, offset, fp, fp_offset));
         }
-        for (offset, fp_offset) in [(262_144, 0), (-262_152, 0), (4, 0), (0, 2048), (0, -2056), (i64::MIN, 0)] {
+        for (offset, fp_offset) in [(2_097_152, 0), (-2_097_160, 0), (4, 0), (0, 1024), (0, -1032), (i64::MIN, 0)] {
             assert_eq!(Rule::new(FROM_SP, offset, FP_AT_CFA, fp_offset), None);
         }
     }

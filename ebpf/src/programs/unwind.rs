@@ -117,18 +117,20 @@ pub extern "C" fn walk_step() -> u64 {
         walk.flags |= WALK_TOO_EARLY;
         return by_pointers(walk);
     }
-    match walk.range.chunk {
-        FOREIGN => return over(walk, RESULT_FOREIGN),
-        WITHOUT_ROWS => return by_pointers(walk),
-        LOADING => {
-            walk.flags |= WALK_TOO_EARLY;
-            return by_pointers(walk);
-        }
-        NO_ROOM => {
-            walk.flags |= WALK_NO_ROOM;
-            return by_pointers(walk);
-        }
-        _ => {}
+    let chunk = walk.range.chunk;
+    if chunk == FOREIGN {
+        return over(walk, RESULT_FOREIGN);
+    }
+    if chunk == LOADING {
+        walk.flags |= WALK_TOO_EARLY;
+        return by_pointers(walk);
+    }
+    if chunk == NO_ROOM {
+        walk.flags |= WALK_NO_ROOM;
+        return by_pointers(walk);
+    }
+    if chunk == WITHOUT_ROWS {
+        return by_pointers(walk);
     }
     if walk.at != walk.ruled {
         walk_rule();
@@ -317,7 +319,9 @@ pub extern "C" fn walk_rule() -> u64 {
     let walk = unsafe { &mut *walk };
     walk.rule = Rule::plain(NONE);
     let place = walk.at.wrapping_sub(walk.range.base);
-    let Some(rows) = ROWS.get_value(walk.range.chunk, &0) else {
+    // On the stack: a constant would be in a map of its own.
+    let only = 0;
+    let Some(rows) = ROWS.get_value(walk.range.chunk, &only) else {
         return 0;
     };
     let rows = core::ptr::from_ref(rows).cast::<u64>();

@@ -16,4 +16,6 @@ pub use ranges::Ranges;
 pub use table::Table;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod readelf;

@@ -219,7 +219,7 @@ fn of_table(mapping: &Mapping, table: &Table, parts: &[Part], ranges: &mut Vec<R
 }
 
 /// The code that the kernel has put into this process.
-fn vdso() -> Option<Vec<u8>> {
+pub(super) fn vdso() -> Option<Vec<u8>> {
     let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
     let vdso = mappings.iter().find(|mapping| key(&mapping.what) == Some(Key::Vdso))?;
     let len = vdso.end.checked_sub(vdso.start).filter(|len| *len <= VDSO)?;
@@ -230,11 +230,11 @@ fn vdso() -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::compile, *};
 
     #[test]
     fn a_table_in_several_parts_becomes_ranges_without_gaps() {
-        let table = super::super::compile(std::fs::read("/proc/self/exe").unwrap().as_slice());
+        let table = compile(fs::read("/proc/self/exe").unwrap().as_slice());
         if cfg!(not(target_arch = "x86_64")) {
             assert_eq!(table, Err(CompileError::Architecture));
             return;
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_kernels_own_code_has_rows() {
         if cfg!(target_arch = "x86_64") {
-            let table = super::super::compile(vdso().unwrap().as_slice()).unwrap();
+            let table = compile(vdso().unwrap().as_slice()).unwrap();
             assert!(table.rows().len() > 10);
         }
     }

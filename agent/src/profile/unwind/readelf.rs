@@ -26,8 +26,11 @@ fn agrees(rule: Rule, cfa: &str, fp: Option<&str>, returns: &str) -> bool {
         FROM_FP => cfa.starts_with("rbp") && offset(cfa) == Some(rule.offset()),
         AT_FP | PLT | SIGNAL => cfa == "exp",
         END => return returns == "u",
-        // Other registers, or a return address somewhere else.
-        UNSUPPORTED => return !cfa.starts_with("rsp") && !cfa.starts_with("rbp") || returns != "c-8",
+        // Other registers, a return address somewhere else, or part of a word.
+        UNSUPPORTED => {
+            let is_usual = cfa.starts_with("rsp") || cfa.starts_with("rbp");
+            return !is_usual || returns != "c-8" || offset(cfa).is_some_and(|offset| offset % 8 != 0);
+        }
         _ => false,
     };
     let fp_agrees = match (rule.fp(), fp) {
@@ -43,7 +46,7 @@ fn agrees(rule: Rule, cfa: &str, fp: Option<&str>, returns: &str) -> bool {
 
 fn compare(path: &str, table: &Table) -> Outcome {
     let output = Command::new("readelf").args(["-W", "--debug-dump=frames-interp", path]).output().unwrap();
-    assert!(output.status.success());
+    // It fails when a file has hand-written descriptions that it does not like, and says the rest of them all the same.
     let text = String::from_utf8_lossy(&output.stdout);
     let mut outcome = Outcome::default();
     let mut columns: Vec<&str> = Vec::new();
@@ -58,7 +61,7 @@ fn compare(path: &str, table: &Table) -> Outcome {
                 is_function = true;
                 let end = words.last().and_then(|word| word.rsplit("..").next()).unwrap();
                 let end = u64::from_str_radix(end, 16).unwrap();
-                outcome.ends += usize::from(table.find(end - 1).kind() != NONE);
+                outcome.ends += usize::from(table.find(end - 1).kind() == NONE);
             }
             ["LOC", names @ ..] => columns = names.to_vec(),
             [place, values @ ..] if is_function && place.len() == 16 && values.len() == columns.len() => {
@@ -82,18 +85,24 @@ fn compare(path: &str, table: &Table) -> Outcome {
     outcome
 }
 
-/// Libraries and programs with hand-written parts, C++ and Rust: whatever of them is here.
+/// This program, and what is code in a Python process that has loaded some more: C, C++, Rust and hand-written parts.
 fn files() -> Vec<String> {
-    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let python = python.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-    let own = std::env::current_exe().ok().and_then(|path| Some(path.to_str()?.to_owned()));
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let libc = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/libc.so"));
-    let others = ["libstdc++.so.6", "ld-linux-x86-64.so.2", "libcrypto.so.3"];
-    let folder = libc.and_then(|path| path.rsplit_once('/')).map_or("/lib64", |(folder, _)| folder);
-    let others = others.map(|name| Some(format!("{folder}/{name}")));
-    let all = [python.map(|path| path.trim().to_owned()), own, libc.map(str::to_owned)].into_iter().chain(others);
-    all.flatten().filter(|path| std::path::Path::new(path).is_file()).collect()
+    let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let print = "import ctypes, ssl\nctypes.CDLL('libstdc++.so.6')\n\
+                 print(*{line.split()[-1] for line in open('/proc/self/maps') if '/' in line and ' r-xp ' in line}, sep='\\n')";
+    let mut files = vec![own];
+    match Command::new("python3").args(["-c", print]).output() {
+        Ok(output) if output.status.success() => {
+            files.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+        }
+        // At least libc, which this program has.
+        _ => {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let libc = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+            files.extend(libc.filter(|path| path.contains("/libc.so")).take(1).map(str::to_owned));
+        }
+    }
+    files
 }
 
 #[test]
@@ -103,6 +112,7 @@ fn rows_are_what_readelf_says() {
     }
     let files = files();
     assert!(files.len() >= 2, "{files:?}");
+    let mut all = 0;
     for path in files {
         let file = std::fs::File::open(&path).unwrap();
         let started = std::time::Instant::now();
@@ -116,9 +126,11 @@ fn rows_are_what_readelf_says() {
             outcome.unsupported,
             table.malformed()
         );
-        assert!(outcome.rows > 100 && outcome.ends > 10, "{path}: {outcome:?}");
+        all += outcome.rows;
         let first: Vec<_> = outcome.different.iter().take(10).collect();
         assert!(outcome.different.is_empty(), "{path}: {} of {}: {first:#?}", outcome.different.len(), outcome.rows);
-        assert!(outcome.unsupported * 100 < outcome.rows, "{path}: {} unsupported", outcome.unsupported);
+        assert!(outcome.unsupported * 100 <= outcome.rows, "{path}: {} unsupported", outcome.unsupported);
+        assert_eq!(outcome.ends, 0, "{path}: functions whose last byte has no row");
     }
+    assert!(all > 20_000, "{all} rows were compared");
 }
