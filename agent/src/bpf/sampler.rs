@@ -85,9 +85,7 @@ impl Sampler {
             .map_max_entries("SCRATCH", processors)
             .map_max_entries("SAMPLES", processors);
         if frame_pointer.is_some() {
-            loader
-                .map_max_entries("RANGES", unwind::RANGES as u32)
-                .map_max_entries("SPACES", unwind::SPACES as u32);
+            loader.map_max_entries("RANGES", unwind::RANGES as u32).map_max_entries("SPACES", unwind::SPACES as u32);
         }
         if !twins {
             loader.map_max_entries("HANDLED", 1);

@@ -29,7 +29,7 @@ const ROUND: usize = 4096;
 const SLEEP: Duration = Duration::from_millis(100);
 /// The same while rows for unwinding are being made, or a process has just begun and may still be loading its libraries: samples are not
 /// whole until that is done.
-const NAP: Duration = Duration::from_millis(2);
+const NAP: Duration = Duration::from_millis(4);
 /// How long sampling waits for the rows of processes that are there.
 const PREPARING: Duration = Duration::from_secs(5);
 /// How long a process has just begun.
@@ -131,6 +131,7 @@ impl Collection {
     /// Tells the kernel side what is mapped where, and which rows are there for it.
     fn place(&mut self) {
         let Some(tables) = self.sampler.tables() else {
+            self.spaces.forget_read();
             return;
         };
         while let Some((space, files)) = self.spaces.next_read() {

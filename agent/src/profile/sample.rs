@@ -129,7 +129,9 @@ pub(super) mod tests {
         name[..comm.len()].copy_from_slice(comm.as_bytes());
         let mut bytes: Vec<u8> = [Kind::Sample as u32, tgid].into_iter().flat_map(u32::to_ne_bytes).collect();
         bytes.extend(77u64.to_ne_bytes());
-        bytes.extend([tgid + 1, flags & 0xffff, kernel.len() as u32, user.len() as u32].into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend(
+            [tgid + 1, flags & 0xffff, kernel.len() as u32, user.len() as u32].into_iter().flat_map(u32::to_ne_bytes),
+        );
         bytes.extend(name);
         bytes.extend([flags >> 16, 0].into_iter().flat_map(u32::to_ne_bytes));
         bytes.extend(kernel.iter().chain(user).flat_map(|address| address.to_ne_bytes()));
@@ -146,11 +148,9 @@ pub(super) mod tests {
         assert_eq!(sample.kernel.addresses().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
         assert!(sample.user.failed && !sample.kernel.failed && !sample.is_cut());
-        for (result, frames, is_cut) in [
-            (RESULT_KERNEL, STACK_MAX, true),
-            (RESULT_COMPLETE, STACK_MAX, false),
-            (RESULT_TRUNCATED, USER_MAX, true),
-        ] {
+        for (result, frames, is_cut) in
+            [(RESULT_KERNEL, STACK_MAX, true), (RESULT_COMPLETE, STACK_MAX, false), (RESULT_TRUNCATED, USER_MAX, true)]
+        {
             let bytes = record(42, "x", result << 16, &[], &vec![7; frames]);
             let sample = decode(&bytes).unwrap();
             assert_eq!((sample.result, sample.is_cut(), sample.user.failed), (result, is_cut, false));

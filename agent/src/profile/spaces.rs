@@ -96,7 +96,14 @@ impl Spaces {
     /// Without processes; `proc` is where `/proc` is.
     #[must_use]
     pub fn new(proc: impl Into<PathBuf>) -> Self {
-        Self { proc: proc.into(), all: Vec::new(), current: HashMap::new(), files: Files::default(), read: Vec::new(), dropped: 0 }
+        Self {
+            proc: proc.into(),
+            all: Vec::new(),
+            current: HashMap::new(),
+            files: Files::default(),
+            read: Vec::new(),
+            dropped: 0,
+        }
     }
 
     /// The space of a process. A new one is read at once. `None`: there are too many, and a sample is lost.
@@ -181,7 +188,12 @@ impl Spaces {
         }
     }
 
-    /// The same for all processes, for the last time.
+    /// Nobody asks which mappings were read.
+    pub fn forget_read(&mut self) {
+        self.read.clear();
+    }
+
+    /// Reads the mappings of all processes again that need it, for the last time.
     pub fn look_at_all(&mut self) {
         let current: Vec<SpaceId> = self.current.values().copied().collect();
         for id in current {

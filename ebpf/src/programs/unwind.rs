@@ -101,13 +101,19 @@ pub extern "C" fn walk_step() -> u64 {
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let walk = unsafe { &mut *walk };
     walk.at = walk.ip.wrapping_sub(1).wrapping_add(walk.exact);
-    let is_known = walk.space.count != 0;
+    let mut is_known = walk.space.count != 0;
     if is_known && walk_range() == 0 {
-        // The agent looks whether something has been mapped there since.
-        if walk.count < USER_MAX as u64 {
-            note(walk);
+        if walk.count == 0 {
+            // Something runs there, so the agent does not know yet what is mapped: a new program, or a new library.
+            is_known = false;
+            walk.space.count = 0;
+        } else {
+            // The agent looks whether something has been mapped there since.
+            if walk.count < USER_MAX as u64 {
+                note(walk);
+            }
+            return over(walk, RESULT_NO_MAPPING);
         }
-        return over(walk, RESULT_NO_MAPPING);
     }
     if walk.count >= USER_MAX as u64 {
         return over(walk, RESULT_TRUNCATED);
