@@ -16,6 +16,7 @@ pub const RANGES: usize = 131_072;
 pub const RANGES_OF_ONE: u32 = 16_384;
 /// Steps after which a search of so many has found its range.
 pub const RANGES_STEPS: u32 = 15;
+const _: () = assert!(1 << (CHUNK_STEPS - 1) >= CHUNK && 1 << (RANGES_STEPS - 1) >= RANGES_OF_ONE);
 /// Processes with ranges.
 pub const SPACES: usize = 8192;
 
@@ -160,10 +161,5 @@ mod tests {
         for (offset, fp_offset) in [(2_097_152, 0), (-2_097_160, 0), (4, 0), (0, 1024), (0, -1032), (i64::MIN, 0)] {
             assert_eq!(Rule::new(FROM_SP, offset, FP_AT_CFA, fp_offset), None);
         }
-    }
-
-    #[test]
-    fn searches_have_enough_steps() {
-        assert!(1 << (CHUNK_STEPS - 1) >= CHUNK && 1 << (RANGES_STEPS - 1) >= RANGES_OF_ONE);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     ops::Range,
     path::PathBuf,
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
 use object::read::{ReadCache, ReadRef};
@@ -63,10 +63,7 @@ impl<K: Send + 'static> Loader<K> {
 
     /// The next one that is done.
     pub fn take(&self) -> Option<(K, Result<Table, CompileError>)> {
-        match self.done.try_recv() {
-            Ok(done) => Some(done),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.done.try_recv().ok()
     }
 }
 

@@ -49,6 +49,8 @@ enum State {
 #[derive(Debug)]
 pub struct Ranges {
     loader: Loader<Key>,
+    /// The agent's own program.
+    own: Option<FileId>,
     known: HashMap<Key, State>,
     queue: VecDeque<(Key, Source)>,
     loading: usize,
@@ -64,6 +66,7 @@ impl Ranges {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             loader: Loader::start()?,
+            own: own_program(),
             known: HashMap::new(),
             queue: VecDeque::new(),
             loading: 0,
@@ -73,6 +76,9 @@ impl Ranges {
 
     /// A process, what is mapped in it, and the files of it that could be opened.
     pub fn process(&mut self, tgid: u32, mappings: &[Mapping], files: &Files, tables: &mut Tables) {
+        if self.is_copy(tgid, mappings) {
+            return;
+        }
         for mapping in mappings {
             if let Some(key) = key(&mapping.what) {
                 self.ask(key, files);
@@ -84,6 +90,13 @@ impl Ranges {
         } else {
             self.waiting.remove(&tgid);
         }
+    }
+
+    /// Whether a process is one that the agent has started, before it runs its own program. Rows of the agent's would keep those of that
+    /// program waiting.
+    fn is_copy(&self, tgid: u32, mappings: &[Mapping]) -> bool {
+        let is_own = |mapping: &Mapping| matches!(&mapping.what, Mapped::File { id, .. } if Some(*id) == self.own);
+        mappings.iter().any(is_own) && parent(tgid) == Some(std::process::id())
     }
 
     /// A process has ended, or runs another program.
@@ -218,6 +231,21 @@ fn of_table(mapping: &Mapping, table: &Table, parts: &[Part], ranges: &mut Vec<R
     }
 }
 
+fn own_program() -> Option<FileId> {
+    let path = fs::read_link("/proc/self/exe").ok()?;
+    let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
+    mappings.into_iter().find_map(|mapping| match mapping.what {
+        Mapped::File { id, path: mapped } if path.as_os_str() == &*mapped => Some(id),
+        _ => None,
+    })
+}
+
+fn parent(tgid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).ok()?;
+    // The name before may have anything in it: `PID (NAME) STATE PARENT`.
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The code that the kernel has put into this process.
 pub(super) fn vdso() -> Option<Vec<u8>> {
     let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
@@ -251,6 +279,15 @@ mod tests {
         let bounds: Vec<_> = ranges.iter().map(|range| (range.start - start, range.end - start, range.chunk)).collect();
         assert_eq!(bounds, [(0, 0x1000 + shift, 3), (0x1000 + shift, 0x5000 + shift, 4), (0x5000 + shift, size, 5)]);
         assert!(ranges.iter().all(|range| range.base == start + shift), "{ranges:x?}");
+    }
+
+    #[test]
+    fn this_program_and_its_parent_are_found() {
+        let own = own_program().unwrap();
+        let metadata = fs::metadata("/proc/self/exe").unwrap();
+        assert_eq!(own.inode, std::os::unix::fs::MetadataExt::ino(&metadata));
+        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
+        assert_eq!(parent(u32::MAX), None);
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Builder {
             let is_replaced = next.is_some_and(|next| next >> 32 == row >> 32);
             let is_padding = row as u32 == NONE && next.is_some_and(|next| (next >> 32) - (row >> 32) < PADDING);
             let is_same = merged.last().is_some_and(|last| *last as u32 == row as u32);
-            if !is_replaced && !(is_padding && !merged.is_empty()) && !is_same {
+            if (merged.is_empty() || !is_padding) && !is_same && !is_replaced {
                 merged.push(row);
             }
         }
