@@ -30,6 +30,8 @@ const SLEEP: Duration = Duration::from_millis(100);
 /// The same while rows for unwinding are being made, or a process has just begun and may still be loading its libraries: samples are not
 /// whole until that is done.
 const NAP: Duration = Duration::from_millis(4);
+/// The same while records are too young to be taken, perhaps one of a process that does not live long.
+const BLINK: Duration = Duration::from_millis(1);
 /// How long sampling waits for the rows of processes that are there.
 const PREPARING: Duration = Duration::from_secs(5);
 /// How long a process has just begun.
@@ -71,6 +73,8 @@ pub struct Collection {
     ranges: Ranges,
     /// When a process was seen for the first time, the last time.
     news: Instant,
+    /// Records are there that were too young to be taken.
+    waiting: bool,
     frequency: u32,
     started: (SystemTime, Instant),
     counts: Counts,
@@ -102,6 +106,7 @@ impl Collection {
             stacks: Stacks::default(),
             ranges: Ranges::new()?,
             news: Instant::now(),
+            waiting: false,
             frequency,
             started: (SystemTime::now(), Instant::now()),
             counts: Counts::default(),
@@ -146,7 +151,12 @@ impl Collection {
     /// When waiting fails.
     pub fn round(&mut self) -> io::Result<()> {
         let is_quiet = !self.ranges.is_busy() && self.news.elapsed() > YOUNG;
-        self.sampler.wait(if is_quiet { SLEEP } else { NAP })?;
+        let timeout = match (self.waiting, is_quiet) {
+            (true, _) => BLINK,
+            (false, true) => SLEEP,
+            (false, false) => NAP,
+        };
+        self.sampler.wait(timeout)?;
         self.take();
         Ok(())
     }
@@ -161,8 +171,9 @@ impl Collection {
         loop {
             let Self { sampler, selection, processes, spaces, stacks, counts, .. } = self;
             let mut intake = Intake { selection, processes, spaces, stacks, counts, ended: Vec::new(), news: false };
-            let (count, _) = sampler.drain(ROUND, |record| intake.record(record));
+            let (count, waiting) = sampler.drain(ROUND, |record| intake.record(record));
             let Intake { ended, news, .. } = intake;
+            self.waiting = waiting;
             if news {
                 self.news = Instant::now();
             }
