@@ -122,7 +122,9 @@ impl Collection {
     fn prepare(&mut self, chosen: &[u32]) {
         let start = Instant::now();
         let now = crate::bpf::now();
-        for tgid in chosen {
+        // The agent is marked for the sake of what it starts, and not sampled itself.
+        let own = std::process::id();
+        for tgid in chosen.iter().filter(|tgid| **tgid != own) {
             let service = || service(&mut self.processes, *tgid, now);
             self.spaces.of(*tgid, now, service);
         }
