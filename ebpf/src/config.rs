@@ -194,6 +194,10 @@ pub struct Config {
     pub futex_call: u32,
     /// 1: each tracepoint has two programs, because this kernel leaves programs out.
     pub twins: u32,
+    /// 1: the sampling program walks the stacks of processes by rows; 0: the kernel does by frame pointers.
+    pub unwind: u32,
+    /// `pt_regs`: the frame pointer.
+    pub regs_fp: u32,
 }
 
 /// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.

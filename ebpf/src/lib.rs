@@ -7,3 +7,4 @@ pub mod python;
 pub mod record;
 pub mod stats;
 pub mod tokio;
+pub mod unwind;

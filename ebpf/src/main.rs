@@ -50,6 +50,8 @@ mod tls;
 mod tokio;
 #[path = "programs/twin.rs"]
 mod twin;
+#[path = "programs/unwind.rs"]
+mod unwind;
 
 use aya_ebpf::{
     macros::{perf_event, raw_tracepoint, uprobe, uretprobe},

@@ -220,16 +220,49 @@ pub struct Handover {
     pub object: u64,
 }
 
-/// Frames of one stack at most: what `kernel.perf_event_max_stack` allows unless somebody has raised it.
+/// Frames of the kernel at most, and of the process where the kernel walks its stack: what `kernel.perf_event_max_stack` allows unless
+/// somebody has raised it.
 pub const STACK_MAX: usize = 127;
+/// Frames of the process at most, where the sampling program walks its stack.
+pub const USER_MAX: usize = 1024;
 
 /// The kernel could not give the stack of the kernel, as `flags` of a [`Sample`].
 pub const KERNEL_FAILED: u32 = 1 << 0;
 /// The same for the stack of the process.
 pub const USER_FAILED: u32 = 1 << 1;
+/// One of the frames was found by its callee's frame pointer, because the code has no rows: it may not be the direct caller.
+pub const WALK_BY_POINTERS: u32 = 1 << 2;
+/// Rows of some code on the way were not there yet.
+pub const WALK_TOO_EARLY: u32 = 1 << 3;
+/// There was no room for the rows of some code on the way.
+pub const WALK_NO_ROOM: u32 = 1 << 4;
+
+/// The kernel has walked the stack of the process, by frame pointers, as `result` of a [`Sample`].
+pub const RESULT_KERNEL: u32 = 0;
+/// The stack was walked to where it ends.
+pub const RESULT_COMPLETE: u32 = 1;
+/// It has [`USER_MAX`] frames or more.
+pub const RESULT_TRUNCATED: u32 = 2;
+/// Frame pointers ended; whether the stack does is not known.
+pub const RESULT_POINTERS_END: u32 = 3;
+/// What should be a caller is not in code.
+pub const RESULT_NO_MAPPING: u32 = 4;
+/// There are no rows for the code, and what should be a frame pointer is none.
+pub const RESULT_NO_ROW: u32 = 5;
+/// The stack could not be read.
+pub const RESULT_FAULT: u32 = 6;
+/// The rule of the code needs more than the stack pointer and the frame pointer.
+pub const RESULT_UNSUPPORTED: u32 = 7;
+/// A caller's frame would not be above that of what it called.
+pub const RESULT_DISORDER: u32 = 8;
+/// Code of another architecture (32 bits).
+pub const RESULT_FOREIGN: u32 = 9;
+/// A thread of the kernel has no such stack.
+pub const RESULT_NONE: u32 = 10;
 
 /// What a thread was doing when its processor's clock ticked, followed by the addresses of the `kernel` frames and then of the `user`
-/// frames, eight bytes each, the innermost first. A stack of [`STACK_MAX`] frames may have had more.
+/// frames, eight bytes each, the innermost first. All but the innermost of each are behind the instruction that is meant: where a call
+/// returns to, and of what a signal has interrupted the address and one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
@@ -241,7 +274,7 @@ pub struct Sample {
     pub time: u64,
     /// Thread.
     pub tid: u32,
-    /// `KERNEL_FAILED`, `USER_FAILED`
+    /// `KERNEL_FAILED`, `USER_FAILED`, `WALK_*`
     pub flags: u32,
     /// How many frames of the kernel.
     pub kernel: u32,
@@ -249,4 +282,8 @@ pub struct Sample {
     pub user: u32,
     /// The thread's name.
     pub comm: [u8; 16],
+    /// `RESULT_*`
+    pub result: u32,
+    /// Zero.
+    pub pad: u32,
 }

@@ -178,6 +178,9 @@ impl Kernel {
             policy_mask: POLICIES - 1,
             futex_call: libc::SYS_futex as u32,
             twins: twins.into(),
+            // Of sampling.
+            unwind: 0,
+            regs_fp: 0,
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };

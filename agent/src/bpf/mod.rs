@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod decode;
 mod detach;
+mod extents;
 mod hooks;
 mod load;
 mod offsets;
@@ -11,11 +12,14 @@ mod policy;
 mod preempt;
 mod rings;
 mod sampler;
+mod tables;
 mod tracepoints;
 
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
+pub use rings::now;
 pub use sampler::Sampler;
+pub use tables::{Part, Tables};
 
 use geophone_ebpf::stats;
 

@@ -73,6 +73,14 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
     })
 }
 
+/// Where `pt_regs` has the frame pointer. On processors whose frame descriptions are not understood: nothing.
+///
+/// # Errors
+/// When the field is missing.
+pub fn frame_pointer(btf: &Btf) -> Result<Option<u32>, BtfError> {
+    arch::frame_pointer(btf)
+}
+
 /// Mask of the word at `task_compat` that is set in a 32-bit system call.
 pub const COMPAT_MASK: u32 = arch::COMPAT_MASK;
 
@@ -155,6 +163,10 @@ mod arch {
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("pt_regs.r14")
     }
+
+    pub fn frame_pointer(btf: &Btf) -> Result<Option<u32>, BtfError> {
+        btf.offset("pt_regs.bp").map(Some)
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -213,5 +225,9 @@ mod arch {
 
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
         Ok(btf.offset("pt_regs.regs")? + 28 * 8)
+    }
+
+    pub fn frame_pointer(_btf: &Btf) -> Result<Option<u32>, BtfError> {
+        Ok(None)
     }
 }

@@ -11,7 +11,7 @@ use aya::{
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
 };
-use geophone_ebpf::config::Config;
+use geophone_ebpf::{config::Config, unwind};
 
 use super::{
     Counters, LoadError,
@@ -19,6 +19,7 @@ use super::{
     load::{OBJECT, bytes_of, count, mark, take},
     offsets, preempt,
     rings::Rings,
+    tables::Tables,
     tracepoints::Tracepoints,
 };
 
@@ -46,6 +47,7 @@ pub struct Sampler {
     tracepoints: Tracepoints,
     rings: Rings,
     processes: HashMap<MapData, u32, u32>,
+    tables: Option<Tables>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -60,6 +62,7 @@ impl Sampler {
         let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
         let preempt = preempt::functions(&btf);
         let twins = preempt.is_some();
+        let frame_pointer = offsets::frame_pointer(&btf)?;
         let config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
@@ -68,6 +71,8 @@ impl Sampler {
             report_exec: report_exec.into(),
             wake_after: RING / 4,
             twins: twins.into(),
+            unwind: frame_pointer.is_some().into(),
+            regs_fp: frame_pointer.unwrap_or_default(),
             ..Config::default()
         };
         let object = preempt::Object::new(OBJECT, preempt);
@@ -79,6 +84,9 @@ impl Sampler {
             .map_max_entries("RINGS", processors)
             .map_max_entries("SCRATCH", processors)
             .map_max_entries("SAMPLES", processors);
+        if frame_pointer.is_some() {
+            loader.map_max_entries("RANGES", unwind::RANGES as u32).map_max_entries("SPACES", unwind::SPACES as u32);
+        }
         if !twins {
             loader.map_max_entries("HANDLED", 1);
         }
@@ -90,9 +98,10 @@ impl Sampler {
         let rings = Rings::create(processors as usize, RING, |index, ring| outer.set(index, ring, 0))?;
         let processes = take(&mut ebpf, "PROCESSES")?;
         let counters = take(&mut ebpf, "STATS")?;
+        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf)).transpose()?;
         let tracepoints = Tracepoints::load(&mut ebpf, None, twins)?;
         program(&mut ebpf)?.load().map_err(|error| LoadError::Program { name: PROGRAM, error })?;
-        Ok(Self { ebpf, tracepoints, rings, processes, counters })
+        Ok(Self { ebpf, tracepoints, rings, processes, tables, counters })
     }
 
     /// From here on it is known which processes begin and end.
@@ -125,6 +134,11 @@ impl Sampler {
     /// When the kernel side's table is full.
     pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
         mark(&mut self.processes, tgid, selected)
+    }
+
+    /// What stacks are walked by; `None` where the kernel walks them, by frame pointers.
+    pub fn tables(&mut self) -> Option<&mut Tables> {
+        self.tables.as_mut()
     }
 
     /// Hands on what has come, in order of time; see [`Rings::drain`].

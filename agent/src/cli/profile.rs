@@ -36,9 +36,9 @@ const PROGRESS: Duration = Duration::from_millis(200);
 #[derive(clap::Args)]
 #[command(
     long_about = "Say which functions processors are busy with: so many times a second, what runs on each processor is looked at, \
-                  with its callers. Nothing is restarted or changed. Programs need frame pointers for their callers to be known \
-                  (Go has them; C, C++ and Rust with -fno-omit-frame-pointer or -C force-frame-pointers); without, \
-                  the function itself is right and its callers are missing, which the summary counts.",
+                  with its callers. Nothing is restarted or changed. Programs need no frame pointers: callers are found by what files \
+                  say for C++ exceptions and debuggers (x86_64). Where they are not found, the function itself is right, and \
+                  the summary counts the stacks that are not whole.",
     after_help = "Examples:\n  \
                   sudo geophone profile                                   the whole host for 10 s, as a table\n  \
                   sudo geophone profile --exe nginx -o nginx.svg          one service, as a flame graph for a browser\n  \

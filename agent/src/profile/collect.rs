@@ -12,6 +12,8 @@ use super::{
     spaces::Spaces,
     stacks::Stacks,
     symbols,
+    unwind::Ranges,
+    walks::Walks,
 };
 use crate::{
     bpf::{Counters, LoadError, Sampler, decode},
@@ -25,6 +27,15 @@ use crate::{
 const ROUND: usize = 4096;
 /// How long the loop sleeps at most.
 const SLEEP: Duration = Duration::from_millis(100);
+/// The same while rows for unwinding are being made, or a process has just begun and may still be loading its libraries: samples are not
+/// whole until that is done.
+const NAP: Duration = Duration::from_millis(4);
+/// The same while records are too young to be taken, perhaps one of a process that does not live long.
+const BLINK: Duration = Duration::from_millis(1);
+/// How long sampling waits for the rows of processes that are there.
+const PREPARING: Duration = Duration::from_secs(5);
+/// How long a process has just begun.
+const YOUNG: Duration = Duration::from_millis(500);
 
 /// What is sampled, and how often.
 #[derive(Clone, Debug)]
@@ -48,6 +59,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// How the walks of stacks ended.
+    pub walks: Walks,
 }
 
 /// Sampling that is under way.
@@ -57,6 +70,11 @@ pub struct Collection {
     processes: Table,
     spaces: Spaces,
     stacks: Stacks,
+    ranges: Ranges,
+    /// When a process was seen for the first time, the last time.
+    news: Instant,
+    /// Records are there that were too young to be taken.
+    waiting: bool,
     frequency: u32,
     started: (SystemTime, Instant),
     counts: Counts,
@@ -75,18 +93,58 @@ impl Collection {
         sampler.watch()?;
         let mut selection = Selection::new(selector, children);
         selection.scan(&processes);
-        selection.marks().try_for_each(|(tgid, selected)| sampler.select(tgid, selected))?;
-        sampler.start(frequency)?;
-        Ok(Self {
+        let mut chosen = Vec::new();
+        for (tgid, selected) in selection.marks() {
+            sampler.select(tgid, selected)?;
+            chosen.extend(selected.then_some(tgid));
+        }
+        let mut collection = Self {
             sampler,
             selection,
             processes,
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
+            ranges: Ranges::new()?,
+            news: Instant::now(),
+            waiting: false,
             frequency,
             started: (SystemTime::now(), Instant::now()),
             counts: Counts::default(),
-        })
+        };
+        collection.prepare(&chosen);
+        collection.sampler.start(frequency)?;
+        collection.started = (SystemTime::now(), Instant::now());
+        Ok(collection)
+    }
+
+    /// Makes rows for processes that were chosen by what they are, so that their first samples are as good as the last. Not for longer
+    /// than somebody likes to wait.
+    fn prepare(&mut self, chosen: &[u32]) {
+        let start = Instant::now();
+        let now = crate::bpf::now();
+        // The agent is marked for the sake of what it starts, and not sampled itself.
+        let own = std::process::id();
+        for tgid in chosen.iter().filter(|tgid| **tgid != own) {
+            let service = || service(&mut self.processes, *tgid, now);
+            self.spaces.of(*tgid, now, service);
+        }
+        self.place();
+        while self.ranges.is_busy() && start.elapsed() < PREPARING {
+            std::thread::sleep(NAP);
+            self.place();
+        }
+    }
+
+    /// Tells the kernel side what is mapped where, and which rows are there for it.
+    fn place(&mut self) {
+        let Some(tables) = self.sampler.tables() else {
+            self.spaces.forget_read();
+            return;
+        };
+        while let Some((space, files)) = self.spaces.next_read() {
+            self.ranges.process(space.tgid, space.mappings(), files, tables);
+        }
+        self.ranges.advance(tables);
     }
 
     /// Waits a little and takes what has come.
@@ -94,7 +152,13 @@ impl Collection {
     /// # Errors
     /// When waiting fails.
     pub fn round(&mut self) -> io::Result<()> {
-        self.sampler.wait(SLEEP)?;
+        let is_quiet = !self.ranges.is_busy() && self.news.elapsed() > YOUNG;
+        let timeout = match (self.waiting, is_quiet) {
+            (true, _) => BLINK,
+            (false, true) => SLEEP,
+            (false, false) => NAP,
+        };
+        self.sampler.wait(timeout)?;
         self.take();
         Ok(())
     }
@@ -108,13 +172,22 @@ impl Collection {
     fn take(&mut self) {
         loop {
             let Self { sampler, selection, processes, spaces, stacks, counts, .. } = self;
-            let mut intake = Intake { selection, processes, spaces, stacks, counts };
-            let (count, _) = sampler.drain(ROUND, |record| intake.record(record));
+            let mut intake = Intake { selection, processes, spaces, stacks, counts, ended: Vec::new(), news: false };
+            let (count, waiting) = sampler.drain(ROUND, |record| intake.record(record));
+            let Intake { ended, news, .. } = intake;
+            self.waiting = waiting;
+            if news {
+                self.news = Instant::now();
+            }
+            if let Some(tables) = sampler.tables() {
+                ended.into_iter().for_each(|tgid| self.ranges.ended(tgid, tables));
+            }
             for (tgid, selected) in selection.marks() {
                 if let Err(error) = sampler.select(tgid, selected) {
                     log::warn!("a process that was chosen is not sampled: {error}");
                 }
             }
+            self.place();
             if count < ROUND {
                 return;
             }
@@ -149,6 +222,10 @@ struct Intake<'a> {
     spaces: &'a mut Spaces,
     stacks: &'a mut Stacks,
     counts: &'a mut Counts,
+    /// Processes that have ended, or run another program.
+    ended: Vec<u32>,
+    /// A process was seen for the first time.
+    news: bool,
 }
 
 impl Intake<'_> {
@@ -170,9 +247,13 @@ impl Intake<'_> {
         self.processes.apply(process);
         self.selection.admits(&event, self.processes);
         match process.what {
-            Life::Exec | Life::Exit => self.spaces.ended(process.tgid),
+            Life::Exec | Life::Exit => {
+                self.spaces.ended(process.tgid);
+                self.ended.push(process.tgid);
+            }
             Life::Seen if !self.selection.refuses(process.tgid) => {
                 self.space(process.tgid, process.time);
+                self.news = true;
             }
             Life::Seen | Life::Fork => {}
         }
@@ -196,7 +277,11 @@ impl Intake<'_> {
         } else {
             self.spaces.look_again(space, sample.time);
         }
-        self.counts.taken += u64::from(self.stacks.dropped() == dropped);
+        let is_taken = self.stacks.dropped() == dropped;
+        self.counts.taken += u64::from(is_taken);
+        if is_taken {
+            self.counts.walks.add(sample.result, sample.flags);
+        }
     }
 }
 

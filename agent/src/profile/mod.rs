@@ -1,7 +1,8 @@
-//! Profiles: samples of what runs become flame graphs. On-CPU only, by frame pointers.
+//! Profiles: samples of what runs become flame graphs. On-CPU only.
 //!
 //! [`sample`] decodes, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
-//! sampling is over, [`output`] writes. [`collect`] drives them. What works and what does not: `docs/profiles.md`.
+//! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
+//! drives them. What works and what does not: `docs/profiles.md`.
 
 pub mod collect;
 mod files;
@@ -14,6 +15,8 @@ pub mod sample;
 pub mod spaces;
 pub mod stacks;
 pub mod symbols;
+pub mod unwind;
+pub mod walks;
 
 pub use collect::{Collection, Counts, Settings};
 pub use model::Profile;

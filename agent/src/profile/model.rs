@@ -62,11 +62,11 @@ pub struct Location {
 /// How a stack ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
-    /// With a function that every program or thread begins with.
+    /// Where nobody called: with what every program or thread begins with.
     Whole,
-    /// With another function: whoever called it is not known, because code without frame pointers was on the way.
+    /// With another function: whoever called it is not known.
     Open,
-    /// After as many frames as the kernel gives at most.
+    /// After as many frames as are looked at, at most.
     Cut,
     /// The kernel could not read it.
     Failed,

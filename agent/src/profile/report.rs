@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use geophone_ebpf::record::STACK_MAX;
-
 use super::{
     collect::Counts,
     model::{End, Owner, Profile},
@@ -50,15 +48,20 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
     } else {
         writeln!(
             to,
-            "{samples} samples in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {STACK_MAX} frames, \
+            "{samples} samples in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {} frames, \
              {} unreadable",
             profile.ending(End::Whole),
             profile.ending(End::Open),
             profile.ending(End::Cut),
+            counts.walks.bound(),
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, lost, dropped, undecodable } = counts;
+    let Counts { taken: _, lost, dropped, undecodable, walks } = counts;
+    let walks = walks.to_string();
+    if !walks.is_empty() {
+        writeln!(to, "walking stacks: {walks}")?;
+    }
     if lost + dropped + undecodable != 0 {
         writeln!(
             to,

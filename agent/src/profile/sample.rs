@@ -1,6 +1,8 @@
 //! Sample records as the kernel side writes them: `geophone_ebpf::record::Sample`, followed by addresses. Every length is checked.
 
-use geophone_ebpf::record::{self, KERNEL_FAILED, Kind, STACK_MAX, USER_FAILED};
+use geophone_ebpf::record::{
+    self, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, STACK_MAX, USER_FAILED, USER_MAX,
+};
 
 use crate::{bpf::decode::DecodeError, event::Nanos};
 
@@ -22,6 +24,10 @@ pub struct Sample<'a> {
     pub kernel: Stack<'a>,
     /// The frames of the process.
     pub user: Stack<'a>,
+    /// How the walk of these ended: `RESULT_*`.
+    pub result: u32,
+    /// What happened on the way: `WALK_*`.
+    pub flags: u32,
 }
 
 /// Addresses, the innermost first.
@@ -49,11 +55,17 @@ impl<'a> Stack<'a> {
     pub fn is_empty(self) -> bool {
         self.bytes.is_empty()
     }
+}
 
-    /// Whether it has as many frames as the kernel gives at most, so that there may have been more.
+impl Sample<'_> {
+    /// Whether one of the stacks has as many frames as are looked at, so that there may have been more.
     #[must_use]
-    pub fn is_cut(self) -> bool {
-        self.len() >= STACK_MAX
+    pub fn is_cut(&self) -> bool {
+        let user = match self.result {
+            RESULT_KERNEL => self.user.len() >= STACK_MAX,
+            result => result == RESULT_TRUNCATED,
+        };
+        user || self.kernel.len() >= STACK_MAX
     }
 }
 
@@ -78,12 +90,13 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         return Err(DecodeError::Unknown);
     }
     let (kernel, user) = (word!(kernel) as usize, word!(user) as usize);
-    if kernel > STACK_MAX || user > STACK_MAX {
+    if kernel > STACK_MAX || user > USER_MAX {
         return Err(DecodeError::Unknown);
     }
     let (kernel, rest) = frames.split_at_checked(kernel * 8).ok_or(DecodeError::Short)?;
     let user = rest.get(..user * 8).ok_or(DecodeError::Short)?;
-    let flags = word!(flags);
+    let (flags, result) = (word!(flags), word!(result));
+    let failed = flags & USER_FAILED != 0 || (result == RESULT_FAULT && user.is_empty());
     let at = |offset: usize, len: usize| head.get(offset..offset + len).ok_or(DecodeError::Short);
     let time = at(std::mem::offset_of!(record::Sample, time), 8)?;
     let comm = at(std::mem::offset_of!(record::Sample, comm), 16)?;
@@ -93,7 +106,9 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         time: u64::from_ne_bytes(time.try_into().map_err(|_| DecodeError::Short)?),
         comm: comm.try_into().map_err(|_| DecodeError::Short)?,
         kernel: Stack { bytes: kernel, failed: flags & KERNEL_FAILED != 0 },
-        user: Stack { bytes: user, failed: flags & USER_FAILED != 0 },
+        user: Stack { bytes: user, failed },
+        result,
+        flags,
     })
 }
 
@@ -103,18 +118,22 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use geophone_ebpf::record::RESULT_COMPLETE;
     use proptest::prelude::*;
 
     use super::*;
 
-    /// A record as the kernel side writes it.
+    /// A record as the kernel side writes it. The result is in the upper half of `flags`.
     pub(in crate::profile) fn record(tgid: u32, comm: &str, flags: u32, kernel: &[u64], user: &[u64]) -> Vec<u8> {
         let mut name = Comm::default();
         name[..comm.len()].copy_from_slice(comm.as_bytes());
         let mut bytes: Vec<u8> = [Kind::Sample as u32, tgid].into_iter().flat_map(u32::to_ne_bytes).collect();
         bytes.extend(77u64.to_ne_bytes());
-        bytes.extend([tgid + 1, flags, kernel.len() as u32, user.len() as u32].into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend(
+            [tgid + 1, flags & 0xffff, kernel.len() as u32, user.len() as u32].into_iter().flat_map(u32::to_ne_bytes),
+        );
         bytes.extend(name);
+        bytes.extend([flags >> 16, 0].into_iter().flat_map(u32::to_ne_bytes));
         bytes.extend(kernel.iter().chain(user).flat_map(|address| address.to_ne_bytes()));
         bytes
     }
@@ -128,9 +147,16 @@ pub(super) mod tests {
         assert_eq!(&sample.comm[..7], b"burner\0");
         assert_eq!(sample.kernel.addresses().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
-        assert!(sample.user.failed && !sample.kernel.failed && !sample.user.is_cut());
-        let whole = record(42, "x", 0, &[], &[7; STACK_MAX]);
-        assert!(decode(&whole).unwrap().user.is_cut());
+        assert!(sample.user.failed && !sample.kernel.failed && !sample.is_cut());
+        for (result, frames, is_cut) in
+            [(RESULT_KERNEL, STACK_MAX, true), (RESULT_COMPLETE, STACK_MAX, false), (RESULT_TRUNCATED, USER_MAX, true)]
+        {
+            let bytes = record(42, "x", result << 16, &[], &vec![7; frames]);
+            let sample = decode(&bytes).unwrap();
+            assert_eq!((sample.result, sample.is_cut(), sample.user.failed), (result, is_cut, false));
+        }
+        let bytes = record(42, "x", RESULT_FAULT << 16, &[1], &[]);
+        assert!(decode(&bytes).unwrap().user.failed, "without registers there is nothing");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::event::Nanos;
 /// Spaces at most; samples in others are dropped and counted.
 const MOST: usize = 8192;
 /// How long after mappings were read they are not read again, although an address is in none of them: at first, and at last.
-const AGAIN: Nanos = 50_000_000;
+const AGAIN: Nanos = 4_000_000;
 const RARELY: Nanos = 5_000_000_000;
 /// Addresses of one process that wait for its mappings to be read again.
 const MISSING: usize = 256;
@@ -41,6 +41,12 @@ pub struct Space {
 }
 
 impl Space {
+    /// What is mapped as code, in order of addresses.
+    #[must_use]
+    pub fn mappings(&self) -> &[Mapping] {
+        &self.mappings
+    }
+
     /// What is at an address.
     #[must_use]
     pub fn find(&self, address: u64) -> Option<&Mapping> {
@@ -81,6 +87,8 @@ pub struct Spaces {
     /// Those of the processes that are alive, as far as is known.
     current: HashMap<u32, SpaceId>,
     files: Files,
+    /// Those whose mappings were read since somebody asked.
+    read: Vec<SpaceId>,
     dropped: u64,
 }
 
@@ -88,7 +96,14 @@ impl Spaces {
     /// Without processes; `proc` is where `/proc` is.
     #[must_use]
     pub fn new(proc: impl Into<PathBuf>) -> Self {
-        Self { proc: proc.into(), all: Vec::new(), current: HashMap::new(), files: Files::default(), dropped: 0 }
+        Self {
+            proc: proc.into(),
+            all: Vec::new(),
+            current: HashMap::new(),
+            files: Files::default(),
+            read: Vec::new(),
+            dropped: 0,
+        }
     }
 
     /// The space of a process. A new one is read at once. `None`: there are too many, and a sample is lost.
@@ -113,6 +128,7 @@ impl Spaces {
             perf_map: None,
         });
         self.current.insert(tgid, id);
+        self.read.push(id);
         Some(id)
     }
 
@@ -145,6 +161,7 @@ impl Spaces {
         if !is_due || self.current.get(&space.tgid) != Some(&id) {
             return;
         }
+        self.read.push(id);
         let path = self.proc.join(space.tgid.to_string());
         let text = files::maps(&path);
         maps::merge(&mut space.mappings, text.map(|text| maps::parse(&text)).unwrap_or_default());
@@ -156,7 +173,27 @@ impl Spaces {
         space.missing.clear();
     }
 
-    /// The same for all processes, for the last time.
+    /// The next one whose mappings were read, with all files that are code in it opened, if it still runs.
+    pub fn next_read(&mut self) -> Option<(&Space, &Files)> {
+        loop {
+            let id = self.read.pop()?;
+            let Some(space) = self.all.get(id.0 as usize) else {
+                continue;
+            };
+            if self.current.get(&space.tgid) == Some(&id) {
+                let path = self.proc.join(space.tgid.to_string());
+                space.mappings.iter().for_each(|mapping| self.files.open(&path, mapping));
+                return Some((space, &self.files));
+            }
+        }
+    }
+
+    /// Nobody asks which mappings were read.
+    pub fn forget_read(&mut self) {
+        self.read.clear();
+    }
+
+    /// Reads the mappings of all processes again that need it, for the last time.
     pub fn look_at_all(&mut self) {
         let current: Vec<SpaceId> = self.current.values().copied().collect();
         for id in current {

@@ -1,7 +1,9 @@
 //! Samples added up by what they have in common: process, thread's name and both stacks. Memory is bounded; what finds no room is counted.
 
-use hashbrown::{Equivalent, HashMap};
 use std::hash::{Hash, Hasher};
+
+use geophone_ebpf::record::RESULT_COMPLETE;
+use hashbrown::{Equivalent, HashMap};
 
 use super::sample::{Comm, Sample};
 
@@ -34,8 +36,10 @@ pub struct Stack {
 pub struct Ends {
     /// One of them could not be read.
     pub failed: bool,
-    /// One of them has as many frames as the kernel gives at most.
+    /// One of them has as many frames as are looked at, at most.
     pub cut: bool,
+    /// That of the process was walked to where it ends.
+    pub complete: bool,
 }
 
 impl Stack {
@@ -105,7 +109,8 @@ impl Stacks {
         self.addresses.extend(sample.kernel.addresses().chain(sample.user.addresses()));
         let ends = Ends {
             failed: sample.kernel.failed || sample.user.failed,
-            cut: sample.kernel.is_cut() || sample.user.is_cut(),
+            cut: sample.is_cut(),
+            complete: sample.result == RESULT_COMPLETE,
         };
         let kernel = sample.kernel.len();
         let view = View { space, comm: sample.comm, ends, kernel, addresses: &self.addresses };

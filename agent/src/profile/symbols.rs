@@ -28,8 +28,8 @@ const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
 const UNKNOWN: &str = "[unknown]";
 
-/// Functions in which programs and threads begin: a stack that ends with one of them is whole. `main` too, because who calls it (in
-/// libc) has no frame pointer.
+/// Functions in which programs and threads begin: a stack that was walked by frame pointers and ends with one of them is whole. `main`
+/// too, because who calls it (in libc) has no frame pointer.
 const ROOTS: &[&str] = &[
     "_start",
     "main",
@@ -133,6 +133,9 @@ fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Loca
     }
     if stack.ends.failed || frames.is_empty() {
         return End::Failed;
+    }
+    if stack.ends.complete {
+        return End::Whole;
     }
     let is_root = |location: &Location| {
         let name = location.name.split('@').next().unwrap_or_default();

@@ -6,8 +6,9 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
-    record::{Data, STACK_MAX, Sample},
+    record::{Data, Sample},
     stats,
+    unwind::{CHUNK, CHUNKS, Range, Rule, Space},
 };
 
 use crate::process::Current;
@@ -103,13 +104,77 @@ pub static TLS_SESSIONS: LruHashMap<TlsSession, TlsPlace, 65_536> = LruHashMap::
 #[btf_map]
 pub static SAMPLES: Array<Stacks, 1> = Array::new();
 
+/// Rows for unwinding, in chunks that the agent makes as it needs them.
+#[btf_map]
+pub static ROWS: ArrayOfMaps<Array<[u64; CHUNK], 1, MAPPED>, CHUNKS> = ArrayOfMaps::new();
+
+/// Which rows are where in the memory of processes; one entry where nothing is sampled.
+#[btf_map]
+pub static RANGES: Array<Range, 1, MAPPED> = Array::new();
+
+/// Where in `RANGES` those of a process are, by thread group; one entry where nothing is sampled.
+#[btf_map]
+pub static SPACES: HashMap<u32, Space, 1> = HashMap::new();
+
+/// The agent writes to it without system calls.
+const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
+
 /// A sample with room for both of its stacks.
 #[repr(C)]
 pub struct Stacks {
     /// What comes first.
     pub head: Sample,
     /// The kernel's frames, then those of the process.
-    pub frames: [u64; 2 * STACK_MAX],
+    pub frames: [u64; FRAMES],
+    /// Where walking the stack of the process has got to.
+    pub walk: Walking,
+}
+
+/// Room for frames of both stacks: a power of two, so that any place in it can be told from any number.
+pub const FRAMES: usize = 2048;
+
+/// A walk up the stack of a process, from caller to caller.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walking {
+    /// Where the frame's function has got to: the address of an instruction, or where a call returns to.
+    pub ip: u64,
+    /// Its stack pointer.
+    pub sp: u64,
+    /// Its frame pointer, or whatever is in that register.
+    pub fp: u64,
+    /// 1: the frame pointer is not known.
+    pub fp_lost: u64,
+    /// 1: `ip` is an instruction; 0: the call is before it.
+    pub exact: u64,
+    /// The address that is looked for: that of the instruction, or inside of the call.
+    pub at: u64,
+    /// Frames so far.
+    pub count: u64,
+    /// Place of the first of them.
+    pub first: u64,
+    /// `RESULT_*`
+    pub result: u32,
+    /// `WALK_*`
+    pub flags: u32,
+    /// The process's ranges.
+    pub space: Space,
+    /// The range that the last frame was in.
+    pub range: Range,
+    /// The rule of the last frame, and which it was: the same call returns to the same place in deep recursions.
+    pub rule: Rule,
+    /// Zero.
+    pub pad: u32,
+    /// Address that the rule is for.
+    pub ruled: u64,
+    /// What is searched: from, and to.
+    pub low: u64,
+    /// See `low`.
+    pub high: u64,
+    /// A word of the process's memory.
+    pub word: u64,
+    /// Another one.
+    pub saved: u64,
 }
 
 /// A processor's work space. What a call is made of is kept here and not on the stack: the parts of the programs that are verified

@@ -1,5 +1,6 @@
 //! Samples of what runs: at each tick of a processor's clock, the stacks of the thread that it interrupted. Only `geophone profile`
-//! loads this. Frame pointers only: what has none gives a stack that ends early.
+//! loads this. The kernel walks its own stack; that of the process is walked in `unwind.rs`, or, on processors that it does not know, by
+//! the kernel too: by frame pointers.
 
 use core::ffi::c_void;
 
@@ -10,19 +11,22 @@ use aya_ebpf::{
     programs::PerfEventContext,
 };
 use geophone_ebpf::{
-    record::{KERNEL_FAILED, Kind, STACK_MAX, Sample, USER_FAILED},
+    record::{KERNEL_FAILED, Kind, RESULT_KERNEL, STACK_MAX, Sample, USER_FAILED, USER_MAX},
     stats::Counter,
 };
 
 use crate::{
     capture::at_most,
     emit,
-    maps::{SAMPLES, Stacks},
+    maps::{SAMPLES, Stacks, config},
     process::Current,
+    unwind,
 };
 
-/// Bytes of one stack at most.
+/// Bytes of a stack that the kernel walks, at most.
 const STACK: u64 = STACK_MAX as u64 * 8;
+/// Bytes of both stacks at most.
+const STACKS: u64 = STACK + USER_MAX as u64 * 8;
 
 /// A tick.
 #[inline(always)]
@@ -44,9 +48,17 @@ pub fn tick(ctx: &PerfEventContext) {
     let frames = (&raw mut sample.frames).cast::<u8>();
     let mut flags = 0;
     let kernel = stack(ctx, frames, 0, &mut flags, KERNEL_FAILED);
-    // SAFETY: there is room for two stacks, and the first is at most as long as one.
-    let behind = unsafe { frames.add(kernel as usize) };
-    let user = stack(ctx, behind, u64::from(BPF_F_USER_STACK), &mut flags, USER_FAILED);
+    let mut result = RESULT_KERNEL;
+    let user = if config!(unwind) != 0 {
+        unwind::walk(&mut sample.walk, who.tgid, kernel / 8);
+        result = sample.walk.result;
+        flags |= sample.walk.flags;
+        sample.walk.count * 8
+    } else {
+        // SAFETY: there is room for two stacks, and the first is at most as long as one.
+        let behind = unsafe { frames.add(kernel as usize) };
+        stack(ctx, behind, u64::from(BPF_F_USER_STACK), &mut flags, USER_FAILED)
+    };
     sample.head = Sample {
         kind: Kind::Sample as u32,
         tgid: who.tgid,
@@ -56,8 +68,11 @@ pub fn tick(ctx: &PerfEventContext) {
         kernel: (kernel / 8) as u32,
         user: (user / 8) as u32,
         comm: bpf_get_current_comm().unwrap_or_default(),
+        result,
+        pad: 0,
     };
-    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + kernel + user, false);
+    let both = at_most::<STACKS>(kernel + user);
+    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + both, false);
 }
 
 /// Copies a stack to `to`. Returns how many bytes it has.

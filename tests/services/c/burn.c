@@ -3,7 +3,7 @@
  *   burn SECONDS          main > outer > inner > burn_most: 75 %; main > other > burn_some: 25 %
  *   burn SECONDS DEPTH    main > deep (DEPTH times and once more) > burn_most
  *
- * To be built with -fno-omit-frame-pointer, and without sibling calls.
+ * To be built without sibling calls; with and without frame pointers.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -28,3 +28,4 @@ mod selection;
 mod support;
 mod tls;
 mod unix;
+mod unwinding;

@@ -54,7 +54,7 @@ impl Program {
     }
 }
 
-fn run(command: &mut Command) -> Result<Output> {
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
@@ -62,17 +62,17 @@ fn run(command: &mut Command) -> Result<Output> {
 }
 
 /// Runs `geophone profile` to its end. Returns what it said on both of its outputs.
-fn profile(arguments: &[&OsStr]) -> Result<(String, String)> {
+pub(crate) fn profile(arguments: &[&OsStr]) -> Result<(String, String)> {
     let output = run(Command::new(paths::agent()?).arg("profile").args(arguments))?;
     Ok((String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
 }
 
-fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
+pub(crate) fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
     words.iter().map(|word| OsStr::new(*word)).collect()
 }
 
 /// Folded stacks: names from the outermost to the innermost, and how often.
-fn folded(path: &Path) -> Result<Vec<(Vec<String>, u64)>> {
+pub(crate) fn folded(path: &Path) -> Result<Vec<(Vec<String>, u64)>> {
     let text = fs::read_to_string(path)?;
     let line = |line: &str| {
         let (stack, count) = line.rsplit_once(' ').context("a line without a count")?;
@@ -81,7 +81,7 @@ fn folded(path: &Path) -> Result<Vec<(Vec<String>, u64)>> {
     text.lines().map(line).collect()
 }
 
-fn total(stacks: &[(Vec<String>, u64)]) -> u64 {
+pub(crate) fn total(stacks: &[(Vec<String>, u64)]) -> u64 {
     stacks.iter().map(|(_, count)| count).sum()
 }
 
@@ -161,7 +161,7 @@ fn deep_recursion_up_to_the_bound() -> Result<()> {
     let _shared = wait::shared();
     let program = Program::c()?;
     let file = program.file("a.folded");
-    for (depth, whole) in [(100, true), (300, false)] {
+    for (depth, whole) in [(100, true), (1100, false)] {
         let mut arguments = words(&["--frequency", "199", "-o"]);
         let depth_text = depth.to_string();
         arguments.extend([file.as_os_str(), OsStr::new("--"), program.path.as_os_str(), OsStr::new("1")]);

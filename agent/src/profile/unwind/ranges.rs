@@ -1,0 +1,300 @@
+//! Which rows are where in the memory of processes: what is mapped in a process, each file's rows made once, and told to the kernel side
+//! as soon as they are there.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+};
+
+use geophone_ebpf::unwind::{FOREIGN, LOADING, NO_ROOM, Range, WITHOUT_ROWS};
+use hashbrown::{HashMap, HashSet};
+
+use super::{
+    CompileError, Table,
+    loader::{Loader, Source},
+};
+use crate::{
+    bpf::{Part, Tables},
+    profile::{
+        files::Files,
+        maps::{self, FileId, Mapped, Mapping},
+    },
+};
+
+/// Bytes of the code that the kernel puts into processes.
+const VDSO: u64 = 1 << 20;
+
+/// What rows can be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    File(FileId),
+    /// The same in all processes.
+    Vdso,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+enum State {
+    /// Its rows are being made, or will be.
+    Loading,
+    /// They are in the kernel. Of the table, its rows are not kept.
+    Ready(Table, Vec<Part>),
+    /// It has none: one of the values that say why.
+    Without(u32),
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Ranges {
+    loader: Loader<Key>,
+    /// The agent's own program.
+    own: Option<FileId>,
+    known: HashMap<Key, State>,
+    queue: VecDeque<(Key, Source)>,
+    loading: usize,
+    /// What is mapped in processes some of whose rows are still to come.
+    waiting: HashMap<u32, Vec<Mapping>>,
+}
+
+impl Ranges {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            loader: Loader::start()?,
+            own: own_program(),
+            known: HashMap::new(),
+            queue: VecDeque::new(),
+            loading: 0,
+            waiting: HashMap::new(),
+        })
+    }
+
+    /// A process, what is mapped in it, and the files of it that could be opened.
+    pub fn process(&mut self, tgid: u32, mappings: &[Mapping], files: &Files, tables: &mut Tables) {
+        if self.is_copy(tgid, mappings) {
+            return;
+        }
+        for mapping in mappings {
+            if let Some(key) = key(&mapping.what) {
+                self.ask(key, files);
+            }
+        }
+        self.send();
+        if self.place(tgid, mappings, tables) {
+            self.waiting.insert(tgid, mappings.to_vec());
+        } else {
+            self.waiting.remove(&tgid);
+        }
+    }
+
+    /// Whether a process is one that the agent has started, before it runs its own program. Rows of the agent's would keep those of that
+    /// program waiting.
+    fn is_copy(&self, tgid: u32, mappings: &[Mapping]) -> bool {
+        let is_own = |mapping: &Mapping| matches!(&mapping.what, Mapped::File { id, .. } if Some(*id) == self.own);
+        mappings.iter().any(is_own) && parent(tgid) == Some(std::process::id())
+    }
+
+    /// A process has ended, or runs another program.
+    pub fn ended(&mut self, tgid: u32, tables: &mut Tables) {
+        self.waiting.remove(&tgid);
+        tables.remove(tgid);
+    }
+
+    /// Takes what has been made since.
+    pub fn advance(&mut self, tables: &mut Tables) {
+        let mut came = HashSet::new();
+        while let Some((key, made)) = self.loader.take() {
+            self.loading = self.loading.saturating_sub(1);
+            came.insert(key);
+            let state = match made {
+                Ok(table) => ready(table, tables),
+                Err(CompileError::Architecture) => State::Without(FOREIGN),
+                Err(CompileError::Malformed | CompileError::Nothing) => State::Without(WITHOUT_ROWS),
+            };
+            self.known.insert(key, state);
+        }
+        if came.is_empty() {
+            return;
+        }
+        self.send();
+        for (tgid, mappings) in std::mem::take(&mut self.waiting) {
+            let concerns = |mapping: &Mapping| key(&mapping.what).is_some_and(|key| came.contains(&key));
+            if !mappings.iter().any(concerns) || self.place(tgid, &mappings, tables) {
+                self.waiting.insert(tgid, mappings);
+            }
+        }
+    }
+
+    /// Whether rows are being made.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.loading + self.queue.len() != 0
+    }
+
+    fn ask(&mut self, key: Key, files: &Files) {
+        if self.known.contains_key(&key) {
+            return;
+        }
+        let source = match key {
+            // It stays open, and this opens it another time.
+            Key::File(id) => {
+                files.get(id).map(|file| Source::File(format!("/proc/self/fd/{}", file.as_raw_fd()).into()))
+            }
+            Key::Vdso => vdso().map(Source::Bytes),
+        };
+        let state = match source {
+            Some(source) => {
+                self.queue.push_back((key, source));
+                State::Loading
+            }
+            None => State::Without(NO_ROOM),
+        };
+        self.known.insert(key, state);
+    }
+
+    fn send(&mut self) {
+        while let Some((key, source)) = self.queue.pop_front() {
+            if let Err(job) = self.loader.ask(key, source) {
+                self.queue.push_front(job);
+                return;
+            }
+            self.loading += 1;
+        }
+    }
+
+    /// Tells the kernel side of a process. Returns whether some of its rows are still to come.
+    fn place(&self, tgid: u32, mappings: &[Mapping], tables: &mut Tables) -> bool {
+        let mut ranges = Vec::new();
+        for mapping in mappings {
+            match key(&mapping.what).and_then(|key| self.known.get(&key)) {
+                Some(State::Ready(table, parts)) => of_table(mapping, table, parts, &mut ranges),
+                Some(State::Loading) => ranges.push(whole(mapping, LOADING)),
+                Some(State::Without(why)) => ranges.push(whole(mapping, *why)),
+                None => ranges.push(whole(mapping, WITHOUT_ROWS)),
+            }
+        }
+        if !tables.place(tgid, &ranges) {
+            log::warn!("no room for what is mapped in process {tgid}: its stacks are walked by frame pointers");
+        }
+        ranges.iter().any(|range| range.chunk == LOADING)
+    }
+}
+
+fn key(what: &Mapped) -> Option<Key> {
+    match what {
+        Mapped::File { id, .. } => Some(Key::File(*id)),
+        Mapped::Kernel(name) if **name == *"[vdso]" => Some(Key::Vdso),
+        Mapped::Kernel(_) | Mapped::Anonymous => None,
+    }
+}
+
+fn ready(mut table: Table, tables: &mut Tables) -> State {
+    if table.malformed() != 0 {
+        log::debug!("{} frame descriptions of a file are malformed", table.malformed());
+    }
+    if table.rows().is_empty() {
+        return State::Without(WITHOUT_ROWS);
+    }
+    match tables.add(table.rows()) {
+        Some(parts) => {
+            table.forget_rows();
+            State::Ready(table, parts)
+        }
+        None => State::Without(NO_ROOM),
+    }
+}
+
+fn whole(mapping: &Mapping, chunk: u32) -> Range {
+    Range { start: mapping.start, end: mapping.end, base: 0, chunk, rows: 0 }
+}
+
+/// One range for each part of a table that a mapping has to do with.
+fn of_table(mapping: &Mapping, table: &Table, parts: &[Part], ranges: &mut Vec<Range>) {
+    let Some(base) = table.base(mapping.start, mapping.offset) else {
+        ranges.push(whole(mapping, WITHOUT_ROWS));
+        return;
+    };
+    let mut start = mapping.start;
+    for (index, part) in parts.iter().enumerate() {
+        // Where the next one begins.
+        let end = parts.get(index + 1).map(|next| base.wrapping_add(next.from));
+        let end = end.map_or(mapping.end, |end| end.clamp(start, mapping.end));
+        if start < end {
+            ranges.push(Range { start, end, base, chunk: part.chunk, rows: part.rows });
+        }
+        start = end;
+    }
+}
+
+fn own_program() -> Option<FileId> {
+    let path = fs::read_link("/proc/self/exe").ok()?;
+    let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
+    mappings.into_iter().find_map(|mapping| match mapping.what {
+        Mapped::File { id, path: mapped } if path.as_os_str() == &*mapped => Some(id),
+        _ => None,
+    })
+}
+
+fn parent(tgid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).ok()?;
+    // The name before may have anything in it: `PID (NAME) STATE PARENT`.
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The code that the kernel has put into this process.
+pub(super) fn vdso() -> Option<Vec<u8>> {
+    let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
+    let vdso = mappings.iter().find(|mapping| key(&mapping.what) == Some(Key::Vdso))?;
+    let len = vdso.end.checked_sub(vdso.start).filter(|len| *len <= VDSO)?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    File::open("/proc/self/mem").ok()?.read_exact_at(&mut bytes, vdso.start).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::compile, *};
+
+    #[test]
+    fn a_table_in_several_parts_becomes_ranges_without_gaps() {
+        let table = compile(fs::read("/proc/self/exe").unwrap().as_slice());
+        if cfg!(not(target_arch = "x86_64")) {
+            assert_eq!(table, Err(CompileError::Architecture));
+            return;
+        }
+        let table = table.unwrap();
+        let segment = table.segments[0];
+        let (start, size) = (0x7f00_0000_0000, 0x9000);
+        let mapping = Mapping { start, end: start + size, offset: segment.offset & !0xfff, what: Mapped::Anonymous };
+        let shift = segment.offset & 0xfff;
+        let part = |from, chunk| Part { from, chunk, rows: 5 << 16 };
+        let parts = [part(0x10, 3), part(0x1000, 4), part(0x5000, 5), part(0x10_0000, 6)];
+        let mut ranges = Vec::new();
+        of_table(&mapping, &table, &parts, &mut ranges);
+        let bounds: Vec<_> = ranges.iter().map(|range| (range.start - start, range.end - start, range.chunk)).collect();
+        assert_eq!(bounds, [(0, 0x1000 + shift, 3), (0x1000 + shift, 0x5000 + shift, 4), (0x5000 + shift, size, 5)]);
+        assert!(ranges.iter().all(|range| range.base == start + shift), "{ranges:x?}");
+    }
+
+    #[test]
+    fn this_program_and_its_parent_are_found() {
+        let own = own_program().unwrap();
+        let metadata = fs::metadata("/proc/self/exe").unwrap();
+        assert_eq!(own.inode, std::os::unix::fs::MetadataExt::ino(&metadata));
+        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
+        assert_eq!(parent(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_kernels_own_code_has_rows() {
+        if cfg!(target_arch = "x86_64") {
+            let table = compile(vdso().unwrap().as_slice()).unwrap();
+            assert!(table.rows().len() > 10);
+        }
+    }
+}
