@@ -4,6 +4,7 @@
 mod capture;
 mod completions;
 mod demo;
+mod diff;
 mod doctor;
 mod logger;
 mod output;
@@ -19,8 +20,13 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::{
-    bpf::LoadError, demo as shop, doctor::Problem, export, packets, peer, profile::OutputError as ProfileError,
-    protocol::http::PatternError, recording,
+    bpf::LoadError,
+    demo as shop,
+    doctor::Problem,
+    export, packets, peer,
+    profile::{InputError, OutputError as ProfileError},
+    protocol::http::PatternError,
+    recording,
 };
 
 #[derive(Parser)]
@@ -112,6 +118,9 @@ pub enum CliError {
     /// A profile cannot be written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A profile cannot be read.
+    #[error(transparent)]
+    ProfileInput(#[from] InputError),
     /// A file cannot be used.
     #[error("{path}: {error}")]
     File {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    CliError, logger,
+    CliError, diff, logger,
     output::duration,
     run::{end, spawn},
     session::{check, raise_limits},
@@ -35,6 +35,7 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     long_about = "Say which functions processors are busy with: so many times a second, what runs on each processor is looked at, \
                   with its callers. Nothing is restarted or changed. Programs need no frame pointers: callers are found by what files \
                   say for C++ exceptions and debuggers (x86_64). Where they are not found, the function itself is right, and \
@@ -43,9 +44,12 @@ const PROGRESS: Duration = Duration::from_millis(200);
                   sudo geophone profile                                   the whole host for 10 s, as a table\n  \
                   sudo geophone profile --exe nginx -o nginx.svg          one service, as a flame graph for a browser\n  \
                   sudo geophone profile --pid 4711 -o cpu.pb.gz && go tool pprof -top cpu.pb.gz\n  \
-                  sudo geophone profile -o build.svg -- make -j4          one command and what it starts, until it ends"
+                  sudo geophone profile -o build.svg -- make -j4          one command and what it starts, until it ends\n  \
+                  geophone profile diff before.folded after.folded        what has become more, and what less"
 )]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// A process, and all that it starts
     #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = SELECTION)]
     pid: Vec<u32>,
@@ -75,10 +79,19 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Say what has become more, and what less, from one profile to another
+    Diff(diff::Args),
+}
+
 const SELECTION: &str = "Selection (default: everything; several of a kind mean any of them)";
 
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     logger::start(false);
+    if let Some(Action::Diff(args)) = &args.action {
+        return diff::run(args);
+    }
     check(&args.pid)?;
     let outputs = args.output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
     raise_limits();

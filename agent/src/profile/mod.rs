@@ -2,14 +2,17 @@
 //!
 //! [`sample`] decodes, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
 //! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
-//! drives them. What works and what does not: `docs/profiles.md`.
+//! drives them. [`input`] reads what was written, for [`diff`]. What works and what does not: `docs/profiles.md`.
 
 pub mod collect;
+pub mod diff;
 mod files;
+pub mod input;
 pub mod maps;
 pub mod model;
 pub mod output;
 pub mod perf_map;
+mod pprof;
 pub mod report;
 pub mod sample;
 pub mod spaces;
@@ -19,5 +22,7 @@ pub mod unwind;
 pub mod walks;
 
 pub use collect::{Collection, Counts, Settings};
+pub use diff::Difference;
+pub use input::InputError;
 pub use model::Profile;
 pub use output::{Output, OutputError};

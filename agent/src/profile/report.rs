@@ -72,7 +72,7 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
 }
 
 /// Names can be as long as types are, and hold what terminals obey.
-fn cut(name: &str) -> String {
+pub(super) fn cut(name: &str) -> String {
     let clean = name.chars().map(|c| if c.is_control() { ' ' } else { c });
     if name.chars().count() <= NAME { clean.collect() } else { clean.take(NAME - 1).chain(['…']).collect() }
 }

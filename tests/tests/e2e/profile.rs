@@ -263,3 +263,34 @@ fn what_cannot_work_is_said_in_one_sentence() -> Result<()> {
     }
     Ok(())
 }
+
+/// Two profiles of different lengths, one in each format that is read: shares are compared.
+#[test]
+fn the_difference_of_two_profiles() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join(name);
+    fs::write(file("before.folded"), "shop;main;parse 30\nshop;main;write 10\n")?;
+    fs::write(file("after.folded"), "shop;main;parse 30\nshop;main;write 50\nshop;main;parse;copy 20\n")?;
+    let (before, after, graph) = (file("before.folded"), file("after.folded"), file("diff.svg"));
+    let mut arguments = words(&["diff", "-o"]);
+    arguments.extend([graph.as_os_str(), before.as_os_str(), after.as_os_str()]);
+    let (table, said) = profile(&arguments)?;
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let expected = [
+        ["75.0%", "30.0%", "-45.0", "parse"],
+        ["25.0%", "50.0%", "+25.0", "write"],
+        ["0.0%", "20.0%", "+20.0", "copy"],
+    ];
+    ensure!(rows == expected, "{table}");
+    ensure!(said.contains("40 samples before, 100 after"), "{said}");
+    ensure!(fs::read_to_string(&graph)?.contains("<title>write (50 samples, 50.00%; +25.00%)</title>"));
+    for (name, why) in [("a.svg", "must end in .folded"), ("none.folded", "cannot read"), ("b.pb.gz", "cannot read")] {
+        if name.starts_with('b') {
+            fs::write(file(name), "no gzip")?;
+        }
+        let output = Command::new(paths::agent()?).args(["profile", "diff"]).arg(file(name)).arg(&after).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && said.contains(why) && said.lines().count() == 1, "{name}: {said}");
+    }
+    Ok(())
+}

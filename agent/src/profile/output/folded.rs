@@ -43,13 +43,21 @@ fn line(profile: &Profile, stack: &Stack) -> String {
     line
 }
 
-/// Without what has a meaning in this format.
 fn push(line: &mut String, name: &str) {
-    line.extend(name.chars().map(|c| match c {
+    line.extend(cleaned(name));
+}
+
+/// A name without what has a meaning in this format.
+pub fn clean(name: &str) -> String {
+    cleaned(name).collect()
+}
+
+fn cleaned(name: &str) -> impl Iterator<Item = char> {
+    name.chars().map(|c| match c {
         ';' => ':',
         c if c.is_control() => ' ',
         c => c,
-    }));
+    })
 }
 
 #[cfg(test)]

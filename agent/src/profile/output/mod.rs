@@ -12,7 +12,9 @@ use std::{
 
 use thiserror::Error;
 
-use super::model::Profile;
+pub use folded::clean;
+
+use super::{Difference, model::Profile};
 
 /// What a file holds, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub enum OutputError {
     /// The name says nothing of the format.
     #[error("{0}: the name must end in .svg (flame graph), .pb.gz (pprof) or .folded (text)")]
     Format(String),
+    /// The format has no place for a difference.
+    #[error("{0}: a difference is written to a name that ends in .svg (flame graph) or .folded (text)")]
+    NoDifference(String),
     /// The file cannot be written.
     #[error("cannot write {path}: {error}")]
     Write {
@@ -93,6 +98,17 @@ impl Output {
         Ok(Self { path: path.to_owned(), format, file: file.map_err(failed)? })
     }
 
+    /// The same, for a difference.
+    ///
+    /// # Errors
+    /// See [`OutputError`].
+    pub fn for_difference(path: &Path) -> Result<Self, OutputError> {
+        match Format::of(path)? {
+            Format::Pprof => Err(OutputError::NoDifference(path.display().to_string())),
+            Format::Svg | Format::Folded => Self::open(path),
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -103,15 +119,35 @@ impl Output {
     ///
     /// # Errors
     /// [`OutputError::Write`]
-    pub fn write(mut self, profile: &Profile) -> Result<(), OutputError> {
-        let mut write = || {
+    pub fn write(self, profile: &Profile) -> Result<(), OutputError> {
+        let format = self.format;
+        self.replace(|to| format.write(profile, to))
+    }
+
+    /// Writes a difference, to what was opened for one.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`]
+    pub fn write_difference(self, difference: &Difference) -> Result<(), OutputError> {
+        let is_graph = self.format == Format::Svg;
+        self.replace(|to| {
+            if is_graph {
+                svg::difference(difference, to)
+            } else {
+                difference.lines().iter().try_for_each(|line| writeln!(to, "{line}"))
+            }
+        })
+    }
+
+    fn replace(mut self, content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), OutputError> {
+        let write = || {
             // A pipe or a device has no beginning to go back to, and nothing to be removed.
             if self.file.metadata()?.is_file() {
                 self.file.set_len(0)?;
                 self.file.rewind()?;
             }
             let mut writer = BufWriter::new(&self.file);
-            self.format.write(profile, &mut writer)?;
+            content(&mut writer)?;
             writer.flush()
         };
         write().map_err(|error| OutputError::Write { path: self.path.display().to_string(), error })

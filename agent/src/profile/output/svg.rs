@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use inferno::flamegraph::{self, Options, Palette, color::MultiPalette};
 
 use super::folded;
-use crate::profile::model::Profile;
+use crate::profile::{Difference, model::Profile};
 
 /// Writes a profile.
 ///
@@ -33,10 +33,28 @@ pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)
 }
 
+/// Writes a difference: as wide as it is after, red where it has become more, blue where less. What is not there any more is not in it.
+///
+/// # Errors
+/// Those of the writer.
+pub fn difference(difference: &Difference, mut to: impl Write) -> io::Result<()> {
+    let mut lines = difference.lines();
+    let (before, after) = difference.samples();
+    if after == 0 {
+        lines = vec!["no samples 1 1".to_owned()];
+    }
+    let mut options = Options::default();
+    options.title = "Difference flame graph".to_owned();
+    options.subtitle = Some(format!("{after} samples, red: more than in the {before} before, blue: less"));
+    options.deterministic = true;
+    options.no_sort = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::model::tests::example;
+    use crate::profile::{diff, model::tests::example};
 
     fn svg(profile: &Profile) -> String {
         let mut bytes = Vec::new();
@@ -58,6 +76,19 @@ mod tests {
         let mut profile = example();
         profile.locations[1].name = "</title><script>alert(1)</script>\u{0}".into();
         assert!(!svg(&profile).contains("<script>alert"));
+    }
+
+    #[test]
+    fn what_has_become_more_is_red() {
+        let svg = |of: &Difference| {
+            let mut bytes = Vec::new();
+            difference(of, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        let text = svg(&diff::tests::example());
+        assert!(text.contains("<title>write (50 samples, 50.00%; +25.00%)</title>"), "{text}");
+        assert!(text.contains("100 samples, red: more than in the 40 before"), "{text}");
+        assert!(svg(&Difference::default()).contains("no samples"));
     }
 
     #[test]
