@@ -53,12 +53,18 @@ pub(super) struct Asked {
     pub(super) partly: bool,
 }
 
-/// Passes over a request's headers, which versions before 7.2 have not. `None` if they are cut.
-pub(super) fn enter(payload: &[u8], old: bool) -> Option<&[u8]> {
+/// Passes over a request's headers, which versions before 7.2 have not. `None` if they are cut. `all`: the request is all there.
+pub(super) fn enter(payload: &[u8], old: bool, all: bool) -> Option<&[u8]> {
+    // Total length, and length and kind of the first one.
+    const BEGIN: usize = 10;
     if old {
         return Some(payload);
     }
-    headers(payload).map_or(Some(payload), |length| payload.get(length..))
+    match headers(payload) {
+        Some(length) => payload.get(length..),
+        None if !all && payload.len() < BEGIN => None,
+        None => Some(payload),
+    }
 }
 
 /// Length of the headers with which these bytes begin: `None` if they begin with none.

@@ -210,11 +210,16 @@ impl Talk for Mssql {
 
 impl Mssql {
     fn prelogin(&mut self, head: &Head<'_>, payload: &[u8], cx: &mut Context<'_>) {
-        if self.stage == Stage::Requests && packet::prelogin(payload).is_some() {
+        if self.stage != Stage::Requests {
+            return;
+        }
+        if packet::prelogin(payload).is_some() || head.cut && head.first.offset == 0 {
             self.stage = Stage::PreLogin;
             self.push(None, None, head.first, cx);
+        } else if head.cut {
+            // This, or the handshake of TLS, which the server answers with as many packets as it likes.
+            self.queue.impatient(cx);
         }
-        // Else the handshake of TLS, which the server answers with as many packets as it likes.
     }
 
     fn push(&mut self, call: Option<Call<()>>, prepares: Option<Arc<Operation>>, first: Origin, cx: &mut Context<'_>) {
@@ -223,7 +228,7 @@ impl Mssql {
 
     /// What a request says. `all`: it is all there.
     fn read(&mut self, kind: Kind, payload: &[u8], all: bool) -> Asked {
-        let Some(body) = request::enter(payload, self.old) else {
+        let Some(body) = request::enter(payload, self.old, all) else {
             return Asked { partly: true, ..Asked::default() };
         };
         let mut asked = match kind {

@@ -4,9 +4,9 @@ use crate::{
     conn::Gap,
     event::Direction::Receive,
     protocol::{
-        Holes, Understanding,
+        Exchange, Holes, Understanding, Value,
         promises::{captured, heard, keep, told},
-        testing::{Wire, text},
+        testing::{Wire, cut, play, text},
     },
 };
 
@@ -219,4 +219,15 @@ fn a_login_that_is_refused_says_nothing_of_who() {
     wire.receive(packet(4, 1, &[error(18456), done(2, 0)].concat())).close();
     assert!(wire.out.is_empty());
     assert_eq!(wire.understanding(), Understanding::Understood("mssql"));
+}
+
+/// Its header is there, the rest is lost: the answer to it is not the next request's.
+#[test]
+fn a_greeting_that_is_cut() {
+    let parts = cut(&captured(PYTDS), &[8, 104]);
+    let mut wire = Wire::new();
+    play(&mut wire, &parts, false, usize::MAX, &|i| i == 1);
+    let rows = |e: &Exchange| (e.name.to_string(), e.holes, e.attributes.get("db.response.returned_rows").cloned());
+    assert_eq!(rows(&wire.out[1]), ("SELECT orders".to_owned(), Holes::default(), Some(Value::Int(3))));
+    assert_eq!(rows(&wire.out[2]).2, Some(Value::Int(1)));
 }

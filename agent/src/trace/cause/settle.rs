@@ -6,7 +6,7 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
 
 use super::{
     call::{Cause, Hint, Link, Serial, Trace},
-    engine::{Engine, Settled},
+    engine::{Engine, Settled, Silence},
     work::On,
 };
 use crate::{
@@ -59,8 +59,9 @@ impl Engine {
             }
             return;
         }
-        if let Some(silence) = self.silent.get_mut(&call.id.socket) {
-            silence.in_vain = silence.in_vain.saturating_add(1);
+        // Unless it was counted when the next one came.
+        if let Some(silence) = self.silent.get_mut(&call.id.socket).filter(|silence| silence.last == serial) {
+            *silence = Silence { in_vain: silence.in_vain.saturating_add(1), last: 0 };
         }
         // An SDK in its process may begin a trace for it.
         if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {
