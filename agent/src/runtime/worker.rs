@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use geophone_ebpf::config::Runtime;
+
 use super::{
     Answer, DETECTORS, FileId, Found, Image, Plan, Probe, Refusal, Target,
     encryption::{Encryption, Means},
@@ -329,7 +331,9 @@ impl Worker {
 
     /// Tells the kernel side, and attaches what the process needs.
     fn found(&mut self, tgid: u32, start: u64, id: FileId, runtime: &str, found: &Found) {
-        if let Err(error) = self.hooks.set_runtime(tgid, found.runtime) {
+        let since = self.known.get(&tgid).filter(|known| known.start == start).map_or(0, |known| known.since);
+        // What is known of it already holds while it is looked at again: connections may begin meanwhile.
+        if let Err(error) = self.hooks.set_runtime(tgid, told(found, since)) {
             count(&self.shared.table_full);
             log::debug!("process {tgid}: {error}");
             return;
@@ -347,20 +351,10 @@ impl Worker {
         let all = attached.iter().all(Option::is_some);
         let probes = attached.into_iter().flatten().collect();
         let before = self.known.remove(&tgid);
-        let mut since = before.as_ref().filter(|before| before.start == start).map_or(0, |before| before.since);
-        if let Some(at) = found.since
-            && all
-        {
-            if since == 0 {
-                since = Kernel::now();
-            }
-            let mut runtime = found.runtime;
-            if let Some(at) = runtime.at.get_mut(at) {
-                *at = since;
-            }
-            if let Err(error) = self.hooks.set_runtime(tgid, runtime) {
-                log::debug!("process {tgid}: {error}");
-            }
+        let is_new = since == 0 && all && found.since.is_some();
+        let since = if is_new { Kernel::now() } else { since };
+        if is_new && let Err(error) = self.hooks.set_runtime(tgid, told(found, since)) {
+            log::debug!("process {tgid}: {error}");
         }
         if before.as_ref().is_none_or(|before| before.start != start) {
             count(&self.shared.found);
@@ -411,6 +405,15 @@ impl Worker {
         encryption.sweep(probes, |tgid| proc.start(tgid).ok());
         probes.sweep();
     }
+}
+
+/// What the kernel side is told of a process whose probes are all in place since then; 0: not yet.
+fn told(found: &Found, since: u64) -> Runtime {
+    let mut runtime = found.runtime;
+    if let Some(at) = found.since.and_then(|at| runtime.at.get_mut(at)) {
+        *at = since;
+    }
+    runtime
 }
 
 fn directory(tgid: u32) -> PathBuf {
