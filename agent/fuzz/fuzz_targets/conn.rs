@@ -9,7 +9,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let limits = Limits { connections: 3, held: 1_500, held_total: 2_500, idle: 12_000_000_000, ..Limits::default() };
     let mut table = Table::<Promises>::new(limits);
-    let mut sink = |_: &Connection, promises: &mut Promises, update: &Update<'_>| promises.check(update);
+    let mut sink = |connection: &Connection, promises: &mut Promises, update: &Update<'_>| {
+        promises.check(connection, update);
+    };
     let mut steps = steps(data);
     for step in steps.by_ref() {
         match step {

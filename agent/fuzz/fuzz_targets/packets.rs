@@ -15,7 +15,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Ok(mut file) = File::new(Cursor::new(data.to_vec())) else { return };
     let mut table = Table::<Promises>::new(packet_limits(Limits { connections: 3, ..Limits::default() }));
-    let mut sink = |_: &Connection, promises: &mut Promises, update: &Update<'_>| promises.check(update);
+    let mut sink = |connection: &Connection, promises: &mut Promises, update: &Update<'_>| {
+        promises.check(connection, update);
+    };
     let mut flows = Flows::default();
     let mut now = 0;
     while let Ok(Some(packet)) = file.next() {

@@ -1,11 +1,14 @@
 //! What the connection stage promises to the next one, checked for one connection.
 
-use geophone::conn::{Piece, Update};
+use geophone::conn::{Connection, Piece, Update};
 use geophone::event::Direction;
 
 /// Where a connection's directions are.
 #[derive(Debug, Default)]
-pub struct Promises([Way; 2]);
+pub struct Promises {
+    ways: [Way; 2],
+    decrypted: bool,
+}
 
 #[derive(Debug, Default)]
 struct Way {
@@ -18,7 +21,12 @@ impl Promises {
     ///
     /// # Panics
     /// When a promise is broken.
-    pub fn check(&mut self, update: &Update<'_>) {
+    pub fn check(&mut self, connection: &Connection, update: &Update<'_>) {
+        if connection.decrypted != self.decrypted {
+            assert!(connection.decrypted, "what was decrypted once stays so");
+            // The streams begin anew.
+            *self = Self { ways: Default::default(), decrypted: true };
+        }
         match update {
             Update::Piece(direction, piece) => self.way(*direction).piece(piece),
             Update::End(direction, _) => {
@@ -31,7 +39,7 @@ impl Promises {
     }
 
     fn way(&mut self, direction: Direction) -> &mut Way {
-        let [send, receive] = &mut self.0;
+        let [send, receive] = &mut self.ways;
         match direction {
             Direction::Send => send,
             Direction::Receive => receive,
