@@ -13,6 +13,8 @@ mod endpoints;
 mod exchange;
 mod fastcgi;
 pub mod framed;
+#[cfg(test)]
+mod given;
 pub mod http;
 mod http1;
 mod http2;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{
     CallId, Exchange, Holes, PROTOCOLS, Sample, Side, Understanding, Verdict,
+    given::{limits, losses},
     testing::{Part, Wire, cut, play},
 };
 use crate::{
@@ -118,8 +119,8 @@ fn check(name: &str, wire: &Wire, truth: &Truth, everything: bool) -> Result<(),
 pub(crate) fn keep(name: &'static str, parts: &[Part]) {
     recognised(name, parts);
     let lengths = || prop::collection::vec(prop_oneof![1 => 1..12_usize, 3 => 1..200_usize, 3 => 1..3000_usize], 1..8);
-    let limit = prop_oneof![Just(usize::MAX), 0..1500_usize];
-    let lost = prop_oneof![Just(Vec::new()), prop::collection::vec(prop::bool::weighted(0.15), 40)];
+    let limit = limits();
+    let lost = prop_oneof![Just(Vec::new()), losses()];
     let join = prop_oneof![3 => Just(0), 1 => 0..40_usize];
     let mut cases = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 100,

@@ -4,11 +4,12 @@
 use proptest::prelude::*;
 
 use crate::{
-    conn::{Content, Gap},
+    conn::Content,
     event::Direction,
     protocol::{
         Exchange, Holes,
-        testing::{Part, Wire, cut, int, play, text},
+        given::{holes, lengths, limits, losses, noise, numbered},
+        testing::{Part, Wire, cut, play},
     },
 };
 
@@ -87,23 +88,7 @@ fn turns(asks: &[Ask]) -> Vec<Part> {
 }
 
 fn check(out: &[Exchange]) -> Result<(), TestCaseError> {
-    for exchange in out {
-        prop_assert!(exchange.start <= exchange.end);
-        if exchange.holes.pairing || exchange.holes.request_head || exchange.holes.length {
-            continue;
-        }
-        let code = exchange.attributes.get("db.response.status_code");
-        let code = code.map(|_| text(exchange, "db.response.status_code").to_owned());
-        let rows = int(exchange, "db.response.returned_rows").map(|rows| rows.to_string());
-        if let Some(number) = code.or(rows) {
-            prop_assert_eq!(text(exchange, "db.query.summary"), format!("SELECT t{number}"));
-        }
-    }
-    Ok(())
-}
-
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
+    numbered(out, |exchange| exchange.holes.pairing || exchange.holes.request_head || exchange.holes.length)
 }
 
 proptest! {
@@ -124,7 +109,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         asks in asks(), lengths in lengths(), server in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = Wire::new();
         play(&mut wire, &cut(&turns(&asks), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -138,19 +123,11 @@ proptest! {
         ("[A-Z][a-zA-Z]{1,12}(\\([A-Za-z0-9, ]{0,12}\\))?", prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, body)| {
             [&[1][..], BLOCK, &[1, 3], &string(b"a"), &string(kind.as_bytes()), &body].concat()
         }),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30)) {
+    ], holes()), 0..30)) {
         let mut wire = Wire::new();
         for part in greetings() {
             wire.put(if part.request { Direction::Receive } else { Direction::Send }, Content::Bytes(&part.bytes));
         }
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Direction::Receive } else { Direction::Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     protocol::{
         Attributes, Exchange, Holes, Interest, Side, Understanding,
         cursor::Cursor,
+        given::{holes, lengths, limits, losses, noise},
         testing::{Part, Wire, cut, int, play},
     },
 };
@@ -291,10 +292,6 @@ fn batches(most: usize) -> impl Strategy<Value = Batches> {
     prop::collection::vec(prop::collection::vec((padding(), padding()), 1..=most), 1..10)
 }
 
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
-}
-
 /// Whatever was missed: what is said is true.
 fn check(out: &[Exchange], limited: bool) -> Result<(), TestCaseError> {
     let mut seen = std::collections::HashSet::new();
@@ -336,7 +333,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         batches in batches(3), lengths in lengths(), server in any::<bool>(), by_id in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = wire(server, by_id);
         play(&mut wire, &cut(&turns(&batches, by_id), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -358,16 +355,8 @@ proptest! {
     fn any_bytes(parts in prop::collection::vec((any::<bool>(), prop_oneof![
         prop::collection::vec(any::<u8>(), 1..60), (0..5_u32).prop_map(ask), (0..5_u32).prop_map(answer),
         Just(vec![0xa5, b'?', 0xff, 0xff]), Just(vec![0xa5, b'!', 0]),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30), by_id in any::<bool>()) {
+    ], holes()), 0..30), by_id in any::<bool>()) {
         let mut wire = wire(true, by_id);
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Receive } else { Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

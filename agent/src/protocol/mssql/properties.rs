@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::tests::{COLUMNS, ROW, batch, done, error, packet};
 use crate::{
-    conn::{Content, Gap},
     event::Direction,
     protocol::{
         Exchange, Holes,
         framed::Framed,
-        testing::{Part, Wire, cut, int, play, text},
+        given::{holes, lengths, limits, losses, noise, numbered},
+        testing::{Part, Wire, cut, play},
     },
 };
 
@@ -52,24 +52,7 @@ fn wire(server: bool) -> Wire {
 }
 
 fn check(out: &[Exchange]) -> Result<(), TestCaseError> {
-    for exchange in out {
-        prop_assert!(exchange.start <= exchange.end);
-        let holes = exchange.holes;
-        if holes.pairing || holes.request_head {
-            continue;
-        }
-        let code = exchange.attributes.get("db.response.status_code");
-        let code = code.map(|_| text(exchange, "db.response.status_code").to_owned());
-        let rows = int(exchange, "db.response.returned_rows").map(|rows| rows.to_string());
-        if let Some(number) = code.or(rows) {
-            prop_assert_eq!(text(exchange, "db.query.summary"), format!("SELECT t{number}"));
-        }
-    }
-    Ok(())
-}
-
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
+    numbered(out, |exchange| exchange.holes.pairing || exchange.holes.request_head)
 }
 
 proptest! {
@@ -90,7 +73,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         asks in asks(), lengths in lengths(), server in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = wire(server);
         play(&mut wire, &cut(&turns(&asks), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -103,16 +86,8 @@ proptest! {
         (0..2_u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(status, body)| packet(4, status, &body)),
         (0..20_u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, body)| packet(kind, 1, &body)),
         Just(packet(4, 0, COLUMNS)), Just(packet(4, 0, ROW)), Just(packet(4, 0, &[0x81, 0xff, 0x0f])),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30)) {
+    ], holes()), 0..30)) {
         let mut wire = wire(true);
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Direction::Receive } else { Direction::Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::tests::{COLUMN, END, OK, command, packet, packets};
 use crate::{
-    conn::{Content, Gap},
     event::Direction,
     protocol::{
         Exchange, Holes,
         framed::Framed,
-        testing::{Part, Wire, cut, int, play, text},
+        given::{holes, lengths, limits, losses, noise, numbered},
+        testing::{Part, Wire, cut, play},
     },
 };
 
@@ -58,24 +58,10 @@ fn wire(server: bool) -> Wire {
 }
 
 fn check(out: &[Exchange], limited: bool) -> Result<(), TestCaseError> {
-    for exchange in out {
-        prop_assert!(exchange.start <= exchange.end);
+    numbered(out, |exchange| {
         let holes = exchange.holes;
-        if holes.pairing || holes.request_head || limited && holes.length {
-            continue;
-        }
-        let code = exchange.attributes.get("db.response.status_code");
-        let code = code.map(|_| text(exchange, "db.response.status_code").to_owned());
-        let rows = int(exchange, "db.response.returned_rows").map(|rows| rows.to_string());
-        if let Some(number) = code.or(rows) {
-            prop_assert_eq!(text(exchange, "db.query.summary"), format!("SELECT t{number}"));
-        }
-    }
-    Ok(())
-}
-
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
+        holes.pairing || holes.request_head || limited && holes.length
+    })
 }
 
 proptest! {
@@ -93,7 +79,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         batches in batches(), lengths in lengths(), server in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = wire(server);
         play(&mut wire, &cut(&turns(&batches), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -105,16 +91,8 @@ proptest! {
         prop::collection::vec(any::<u8>(), 1..60), Just(command(3, "SELECT 1")), Just(packet(1, OK)), Just(packet(1, &[1])), Just(packet(2, COLUMN)),
         (any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(number, payload)| packet(number, &payload)),
         Just(command(0x16, "SELECT 1")), Just(command(0x17, [1, 0, 0, 0, 0, 1, 0, 0, 0])), Just(packet(1, &[0, 1, 0, 0, 0, 9, 0, 9, 0])),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30)) {
+    ], holes()), 0..30)) {
         let mut wire = wire(true);
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Direction::Receive } else { Direction::Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 
 use super::tests::{description, message, query, ready, row, tag};
 use crate::{
-    conn::{Content, Gap},
     event::Direction,
     protocol::{
         Exchange, Holes,
         framed::Framed,
+        given::{holes, lengths, limits, losses, noise},
         testing::{Part, Wire, cut, int, play, text},
     },
 };
@@ -74,10 +74,6 @@ fn check(out: &[Exchange], limited: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -96,7 +92,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         batches in batches(), lengths in lengths(), server in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = wire(server);
         play(&mut wire, &cut(&turns(&batches), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -108,16 +104,8 @@ proptest! {
         prop::collection::vec(any::<u8>(), 1..60), Just(query("SELECT 1")), Just(ready()), Just(tag("SELECT 1")), Just(row(9)),
         (any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(kind, body)| message(kind, &body)),
         Just(message(b'S', b"")), Just(message(b'E', b"\0\0\0\0\0")), Just(message(b'P', b"\0SELECT 1\0\0\0")), Just(vec![b'D', 0x7f, 0xff]),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30)) {
+    ], holes()), 0..30)) {
         let mut wire = wire(true);
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Direction::Receive } else { Direction::Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 
 use super::tests::command;
 use crate::{
-    conn::{Content, Gap},
     event::Direction,
     protocol::{
         Exchange, Holes,
         framed::Framed,
+        given::{holes, lengths, limits, losses, noise},
         testing::{Part, Wire, cut, play, text},
     },
 };
@@ -75,10 +75,6 @@ fn check(out: &[Exchange], limited: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![1 => 1..12_usize, 4 => 1..3000_usize], 1..8)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -99,7 +95,7 @@ proptest! {
     #[test]
     fn any_limit_and_any_call_lost(
         batches in batches(), lengths in lengths(), server in any::<bool>(),
-        limit in prop_oneof![Just(usize::MAX), 0..1500_usize], lost in prop::collection::vec(prop::bool::weighted(0.15), 40),
+        limit in limits(), lost in losses(),
     ) {
         let mut wire = wire(server);
         play(&mut wire, &cut(&turns(&batches), &lengths), server, limit, &|i| lost[i % lost.len()]);
@@ -110,16 +106,8 @@ proptest! {
     fn any_bytes(parts in prop::collection::vec((any::<bool>(), prop_oneof![
         prop::collection::vec(any::<u8>(), 1..60), "[*$+:>|%=!-]-?[0-9]{0,20}\r\n[a-z]{0,5}(\r\n)?".prop_map(String::into_bytes),
         Just(command(&["SUBSCRIBE", "a"])), Just(command(&["GET", "a"])), Just(b">3\r\n$7\r\nmessage\r\n".to_vec()), Just(b"*1\r\n".repeat(40)),
-    ], prop::option::of((1..u64::MAX >> 16, any::<bool>()))), 0..30)) {
+    ], holes()), 0..30)) {
         let mut wire = wire(true);
-        for (receive, bytes, hole) in parts {
-            let direction = if receive { Direction::Receive } else { Direction::Send };
-            wire.put(direction, Content::Bytes(&bytes));
-            if let Some((length, lost)) = hole {
-                wire.put(direction, Content::Hole(length, if lost { Gap::Lost } else { Gap::NotCaptured }));
-            }
-        }
-        wire.tick(10_000_000_000).close();
-        prop_assert!(wire.out.iter().all(|exchange| exchange.start <= exchange.end));
+        noise(&mut wire, parts)?;
     }
 }

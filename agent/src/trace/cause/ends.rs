@@ -102,19 +102,7 @@ impl Ends {
     /// An end is seen: the other one, if it was seen before, which waits no longer by this name; its other names are still to be taken out.
     pub(super) fn find(&mut self, side: Side, names: &Names) -> Option<Serial> {
         let other = self.of(if side == Side::Server { Side::Client } else { Side::Server });
-        for name in names.iter().flatten() {
-            let Some(waiting) = other.get_mut(name) else {
-                continue;
-            };
-            let found = waiting.first;
-            if waiting.more.is_empty() {
-                other.remove(name);
-            } else {
-                waiting.first = waiting.more.remove(0);
-            }
-            return Some(found);
-        }
-        None
+        names.iter().flatten().find_map(|name| take_first(other, name))
     }
 
     /// An end waits for the other one.
@@ -143,14 +131,19 @@ impl Ends {
                 continue;
             };
             waiting.more.retain(|other| *other != serial);
-            if waiting.first != serial {
-                continue;
-            }
-            if waiting.more.is_empty() {
-                own.remove(name);
-            } else {
-                waiting.first = waiting.more.remove(0);
+            if waiting.first == serial {
+                take_first(own, name);
             }
         }
     }
+}
+
+/// The first that waits by this name waits no longer.
+fn take_first(map: &mut Map, name: &Name) -> Option<Serial> {
+    let waiting = map.get_mut(name)?;
+    if waiting.more.is_empty() {
+        return map.remove(name).map(|waiting| waiting.first);
+    }
+    let next = waiting.more.remove(0);
+    Some(std::mem::replace(&mut waiting.first, next))
 }
