@@ -72,7 +72,7 @@ pub struct Data {
     pub pad: [u8; 6],
     /// The runtime's own task that ran on the thread (goroutine id, address of an asyncio task), or 0.
     pub task: u64,
-    /// The task that started it, where the runtime keeps that, or 0.
+    /// The task that started it, where the runtime keeps that, or 0. Where there is no task: what [`node::pack`](crate::node::pack) tells, or 0.
     pub task_parent: u64,
 }
 
@@ -208,7 +208,7 @@ pub struct Handover {
     pub tid: u32,
     /// Task on that thread, or 0.
     pub task: u64,
-    /// The task that started that one, or 0.
+    /// The task that started that one, or 0; as in [`Data`].
     pub task_parent: u64,
     /// Process that it goes to.
     pub to_tgid: u32,

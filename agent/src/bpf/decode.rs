@@ -11,7 +11,7 @@ use geophone_ebpf::record::{
 use thiserror::Error;
 
 use crate::event::{
-    self, Change, Direction, Endpoints, Event, How, Life, Nanos, Role, Sequences, SocketId, Task, Thread,
+    self, Change, Direction, Endpoints, Event, How, Life, Nanos, Role, Sequences, SocketId, Task, Thread, Turn,
 };
 
 /// Why a record was refused.
@@ -85,7 +85,7 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
     Ok(event::Data {
         time: data.time,
         socket: SocketId { sock: data.sock, born: data.born },
-        thread: Thread { tgid: data.tgid, tid: data.tid, task: Task { id: data.task, parent: data.task_parent } },
+        thread: thread((data.tgid, data.tid), data.task, data.task_parent),
         direction: if data.direction == RECEIVE { Direction::Receive } else { Direction::Send },
         offset: data.offset,
         len: data.len,
@@ -113,7 +113,7 @@ fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {
     Ok(event::Open {
         time: open.time,
         socket: SocketId { sock: open.sock, born: open.born },
-        thread: Thread { tgid: open.tgid, tid: open.tid, task: Task::default() },
+        thread: thread((open.tgid, open.tid), 0, 0),
         endpoints,
         role: match open.role {
             ROLE_CONNECT => Role::Connect,
@@ -140,6 +140,15 @@ fn unix_path(bytes: &[u8]) -> Box<str> {
     }
 }
 
+fn thread((tgid, tid): (u32, u32), task: u64, parent: u64) -> Thread {
+    if task != 0 || parent == 0 {
+        return Thread { tgid, tid, task: Task { id: task, parent }, turn: None };
+    }
+    // See `geophone_ebpf::node::pack`.
+    let turn = Turn { running: (parent >> 32) as u32, made: parent as u32 };
+    Thread { tgid, tid, task: Task::default(), turn: Some(turn) }
+}
+
 fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     let (mut record, _) = read::<Handover>(bytes)?;
     let mut parent = 0;
@@ -149,8 +158,8 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     }
     Ok(event::Handover {
         time: record.time,
-        from: Thread { tgid: record.tgid, tid: record.tid, task: Task { id: record.task, parent: record.task_parent } },
-        to: Thread { tgid: record.to_tgid, tid: record.to_tid, task: Task { id: record.to_task, parent } },
+        from: thread((record.tgid, record.tid), record.task, record.task_parent),
+        to: thread((record.to_tgid, record.to_tid), record.to_task, parent),
         how: match record.what {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),

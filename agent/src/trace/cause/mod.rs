@@ -21,6 +21,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod turns;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};
