@@ -24,5 +24,5 @@ pub mod walks;
 pub use collect::{Collection, Counts, Settings};
 pub use diff::Difference;
 pub use input::InputError;
-pub use model::Profile;
+pub use model::{Kind, Link, Profile};
 pub use output::{Output, OutputError};

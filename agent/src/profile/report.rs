@@ -17,8 +17,8 @@ const NAME: usize = 60;
 /// # Errors
 /// Those of the writer.
 pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
-    let samples = profile.samples();
-    if samples == 0 {
+    let all = profile.total();
+    if all == 0 {
         return Ok(());
     }
     let rows = profile.top(ROWS);
@@ -26,7 +26,7 @@ pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max("function".len());
     writeln!(to, "{:>7}  {:>7}  {:width$}  in", "self", "total", "function")?;
     for (row, name) in rows.iter().zip(&names) {
-        let share = |count: u64| format!("{:.1}%", count as f64 * 100.0 / samples as f64);
+        let share = |count: u64| format!("{:.1}%", count as f64 * 100.0 / all as f64);
         let module = match row.owner {
             Owner::Native | Owner::Jit => row.module.rsplit('/').next().unwrap_or_default(),
             Owner::Kernel => "kernel",
