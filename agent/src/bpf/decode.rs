@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use geophone_ebpf::record::{
     DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
     HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process,
-    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
+    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK,
+    USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -33,6 +34,8 @@ impl Record for Open {}
 impl Record for State {}
 impl Record for Process {}
 impl Record for Handover {}
+impl Record for Sample {}
+impl Record for Usage {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -49,6 +52,8 @@ pub fn time(bytes: &[u8]) -> Nanos {
             && AT == std::mem::offset_of!(State, time)
             && AT == std::mem::offset_of!(Process, time)
             && AT == std::mem::offset_of!(Handover, time)
+            && AT == std::mem::offset_of!(Sample, time)
+            && AT == std::mem::offset_of!(Usage, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -65,6 +70,8 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::State as u32 => state(bytes).map(Event::State),
         k if k == Kind::Process as u32 => process(bytes).map(Event::Process),
         k if k == Kind::Handover as u32 => handover(bytes).map(Event::Handover),
+        k if k == Kind::Sample as u32 => sample(bytes).map(Event::Sample),
+        k if k == Kind::Usage as u32 => usage(bytes).map(Event::Usage),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -159,6 +166,32 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_CONNECT => How::Connect(record.object),
             HANDOVER_IDLE => How::Idle,
             _ => return Err(DecodeError::Unknown),
+        },
+    })
+}
+
+/// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
+fn sample(bytes: &[u8]) -> Result<event::Sample, DecodeError> {
+    let (sample, _) = read::<Sample>(bytes)?;
+    let task = Task { id: sample.task, parent: sample.task_parent };
+    Ok(event::Sample { time: sample.time, thread: Thread { tgid: sample.tgid, tid: sample.tid, task } })
+}
+
+fn usage(bytes: &[u8]) -> Result<event::Usage, DecodeError> {
+    let (usage, _) = read::<Usage>(bytes)?;
+    let of = |way: usize| usage.nanos.get(way).copied().unwrap_or_default();
+    Ok(event::Usage {
+        time: usage.time,
+        tgid: usage.tgid,
+        tid: usage.tid,
+        since: usage.since,
+        spent: event::Spent {
+            cpu: of(USAGE_CPU),
+            lock: of(USAGE_LOCK),
+            disk: of(USAGE_DISK),
+            network: of(USAGE_NETWORK),
+            sleep: of(USAGE_SLEEP),
+            run_queue: of(USAGE_RUN_QUEUE),
         },
     })
 }
@@ -275,7 +308,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0u32..6, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
+        fn garbage_never_panics(kind in 0u32..9, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let _ = event(&bytes);
         }

@@ -51,6 +51,8 @@ pub struct Settings {
 pub struct Counts {
     /// Taken, and in the profile.
     pub taken: u64,
+    /// Of those, how many are known to have been taken for a request.
+    pub linked: u64,
     /// Lost because a ring was full.
     pub lost: u64,
     /// Lost because there was no room for another stack or process.

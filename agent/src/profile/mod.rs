@@ -4,6 +4,8 @@
 //! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
 //! drives them. [`input`] reads what was written, for [`diff`]. What works and what does not: `docs/profiles.md`.
 
+mod adder;
+pub mod beside;
 pub mod collect;
 pub mod diff;
 mod files;
@@ -21,6 +23,7 @@ pub mod symbols;
 pub mod unwind;
 pub mod walks;
 
+pub use beside::{Profiler, Start};
 pub use collect::{Collection, Counts, Settings};
 pub use diff::Difference;
 pub use input::InputError;

@@ -57,7 +57,10 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, lost, dropped, undecodable, walks } = counts;
+    let Counts { taken: _, linked, lost, dropped, undecodable, walks } = counts;
+    if linked != 0 {
+        writeln!(to, "taken for requests: {linked} of them")?;
+    }
     let walks = walks.to_string();
     if !walks.is_empty() {
         writeln!(to, "walking stacks: {walks}")?;

@@ -151,6 +151,10 @@ impl Stacks {
         }
         let bytes = OVERHEAD + size_of_val(self.addresses.as_slice());
         if self.bytes + bytes > self.limit {
+            // Better without its request than not at all.
+            if link.is_some() {
+                return self.add(space, sample, None, nanos);
+            }
             self.dropped += 1;
             return false;
         }

@@ -51,6 +51,8 @@ impl Engine {
             reader: None,
             is_kept: false,
             by: None,
+            samples: Vec::new(),
+            cost: None,
         };
         match asked.side {
             Side::Server => self.request(serial, call, ids),
@@ -246,7 +248,7 @@ impl Engine {
     }
 
     /// Whether tasks of a process are seen to wake each other.
-    fn wakes(&self, tgid: u32) -> bool {
+    pub(super) fn wakes(&self, tgid: u32) -> bool {
         self.wakers.contains(&tgid)
     }
 
