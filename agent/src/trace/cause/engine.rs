@@ -225,7 +225,8 @@ impl Engine {
         for serial in left {
             self.give_up(serial);
         }
-        self.calls.clear();
+        let calls = std::mem::take(&mut self.calls);
+        calls.into_values().for_each(|call| self.give_up_samples(call.samples));
         self.by_id.clear();
         self.open.clear();
     }
