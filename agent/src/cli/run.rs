@@ -54,7 +54,12 @@ const FREQUENCY: u32 = 99;
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
-    let target = Target { selector: args.select.selector(), children: !args.command.is_empty(), peers, sampling: args.sampling()? };
+    let target = Target {
+        selector: args.select.selector(),
+        children: !args.command.is_empty(),
+        peers,
+        sampling: args.sampling()?,
+    };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
     let mut child = match args.command.split_first() {
         Some((program, arguments)) => match spawn(program, arguments) {

@@ -6,7 +6,7 @@ use inferno::flamegraph::{self, Options, Palette, color::MultiPalette};
 
 use super::folded;
 use crate::profile::{
-    Difference,
+    Difference, Part,
     model::{Kind, Profile},
 };
 
@@ -37,6 +37,23 @@ pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
     };
     options.title = title.to_owned();
     options.subtitle = Some(subtitle);
+    options.deterministic = true;
+    options.no_sort = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)
+}
+
+/// Writes a part of a profile.
+///
+/// # Errors
+/// Those of the writer.
+pub fn part(part: &Part, mut to: impl Write) -> io::Result<()> {
+    let mut lines = part.lines();
+    if lines.is_empty() {
+        lines.push("no samples 1".to_owned());
+    }
+    let mut options = Options::default();
+    options.colors = Palette::Multi(MultiPalette::Java);
+    options.subtitle = Some(format!("{} samples", part.samples()));
     options.deterministic = true;
     options.no_sort = true;
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)

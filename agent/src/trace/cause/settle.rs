@@ -24,7 +24,15 @@ impl Engine {
             // Given up before: it stands alone.
             let trace = new_trace(&mut self.ids);
             let span = self.ids.span();
-            self.settled.push(Settled { exchange, resource, span, trace, parent: SpanId::INVALID, link: None, spent: None });
+            self.settled.push(Settled {
+                exchange,
+                resource,
+                span,
+                trace,
+                parent: SpanId::INVALID,
+                link: None,
+                spent: None,
+            });
             return;
         };
         let now = exchange.end;

@@ -110,7 +110,7 @@ fn an_event_loop_that_has_not_proved_itself_is_not_believed() {
     let main = thread(A, 101);
     world.serve(End(11, 0), main).serve(End(13, 0), main);
     assert!(!world.sample(1, main));
-    world.answer(End(11, 0), main).answer(End(13, 0), main);
+    let mut world = World::new();
     world.prove(main);
     world.serve(End(15, 0), main).serve(End(17, 0), main);
     assert!(world.sample(2, main));
