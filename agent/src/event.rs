@@ -295,6 +295,12 @@ impl Spent {
         self.with(other, Nanos::saturating_add)
     }
 
+    /// The larger of both, each by itself.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        self.with(other, Nanos::max)
+    }
+
     /// What has come since it was `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {

@@ -72,6 +72,8 @@ pub struct Offsets {
     pub task_parent: u32,
     /// `task_struct.__state`
     pub task_state: u32,
+    /// `task_struct.se.sum_exec_runtime`
+    pub task_runtime: u32,
     /// The byte of `task_struct` that says whether a task waits for a disk.
     pub task_io_wait: u32,
     /// Its bit in that byte.
@@ -208,6 +210,8 @@ pub struct Config {
     pub tracing: u32,
     /// 1: it is counted for how long threads run, and what they wait for.
     pub usage: u32,
+    /// Nanoseconds from one tick of the kernel's clock to the next.
+    pub tick: u32,
 }
 
 /// What a system call that blocks waits for: the values of the `WAITS` map, by system-call number.

@@ -254,6 +254,7 @@ mod tests {
         // Inside an anonymous union of an anonymous structure.
         assert!(btf.offset("sock.__sk_common.skc_daddr").is_ok());
         assert_eq!(btf.offset("sock_common.skc_num").unwrap(), btf.offset("sock_common.skc_dport").unwrap() + 2);
+        assert_eq!(btf.bit("task_struct.in_iowait").unwrap() / 8, btf.offset("task_struct.in_iowait").unwrap());
         assert!(btf.has("task_struct"));
         assert!(!btf.has("no_such_struct"));
         assert!(btf.function("schedule").is_some_and(|number| number > 0));

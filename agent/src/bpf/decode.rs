@@ -288,6 +288,20 @@ mod tests {
     }
 
     #[test]
+    fn samples_and_what_threads_have_done() {
+        let record = Sample { kind: Kind::Sample as u32, time: 5, tgid: 1, tid: 2, task: 3, ..Sample::default() };
+        let Event::Sample(sample) = event(&bytes_of(&record)).unwrap() else { panic!("no sample") };
+        let task = Task { id: 3, parent: 0 };
+        assert_eq!(sample, event::Sample { time: 5, thread: Thread { tgid: 1, tid: 2, task } });
+        let nanos = [10, 11, 12, 13, 14, 15];
+        let record = Usage { kind: Kind::Usage as u32, time: 5, tgid: 1, tid: 2, since: 4, nanos, ..Usage::default() };
+        let Event::Usage(usage) = event(&bytes_of(&record)).unwrap() else { panic!("no usage") };
+        let spent = event::Spent { cpu: 10, lock: 11, disk: 12, network: 13, sleep: 14, run_queue: 15 };
+        assert_eq!(usage, event::Usage { time: 5, tgid: 1, tid: 2, since: 4, spent });
+        assert_eq!(event(&bytes_of(&record)[..79]).unwrap_err(), DecodeError::Short);
+    }
+
+    #[test]
     fn addresses_of_both_families() {
         let mut record =
             Open { kind: Kind::Open as u32, family: 2, local_port: 80, remote_port: 4000, ..Open::default() };

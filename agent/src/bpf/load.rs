@@ -195,6 +195,7 @@ impl Kernel {
             regs_fp: frame_pointer.unwrap_or_default(),
             tracing: 1,
             usage: options.usage.into(),
+            tick: tick(),
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
@@ -353,6 +354,12 @@ impl Kernel {
     pub fn counters(&self) -> Result<Counters, LoadError> {
         count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Nanoseconds from one tick of the kernel's clock to the next: that is how exact its coarse clocks are.
+fn tick() -> u32 {
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    u32::try_from(resolution.tv_nsec).unwrap_or_default()
 }
 
 /// Marks a process as selected, and with it what it will fork, or not.

@@ -25,6 +25,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         task_parent: at("task_struct.real_parent")?,
         // Renamed in 5.14.
         task_state: at("task_struct.__state").or_else(|_| at("task_struct.state"))?,
+        task_runtime: at("task_struct.se.sum_exec_runtime")?,
         task_io_wait: io_wait / 8,
         task_io_wait_mask: 1 << (io_wait % 8),
         task_compat: at("task_struct.thread_info")? + arch::compat_word(btf)?,

@@ -232,3 +232,79 @@ impl Adder {
         (Profile { kind, start: started.0, duration, modules, locations, stacks }, counts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        process,
+        profile::sample::tests::record,
+        trace::{Sampled, Samples},
+    };
+
+    fn adder() -> Adder {
+        let start = Start { tables: None, chosen: Vec::new(), processes: process::Settings::default(), frequency: 100 };
+        Adder::new(start).unwrap()
+    }
+
+    /// A batch of samples, each with its address and perhaps its number, and of what they were taken for.
+    fn batch(samples: &[(u64, Option<u64>)], settled: Vec<Samples>) -> Batch {
+        let mut batch = Batch::default();
+        for (address, number) in samples {
+            let record = record(std::process::id(), "test", 0, &[], &[*address]);
+            batch.items.push(Item::Sample(record.len(), *number));
+            batch.records.extend(record);
+        }
+        batch.items.extend(settled.into_iter().map(Item::Settled));
+        batch
+    }
+
+    fn settled(of: Option<u64>, numbers: &[u64]) -> Samples {
+        let of = of.map(|span| Sampled { trace: 9.into(), span: span.into(), name: "GET /x".into() });
+        Samples { of, numbers: numbers.to_vec() }
+    }
+
+    /// How many samples have a link, by their spans; `None`: without.
+    fn links(adder: Adder) -> Vec<(Option<u64>, u64)> {
+        let (profile, counts) = adder.finish();
+        let span = |link: &Link| u64::from_be_bytes(link.span_id.to_bytes());
+        let mut links: Vec<_> =
+            profile.stacks.iter().map(|stack| (stack.link.as_ref().map(span), stack.count)).collect();
+        links.sort_unstable();
+        let linked: u64 = links.iter().filter(|(link, _)| link.is_some()).map(|(_, count)| count).sum();
+        assert_eq!((counts.taken, counts.linked), (links.iter().map(|(_, count)| count).sum(), linked));
+        links
+    }
+
+    #[test]
+    fn samples_get_the_links_that_are_settled() {
+        let mut adder = adder();
+        adder.batch(batch(&[(8, None), (8, Some(1)), (8, Some(2)), (8, Some(3)), (8, Some(4)), (8, Some(5))], vec![]));
+        adder.batch(batch(&[], vec![settled(Some(7), &[1, 2]), settled(Some(6), &[3]), settled(None, &[4, 99])]));
+        assert_eq!((adder.waiting.len(), adder.order.len()), (1, 1));
+        assert_eq!(links(adder), [(None, 3), (Some(6), 1), (Some(7), 2)]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut adder = adder();
+        adder.bytes = WAITING - 500;
+        adder.batch(batch(&[(8, Some(1)), (8, Some(2)), (8, Some(3)), (8, Some(4))], vec![]));
+        adder.batch(batch(&[], vec![settled(Some(7), &[1, 2, 3, 4])]));
+        let links = links(adder);
+        let [(None, without), (Some(7), with)] = links[..] else { panic!("{links:?}") };
+        assert!(without > 0 && with > 0 && without + with == 4, "{links:?}");
+    }
+
+    #[test]
+    fn garbage_is_counted() {
+        let mut adder = adder();
+        adder.batch(Batch {
+            records: vec![7; 20],
+            items: vec![Item::Sample(20, Some(1)), Item::Sample(4, None)],
+            lost: 3,
+        });
+        let (_, counts) = adder.finish();
+        assert_eq!((counts.taken, counts.undecodable, counts.lost), (0, 2, 3));
+    }
+}

@@ -139,3 +139,28 @@ impl Profiler {
         thread.join().map_err(|_| io::Error::other("the profiling thread failed"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::sample::tests::record;
+
+    #[test]
+    fn what_is_handed_over_is_in_the_profile() {
+        let processes = process::Settings::default();
+        let mut profiler =
+            Profiler::start(Start { tables: None, chosen: Vec::new(), processes, frequency: 100 }).unwrap();
+        let own = record(std::process::id(), "test", 0, &[], &[8]);
+        let mut numbers = Vec::new();
+        for round in 0..10_000u32 {
+            profiler.sample(&own, |number| {
+                numbers.push(number);
+                round % 2 == 0
+            });
+        }
+        let (profile, counts) = profiler.finish().unwrap();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!((profile.samples() + counts.lost, counts.undecodable), (10_000, 0));
+        assert!(counts.lost == 0 && profile.samples() > 0, "{counts:?}");
+    }
+}

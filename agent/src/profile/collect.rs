@@ -53,7 +53,7 @@ pub struct Counts {
     pub taken: u64,
     /// Of those, how many are known to have been taken for a request.
     pub linked: u64,
-    /// Lost because a ring was full.
+    /// Lost because a ring was full; beside tracing, because the thread that adds up was busy: what rings lose is counted with all else.
     pub lost: u64,
     /// Lost because there was no room for another stack or process.
     pub dropped: u64,

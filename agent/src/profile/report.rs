@@ -68,7 +68,7 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
     if lost + dropped + undecodable != 0 {
         writeln!(
             to,
-            "lost: {lost} (ring full), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
+            "lost: {lost} (no room on their way), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
         )?;
     }
     Ok(())
@@ -113,7 +113,7 @@ mod tests {
             "4 samples in 10.0 s: 3 stacks whole, 1 without their outermost callers, 0 cut at 127 frames, 0 unreadable\n"
         );
         let text = say(&profile, Counts { taken: 4, lost: 7, ..Counts::default() });
-        assert!(text.ends_with("lost: 7 (ring full), 0 (too many stacks or processes), 0 (undecodable)\n"));
+        assert!(text.ends_with("lost: 7 (no room on their way), 0 (too many stacks or processes), 0 (undecodable)\n"));
         profile.stacks.clear();
         assert!(say(&profile, Counts::default()).starts_with("no samples"));
     }

@@ -135,6 +135,8 @@ pub struct Ran {
     pub born: u64,
     /// When it began what it does now.
     pub since: u64,
+    /// The kernel's own count of its processor time when that was looked at last: up to date whenever the thread is not running.
+    pub runtime: u64,
     /// When it was woken last.
     pub woken: u64,
     /// What it does now: an index of `nanos`.

@@ -3,7 +3,7 @@
 //! thread waits for is said by the system call that it is in, and by the kernel's own mark of those that wait for a disk.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns},
     programs::RawTracePointContext,
 };
 use geophone_ebpf::{
@@ -40,7 +40,9 @@ pub fn switched(ctx: &RawTracePointContext) {
         // SAFETY: the map keeps it alive; a thread is on one processor at a time.
         let ran = unsafe { &mut *ran };
         let now = now();
-        pass(ran, USAGE_CPU as u64, now.saturating_sub(ran.since));
+        let runtime = runtime(ctx.arg(1), ran);
+        pass(ran, USAGE_CPU as u64, (runtime - ran.runtime).min(now.saturating_sub(ran.since)));
+        ran.runtime = runtime;
         ran.since = now;
         ran.now = if ctx.arg::<u64>(0) & 0xff != 0 { USAGE_RUN_QUEUE as u64 } else { reason(ctx.arg(1)) };
     }
@@ -50,6 +52,13 @@ pub fn switched(ctx: &RawTracePointContext) {
         // SAFETY: as above.
         returned(unsafe { &mut *ran });
     }
+}
+
+/// The kernel's own count of a thread's processor time, without what a virtual machine's host took. It is behind by a tick at most while
+/// the thread runs.
+#[inline(always)]
+fn runtime(task: u64, ran: &Ran) -> u64 {
+    read::<u64>(task, config!(offsets.task_runtime)).unwrap_or_default().max(ran.runtime)
 }
 
 /// A thread has a processor again.
@@ -153,7 +162,10 @@ pub extern "C" fn tell_usage() -> u64 {
         for way in 0..WAYS {
             usage.nanos[way] = ran.nanos[way];
         }
-        usage.nanos[USAGE_CPU] += now.saturating_sub(ran.since);
+        // SAFETY: the helper has no preconditions.
+        let runtime = runtime(unsafe { bpf_get_current_task() }, ran);
+        let most = runtime - ran.runtime + u64::from(config!(tick));
+        usage.nanos[USAGE_CPU] += now.saturating_sub(ran.since).min(most);
     } else {
         begin(who.tid, now);
     }
@@ -169,7 +181,9 @@ pub fn tell() {
 
 #[inline(always)]
 fn begin(tid: u32, now: u64) {
-    let new = Ran { born: now, since: now, woken: 0, now: USAGE_CPU as u64, nanos: [0; 8] };
+    let mut new = Ran { born: now, since: now, runtime: 0, woken: 0, now: USAGE_CPU as u64, nanos: [0; 8] };
+    // SAFETY: the helper has no preconditions.
+    new.runtime = runtime(unsafe { bpf_get_current_task() }, &new);
     if USAGES.insert(tid, new, 0).is_err() {
         emit::count(Counter::MapFull);
     }

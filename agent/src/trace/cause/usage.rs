@@ -28,8 +28,11 @@ impl Meters {
         if self.threads.len() >= MOST && !self.threads.contains_key(&usage.tid) {
             self.threads.clear();
         }
-        let (since, earlier) = self.threads.insert(usage.tid, (usage.since, usage.spent))?;
-        (since == usage.since).then(|| usage.spent.since(earlier))
+        let known = self.threads.get(&usage.tid).filter(|(since, _)| *since == usage.since).map(|(_, spent)| *spent);
+        // What a thread that runs has used is a little uncertain; once it does not, it may turn out to have been less.
+        let spent = known.map_or(usage.spent, |earlier| usage.spent.at_least(earlier));
+        self.threads.insert(usage.tid, (usage.since, spent));
+        known.map(|earlier| spent.since(earlier))
     }
 }
 
