@@ -149,6 +149,17 @@ fn what_cannot_be_told_of_one_request_is_left_out() {
     }
 }
 
+/// What was counted while the thread ran may turn out to have been less.
+#[test]
+fn nothing_is_counted_twice() {
+    let mut world = World::new();
+    let one = thread(A, 101);
+    world.used(one, 1, 0).serve(End(11, 0), one).used(one, 9, 0).answer(End(11, 0), one);
+    world.used(one, 8, 0).serve(End(11, 9), one).used(one, 12, 0).answer(End(11, 9), one).pass(300 * MS);
+    let spent = |cpu| Some(Spent { cpu: cpu * MS, ..Spent::default() });
+    assert_eq!((world.spent(End(11, 0)), world.spent(End(11, 9))), (spent(8), spent(3)));
+}
+
 /// Another thread of the same number has its own time.
 #[test]
 fn a_number_that_is_used_again_begins_anew() {
