@@ -24,6 +24,17 @@ pub struct Thread {
     pub tid: u32,
     /// The runtime's own task that ran on it, where the runtime has such and it is known how to read them.
     pub task: Task,
+    /// Where the runtime's event loop was, where it is known how to read that.
+    pub turn: Option<Turn>,
+}
+
+/// Where Node's event loop was. All that may call back has an id (`async_id`); they are given out in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Turn {
+    /// The id of the callback that ran, modulo 2^32; 0: none, or what goes on after an `await`.
+    pub running: u32,
+    /// The last id that was given out, modulo 2^32.
+    pub made: u32,
 }
 
 /// What a runtime runs on its threads: a goroutine, an asyncio task.

@@ -74,7 +74,7 @@ pub struct Data {
     pub pad: [u8; 6],
     /// The runtime's own task that ran on the thread (goroutine id, address of an asyncio task), or 0.
     pub task: u64,
-    /// The task that started it, where the runtime keeps that, or 0.
+    /// The task that started it, where the runtime keeps that, or 0. Where there is no task: what [`node::pack`](crate::node::pack) tells, or 0.
     pub task_parent: u64,
 }
 
@@ -210,7 +210,7 @@ pub struct Handover {
     pub tid: u32,
     /// Task on that thread, or 0.
     pub task: u64,
-    /// The task that started that one, or 0.
+    /// The task that started that one, or 0; as in [`Data`].
     pub task_parent: u64,
     /// Process that it goes to.
     pub to_tgid: u32,
@@ -290,7 +290,7 @@ pub struct Sample {
     pub pad: u32,
     /// The runtime's own task that ran on the thread, or 0; only looked for where samples are taken beside tracing.
     pub task: u64,
-    /// The task that started it, where the runtime keeps that, or 0.
+    /// The task that started it, where the runtime keeps that, or 0; as in [`Data`].
     pub task_parent: u64,
 }
 

@@ -12,7 +12,7 @@ use geophone_ebpf::record::{
 use thiserror::Error;
 
 use crate::event::{
-    self, Change, Direction, Endpoints, Event, How, Life, Nanos, Role, Sequences, SocketId, Task, Thread,
+    self, Change, Direction, Endpoints, Event, How, Life, Nanos, Role, Sequences, SocketId, Task, Thread, Turn,
 };
 
 /// Why a record was refused.
@@ -92,7 +92,7 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
     Ok(event::Data {
         time: data.time,
         socket: SocketId { sock: data.sock, born: data.born },
-        thread: Thread { tgid: data.tgid, tid: data.tid, task: Task { id: data.task, parent: data.task_parent } },
+        thread: thread((data.tgid, data.tid), data.task, data.task_parent),
         direction: if data.direction == RECEIVE { Direction::Receive } else { Direction::Send },
         offset: data.offset,
         len: data.len,
@@ -120,7 +120,7 @@ fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {
     Ok(event::Open {
         time: open.time,
         socket: SocketId { sock: open.sock, born: open.born },
-        thread: Thread { tgid: open.tgid, tid: open.tid, task: Task::default() },
+        thread: thread((open.tgid, open.tid), 0, 0),
         endpoints,
         role: match open.role {
             ROLE_CONNECT => Role::Connect,
@@ -147,6 +147,15 @@ fn unix_path(bytes: &[u8]) -> Box<str> {
     }
 }
 
+fn thread((tgid, tid): (u32, u32), task: u64, parent: u64) -> Thread {
+    if task != 0 || parent == 0 {
+        return Thread { tgid, tid, task: Task { id: task, parent }, turn: None };
+    }
+    // See `geophone_ebpf::node::pack`.
+    let turn = Turn { running: (parent >> 32) as u32, made: parent as u32 };
+    Thread { tgid, tid, task: Task::default(), turn: Some(turn) }
+}
+
 fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     let (mut record, _) = read::<Handover>(bytes)?;
     let mut parent = 0;
@@ -156,8 +165,8 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     }
     Ok(event::Handover {
         time: record.time,
-        from: Thread { tgid: record.tgid, tid: record.tid, task: Task { id: record.task, parent: record.task_parent } },
-        to: Thread { tgid: record.to_tgid, tid: record.to_tid, task: Task { id: record.to_task, parent } },
+        from: thread((record.tgid, record.tid), record.task, record.task_parent),
+        to: thread((record.to_tgid, record.to_tid), record.to_task, parent),
         how: match record.what {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),
@@ -173,8 +182,8 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
 /// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
 fn sample(bytes: &[u8]) -> Result<event::Sample, DecodeError> {
     let (sample, _) = read::<Sample>(bytes)?;
-    let task = Task { id: sample.task, parent: sample.task_parent };
-    Ok(event::Sample { time: sample.time, thread: Thread { tgid: sample.tgid, tid: sample.tid, task } })
+    let thread = thread((sample.tgid, sample.tid), sample.task, sample.task_parent);
+    Ok(event::Sample { time: sample.time, thread })
 }
 
 fn usage(bytes: &[u8]) -> Result<event::Usage, DecodeError> {
@@ -291,8 +300,7 @@ mod tests {
     fn samples_and_what_threads_have_done() {
         let record = Sample { kind: Kind::Sample as u32, time: 5, tgid: 1, tid: 2, task: 3, ..Sample::default() };
         let Event::Sample(sample) = event(&bytes_of(&record)).unwrap() else { panic!("no sample") };
-        let task = Task { id: 3, parent: 0 };
-        assert_eq!(sample, event::Sample { time: 5, thread: Thread { tgid: 1, tid: 2, task } });
+        assert_eq!(sample, event::Sample { time: 5, thread: thread((1, 2), 3, 0) });
         let nanos = [10, 11, 12, 13, 14, 15];
         let record = Usage { kind: Kind::Usage as u32, time: 5, tgid: 1, tid: 2, since: 4, nanos, ..Usage::default() };
         let Event::Usage(usage) = event(&bytes_of(&record)).unwrap() else { panic!("no usage") };

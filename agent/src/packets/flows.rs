@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Segment, Stats};
-use crate::event::{Change, Data, Direction, Endpoints, Event, Nanos, Open, Role, SocketId, State, Task, Thread};
+use crate::event::{Change, Data, Direction, Endpoints, Event, Nanos, Open, Role, SocketId, State, Thread};
 
 /// Position of the first byte that is seen of a stream whose beginning was not: earlier ones may still come.
 const JOINED: u64 = 1 << 32;
@@ -163,7 +163,7 @@ impl Flows {
             tgid: number,
             // No thread is known, and no two connections are to be taken for one's work.
             tid: u32::try_from(self.next).unwrap_or(u32::MAX),
-            task: Task::default(),
+            ..Thread::default()
         };
         let ways = [Way::default(); 2];
         self.flows.insert(key, Flow { socket, thread, server, client, ways, told: false, over: false });

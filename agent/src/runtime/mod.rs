@@ -8,6 +8,7 @@
 mod encryption;
 mod file;
 pub mod go;
+mod memory;
 mod node;
 mod probes;
 mod python;

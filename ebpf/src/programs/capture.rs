@@ -237,7 +237,7 @@ extern "C" fn note_task() -> u64 {
     };
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let (call, data) = unsafe { (&(*scratch).call, &mut (*scratch).data) };
-    task::current(call.who.tgid, &mut data.task, &mut data.task_parent);
+    task::current(call.who, &mut data.task, &mut data.task_parent);
     0
 }
 

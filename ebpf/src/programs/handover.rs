@@ -98,7 +98,7 @@ pub fn tell(what: u32, from: Current, to: (u32, u32, u64), object: u64) {
         to_task: to.2,
         object,
     };
-    task::current(from.tgid, &mut record.task, &mut record.task_parent);
+    task::current(from, &mut record.task, &mut record.task_parent);
     emit::write((&raw const record).cast(), size_of::<Handover>() as u64, false);
 }
 

@@ -95,7 +95,8 @@ extern "C" fn sample_task() -> u64 {
     };
     // SAFETY: the map keeps it alive, and ticks of one processor do not interrupt each other.
     let head = unsafe { &mut (*sample).head };
-    task::current(head.tgid, &mut head.task, &mut head.task_parent);
+    let who = Current { tgid: head.tgid, tid: head.tid };
+    task::current(who, &mut head.task, &mut head.task_parent);
     0
 }
 

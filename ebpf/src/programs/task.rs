@@ -1,25 +1,26 @@
 //! The runtime's own task that runs on the current thread: which one, and which one started it. One file per runtime; this one
 //! knows which runtime a process has.
 
-use geophone_ebpf::config::{RUNTIME_GO, RUNTIME_PYTHON, RUNTIME_TOKIO, Runtime};
+use geophone_ebpf::config::{RUNTIME_GO, RUNTIME_NODE, RUNTIME_PYTHON, RUNTIME_TOKIO, Runtime};
 
-use crate::{go, maps::RUNTIMES, python, tokio};
+use crate::{go, maps::RUNTIMES, node, process::Current, python, tokio};
 
 /// Finds the task; leaves both alone where there is none, or none can be read.
 #[inline(always)]
-pub fn current(tgid: u32, task: &mut u64, parent: &mut u64) {
+pub fn current(who: Current, task: &mut u64, parent: &mut u64) {
     // SAFETY: the map keeps the value alive while the program runs.
-    let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
+    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
         return;
     };
-    by_kind(runtime, task, parent);
+    by_kind(runtime, who, task, parent);
 }
 
 #[inline(always)]
-fn by_kind(runtime: &Runtime, task: &mut u64, parent: &mut u64) {
+fn by_kind(runtime: &Runtime, who: Current, task: &mut u64, parent: &mut u64) {
     // One line for each runtime.
     match runtime.kind {
         RUNTIME_GO => go::current(runtime, task, parent),
+        RUNTIME_NODE => node::current(runtime, who, parent),
         RUNTIME_PYTHON => python::current(runtime, task),
         RUNTIME_TOKIO => tokio::current(runtime, task),
         _ => {}

@@ -8,12 +8,11 @@ use super::{
     image::{self, Interpreter},
     layout::{self, Layout, Main, Version},
     maps::Maps,
-    memory::Memory,
     objects::{self, NEW_KEYS},
     set,
     thread::{self, Place},
 };
-use crate::runtime::{Found, Image, Probe, Refusal, Target};
+use crate::runtime::{Found, Image, Probe, Refusal, Target, memory::Memory};
 
 /// A process that runs Python.
 pub struct Process<'a> {

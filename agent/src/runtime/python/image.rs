@@ -6,7 +6,8 @@ use object::{
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _},
 };
 
-use super::{layout::Version, memory::words};
+use super::layout::Version;
+use crate::runtime::memory::words;
 use crate::runtime::{Image, Refusal, Segment, file::Elf};
 
 /// The interpreter's file. Addresses are the file's own.

@@ -1,8 +1,8 @@
 //! Where in CPython's structures is what. From 3.13 on the interpreter says it itself (`_Py_DebugOffsets`, at the beginning of
 //! `_PyRuntime`); before, it is known by version, from the debugging information of 3.8.18, 3.9.18, 3.10.13, 3.11.7 and 3.12.1.
 
-use super::memory::words;
 use crate::runtime::Refusal;
+use crate::runtime::memory::words;
 
 /// The minor version of Python 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

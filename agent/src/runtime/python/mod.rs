@@ -7,7 +7,6 @@ mod asyncio;
 mod image;
 mod layout;
 mod maps;
-mod memory;
 mod objects;
 mod thread;
 
@@ -25,9 +24,8 @@ use self::{
     image::Interpreter,
     layout::Layout,
     maps::{Map, Maps},
-    memory::Memory,
 };
-use super::{Answer, Detector, FileId, Found, Image, Plan, Refusal, Target};
+use super::{Answer, Detector, FileId, Found, Image, Plan, Refusal, Target, memory::Memory};
 
 /// See the module.
 #[derive(Debug)]

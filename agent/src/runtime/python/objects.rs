@@ -7,10 +7,8 @@ use geophone_ebpf::python::{
     OLD_KEYS_SIZE,
 };
 
-use super::{
-    layout::{Layout, Version},
-    memory::{Memory, words},
-};
+use super::layout::{Layout, Version};
+use crate::runtime::memory::{Memory, words};
 
 /// The version from which on a dict's keys have their layout of today.
 pub const NEW_KEYS: Version = Version(11);

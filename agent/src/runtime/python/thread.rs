@@ -4,10 +4,8 @@
 
 use std::{collections::BTreeSet, io, thread, time::Duration};
 
-use super::{
-    layout::{Layout, Version},
-    memory::Memory,
-};
+use super::layout::{Layout, Version};
+use crate::runtime::memory::Memory;
 
 /// From the thread pointer to a thread's state; wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

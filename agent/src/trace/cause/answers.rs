@@ -5,6 +5,7 @@ use super::{
     call::{Cause, Hint, Link, Serial},
     engine::Engine,
     loops::Sent,
+    turns::For,
     work::{Key, On},
 };
 use crate::{
@@ -24,13 +25,19 @@ impl Engine {
                 self.read_answer(serial, answered.thread, answered.time);
                 self.outlived(serial, answered.time);
             }
-            Side::Server => self.wrote_answer(serial, key, answered),
+            Side::Server => {
+                self.goes_on(answered.thread, answered.time);
+                self.wrote_answer(serial, key, answered);
+            }
         }
     }
 
     /// Whoever reads an answer goes on with what it was asked for.
     fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
         let key = Key::of(thread);
+        if let Some(turn) = thread.turn {
+            self.turns.seen(thread.tid, turn);
+        }
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
@@ -66,6 +73,7 @@ impl Engine {
 
     /// An event loop reads. If it puts off what follows, it is now that this can be told.
     pub(super) fn loop_reads(&mut self, thread: Thread, now: Nanos, on: On) {
+        self.turns.reads(thread.tid, on);
         let pairs = self.loops.read(thread, now, on);
         // Of the answers it is known to which requests they are: if one of them is out of place, so may be all.
         let in_place = pairs.iter().all(|(on, sent)| match (*sent, *on) {
@@ -95,6 +103,19 @@ impl Engine {
                     None => self.join(call, on),
                 },
             }
+        }
+    }
+
+    /// An event loop sends something: for what it has read last, unless the id of the callback that runs says otherwise.
+    pub(super) fn goes_on(&mut self, thread: Thread, now: Nanos) {
+        let Some(turn) = thread.turn else {
+            return;
+        };
+        self.turns.seen(thread.tid, turn);
+        match self.turns.sends(thread.tid, turn.running) {
+            For::Last => {}
+            For::This(on) => self.workers.set(Key::of(thread), on, now, Link::Task),
+            For::Unknown => self.workers.clear(Key::of(thread)),
         }
     }
 

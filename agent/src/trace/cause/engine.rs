@@ -17,6 +17,7 @@ use super::{
     puzzles::Puzzles,
     samples::Samples,
     trust::Trust,
+    turns::Turns,
     usage::Meters,
     work::{Key, On, Work, Workers},
 };
@@ -105,6 +106,8 @@ pub struct Engine {
     pub(super) crowded: HashSet<u32, foldhash::fast::RandomState>,
     /// What is known of those.
     pub(super) loops: Loops,
+    /// And of those whose callbacks have ids.
+    pub(super) turns: Turns,
     /// Processes whose tasks are seen to wake each other.
     pub(super) wakers: HashSet<u32, foldhash::fast::RandomState>,
     /// Processes that are not understood.
@@ -163,6 +166,7 @@ impl Engine {
             workers: Workers::default(),
             crowded: HashSet::default(),
             loops: Loops::default(),
+            turns: Turns::default(),
             wakers: HashSet::default(),
             puzzles: Puzzles::default(),
             locks: Locks::default(),
@@ -256,6 +260,7 @@ impl Engine {
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
+        self.turns.ended(tgid);
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);

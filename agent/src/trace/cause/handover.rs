@@ -25,9 +25,15 @@ impl Engine {
                 self.claims.insert(sock, (from, self.work_of(from)));
             }
             How::Connect(sock) => {
+                self.goes_on(from, time);
+                self.turns.opens(from.tid);
                 self.connects.insert(sock, self.work_of(from));
             }
             How::Idle => {
+                if let Some(turn) = from.turn {
+                    self.turns.seen(from.tid, turn);
+                }
+                self.turns.idle(from.tid);
                 self.loops.idle(from.tid);
                 self.workers.clear(Key::of(from));
             }

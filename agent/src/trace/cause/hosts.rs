@@ -10,7 +10,7 @@ use super::{
     held::Deadlines,
 };
 use crate::{
-    event::{Endpoints, Nanos, Open},
+    event::{Endpoints, Nanos, Open, Role},
     peer::{self, Incoming, Peers},
     protocol::Side,
 };
@@ -31,6 +31,9 @@ impl Engine {
 
     /// A connection is seen for the first time.
     pub fn opened(&mut self, open: &Open) {
+        if open.role == Role::Accept {
+            self.turns.opens(open.thread.tid);
+        }
         if let Some(hosts) = &mut self.hosts
             && let Endpoints::Inet { local, remote } = &open.endpoints
         {

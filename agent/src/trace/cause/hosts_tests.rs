@@ -15,7 +15,7 @@ use crate::{
 
 const MS: Nanos = 1_000_000;
 const START: Nanos = 1_000_000 * MS;
-const WORKER: Thread = Thread { tgid: 7, tid: 8, task: crate::event::Task { id: 0, parent: 0 } };
+const WORKER: Thread = Thread { tgid: 7, tid: 8, task: crate::event::Task { id: 0, parent: 0 }, turn: None };
 
 /// An engine, on a host of which another one with an agent is known.
 struct World {

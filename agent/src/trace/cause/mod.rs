@@ -22,6 +22,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod turns;
 mod usage;
 mod work;
 

@@ -9,6 +9,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use super::{
     call::{Link, Serial},
     engine::Engine,
+    turns::For,
     work::{Key, On, Right, Work},
 };
 use crate::event::{Nanos, Sample, Thread};
@@ -52,7 +53,7 @@ impl Engine {
             self.stats.unlinked += 1;
             return false;
         }
-        let Some(work) = self.work_of(sample.thread).filter(|work| self.is_for(sample, *work)) else {
+        let Some(work) = self.work_at(sample) else {
             return false;
         };
         let call = match work.on {
@@ -68,6 +69,16 @@ impl Engine {
         call.samples.push(Held { number, time: sample.time, unproved });
         self.held += 1;
         true
+    }
+
+    /// What a worker is busy with at this moment, as far as that is known.
+    fn work_at(&self, sample: &Sample) -> Option<Work> {
+        let Sample { thread, time } = *sample;
+        match thread.turn.map_or(For::Last, |turn| self.turns.does(thread.tid, turn.running)) {
+            For::Last => self.work_of(thread).filter(|work| self.is_for(sample, *work)),
+            For::This(on) => self.is_open(on).then(|| Work::new(on, time, Link::Task)),
+            For::Unknown => None,
+        }
     }
 
     /// Whether what a worker seems to be busy with says what it does at this moment.

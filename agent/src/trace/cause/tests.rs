@@ -30,11 +30,11 @@ struct World {
 }
 
 fn thread(tgid: u32, tid: u32) -> Thread {
-    Thread { tgid, tid, task: Task::default() }
+    Thread { tgid, tid, ..Thread::default() }
 }
 
 fn task(tgid: u32, tid: u32, id: u64, parent: u64) -> Thread {
-    Thread { tgid, tid, task: Task { id, parent } }
+    Thread { tgid, tid, task: Task { id, parent }, turn: None }
 }
 
 fn id(end: End) -> CallId {

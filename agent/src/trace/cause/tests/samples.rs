@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Sample, Spent, Usage};
+use crate::event::{Sample, Spent, Turn, Usage};
 
 impl World {
     /// A sample of this number; whether it is held.
@@ -116,6 +116,17 @@ fn an_event_loop_that_has_not_proved_itself_is_not_believed() {
     assert!(world.sample(2, main));
     world.answer(End(17, 0), main).answer(End(15, 0), main);
     assert_eq!(world.samples(End(17, 0)), (vec![2], vec![]));
+}
+
+/// Node's ids say for which request what was put off runs, whatever was read meanwhile.
+#[test]
+fn what_an_event_loop_has_put_off() {
+    let mut world = World::new();
+    let main = |running, made| Thread { turn: Some(Turn { running, made }), ..thread(A, 101) };
+    world.serve(End(11, 0), main(0, 100)).serve(End(13, 0), main(0, 103));
+    assert!(world.sample(1, main(102, 105)) && !world.sample(2, main(0, 105)));
+    world.answer(End(11, 0), main(102, 105)).answer(End(13, 0), main(0, 105));
+    assert_eq!(world.samples(End(11, 0)), (vec![1], vec![]));
 }
 
 #[test]
