@@ -79,6 +79,10 @@ pub enum Event<'a> {
     Process(Process),
     /// Work may have passed from one thread or task to another.
     Handover(Handover),
+    /// A sample was taken of what a thread does.
+    Sample(Sample),
+    /// What a thread has done with its time so far, just before a call that moves bytes.
+    Usage(Usage),
 }
 
 impl Event<'_> {
@@ -91,6 +95,8 @@ impl Event<'_> {
             Self::State(e) => e.time,
             Self::Process(e) => e.time,
             Self::Handover(e) => e.time,
+            Self::Sample(e) => e.time,
+            Self::Usage(e) => e.time,
         }
     }
 }
@@ -239,6 +245,78 @@ pub enum Life {
     Exit,
     /// Uses a socket for the first time.
     Seen,
+}
+
+/// A sample was taken of what a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When.
+    pub time: Nanos,
+    /// The thread.
+    pub thread: Thread,
+}
+
+/// What a thread has done with its time since it was first looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// When.
+    pub time: Nanos,
+    /// Its process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Since when it is looked at: tells it from an earlier one of the same number.
+    pub since: Nanos,
+    /// How much of what.
+    pub spent: Spent,
+}
+
+/// What time was spent with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// On a processor.
+    pub cpu: Nanos,
+    /// Waiting for another thread (futex).
+    pub lock: Nanos,
+    /// Waiting for a disk.
+    pub disk: Nanos,
+    /// Waiting for the other end of a connection.
+    pub network: Nanos,
+    /// Waiting until some time has passed.
+    pub sleep: Nanos,
+    /// Ready to run, waiting for a processor.
+    pub run_queue: Nanos,
+}
+
+impl Spent {
+    fn with(self, other: Self, each: impl Fn(Nanos, Nanos) -> Nanos) -> Self {
+        Self {
+            cpu: each(self.cpu, other.cpu),
+            lock: each(self.lock, other.lock),
+            disk: each(self.disk, other.disk),
+            network: each(self.network, other.network),
+            sleep: each(self.sleep, other.sleep),
+            run_queue: each(self.run_queue, other.run_queue),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, Nanos::saturating_add)
+    }
+
+    /// The larger of both, each by itself.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        self.with(other, Nanos::max)
+    }
+
+    /// What has come since it was `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.with(earlier, Nanos::saturating_sub)
+    }
 }
 
 /// Work may have passed from one thread or task to another, inside of a process or to its child.

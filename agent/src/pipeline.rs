@@ -7,12 +7,12 @@ use compact_str::CompactString;
 
 use crate::{
     conn::{self, Connection, Update},
-    event::{Change, Direction, Event, Life, Nanos, SocketId},
+    event::{Change, Direction, Event, Life, Nanos, Sample, SocketId},
     opaque::{News, Opaque},
     peer::Peers,
     process,
     protocol::{Interest, Note, Session, Shared, Value},
-    trace::{ClockSample, Span, Tracer},
+    trace::{ClockSample, Samples, Span, Tracer},
 };
 
 /// Advice for the capture: what is wanted next of one direction of a connection.
@@ -88,13 +88,25 @@ impl Pipeline {
             Event::Handover(handover) => self.tracer.handover(handover),
             Event::State(state) if state.change == Change::Closed => self.tracer.closed(state.socket),
             Event::Open(open) => self.tracer.opened(open),
-            Event::Data(_) | Event::State(_) => {}
+            Event::Usage(usage) => self.tracer.used(usage),
+            Event::Data(_) | Event::State(_) | Event::Sample(_) => {}
         }
         let Self { connections, shared, notes, advice, news, .. } = self;
         connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
             slot.update(shared, connection, update, notes, advice, news);
         });
         self.settle(spans);
+    }
+
+    /// Takes a sample, to which the caller gives a number. Whether it was taken for a request: then [`Self::take_samples`] says later for
+    /// which.
+    pub fn sample(&mut self, number: u64, sample: &Sample) -> bool {
+        self.tracer.sampled(number, sample)
+    }
+
+    /// Samples of which it is settled now for which request they were taken.
+    pub fn take_samples(&mut self) -> std::vec::Drain<'_, Samples> {
+        self.tracer.take_samples()
     }
 
     /// Tells the time, some ten times a second; appends the spans that it completes.

@@ -70,6 +70,14 @@ pub struct Offsets {
     pub task_thread_pointer: u32,
     /// `task_struct.real_parent`
     pub task_parent: u32,
+    /// `task_struct.__state`
+    pub task_state: u32,
+    /// `task_struct.se.sum_exec_runtime`
+    pub task_runtime: u32,
+    /// The byte of `task_struct` that says whether a task waits for a disk.
+    pub task_io_wait: u32,
+    /// Its bit in that byte.
+    pub task_io_wait_mask: u32,
     /// Word of `task_struct.thread_info` that says whether a system call is a 32-bit one.
     pub task_compat: u32,
     /// `files_struct.fdt`
@@ -198,6 +206,34 @@ pub struct Config {
     pub unwind: u32,
     /// `pt_regs`: the frame pointer.
     pub regs_fp: u32,
+    /// 1: samples are taken beside tracing, and say which of the runtime's tasks ran; 0: by themselves.
+    pub tracing: u32,
+    /// 1: it is counted for how long threads run, and what they wait for.
+    pub usage: u32,
+    /// Nanoseconds from one tick of the kernel's clock to the next.
+    pub tick: u32,
+}
+
+/// What a system call that blocks waits for: the values of the `WAITS` map, by system-call number.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// None of those below.
+    Other = 0,
+    /// futex: another thread.
+    Lock = 1,
+    /// fsync and the like: a disk.
+    Disk = 2,
+    /// Whoever is at the other end of a connection.
+    Network = 3,
+    /// Until some time has passed.
+    Sleep = 4,
+    /// The descriptor that is the first argument says it: a socket is [`Wait::Network`].
+    Descriptor = 5,
+    /// As many descriptors as the second argument says (poll): none is [`Wait::Sleep`], any others [`Wait::Network`].
+    Poll = 6,
+    /// The same by the first argument (select).
+    Select = 7,
 }
 
 /// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.
@@ -273,6 +309,8 @@ pub struct File {
 pub const PROCESS_SELECTED: u32 = 1;
 /// The agent has been told of it.
 pub const PROCESS_KNOWN: u32 = 2;
+/// A sample of it was taken beside tracing.
+pub const PROCESS_SAMPLED: u32 = 4;
 
 /// Nothing of a direction is wanted any more, as `from` of a [`Policy`].
 pub const NEVER: u64 = u64::MAX;

@@ -17,6 +17,8 @@ pub enum Kind {
     Handover = 5,
     /// [`Sample`]
     Sample = 6,
+    /// [`Usage`]
+    Usage = 7,
 }
 
 /// Bytes left the process.
@@ -286,4 +288,43 @@ pub struct Sample {
     pub result: u32,
     /// Zero.
     pub pad: u32,
+    /// The runtime's own task that ran on the thread, or 0; only looked for where samples are taken beside tracing.
+    pub task: u64,
+    /// The task that started it, where the runtime keeps that, or 0; as in [`Data`].
+    pub task_parent: u64,
+}
+
+/// On a processor, as an index of [`Usage::nanos`].
+pub const USAGE_CPU: usize = 0;
+/// Waiting for another thread, in `futex`.
+pub const USAGE_LOCK: usize = 1;
+/// Waiting for a disk.
+pub const USAGE_DISK: usize = 2;
+/// Waiting for the other end of a connection.
+pub const USAGE_NETWORK: usize = 3;
+/// Waiting until some time has passed.
+pub const USAGE_SLEEP: usize = 4;
+/// Ready to run, waiting for a processor.
+pub const USAGE_RUN_QUEUE: usize = 5;
+/// How many there are.
+pub const USAGES: usize = 6;
+
+/// What a thread has done with its time since it was first looked at, told before each call that moves bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// [`Kind::Usage`]
+    pub kind: u32,
+    /// Thread group (process).
+    pub tgid: u32,
+    /// When.
+    pub time: u64,
+    /// Thread.
+    pub tid: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Since when it is looked at: tells it from an earlier one of the same number.
+    pub since: u64,
+    /// Nanoseconds, by `USAGE_*`.
+    pub nanos: [u64; USAGES],
 }

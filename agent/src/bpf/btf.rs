@@ -111,6 +111,14 @@ impl Btf {
         self.find_path(path).ok_or_else(|| BtfError::NoField(path.to_owned()))
     }
 
+    /// Position in bits of a field of one bit, as [`Self::offset`] finds fields.
+    ///
+    /// # Errors
+    /// [`BtfError::NoField`]
+    pub fn bit(&self, path: &str) -> Result<u32, BtfError> {
+        self.find_bits(path).ok_or_else(|| BtfError::NoField(path.to_owned()))
+    }
+
     /// Whether there is a type of this name, such as `btf_trace_sock_send_length` for a raw tracepoint.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -127,6 +135,10 @@ impl Btf {
     }
 
     fn find_path(&self, path: &str) -> Option<u32> {
+        self.find_bits(path).map(|bits| bits / 8)
+    }
+
+    fn find_bits(&self, path: &str) -> Option<u32> {
         let mut parts = path.split('.');
         let root = parts.next()?;
         let mut ty = (0..self.types.len())
@@ -136,7 +148,7 @@ impl Btf {
         let mut budget = MEMBERS;
         for part in parts {
             let (bits, id) = self.member(ty, part.as_bytes(), 0, &mut budget)?;
-            offset = offset.checked_add(bits / 8)?;
+            offset = offset.checked_add(bits)?;
             // What follows a scalar is only reached by a wrong path, which `member` then refuses.
             ty = self.resolve(id)?;
         }
@@ -242,6 +254,7 @@ mod tests {
         // Inside an anonymous union of an anonymous structure.
         assert!(btf.offset("sock.__sk_common.skc_daddr").is_ok());
         assert_eq!(btf.offset("sock_common.skc_num").unwrap(), btf.offset("sock_common.skc_dport").unwrap() + 2);
+        assert_eq!(btf.bit("task_struct.in_iowait").unwrap() / 8, btf.offset("task_struct.in_iowait").unwrap());
         assert!(btf.has("task_struct"));
         assert!(!btf.has("no_such_struct"));
         assert!(btf.function("schedule").is_some_and(|number| number > 0));

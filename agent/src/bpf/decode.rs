@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use geophone_ebpf::record::{
     DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
     HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process,
-    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, State,
+    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK,
+    USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -33,6 +34,8 @@ impl Record for Open {}
 impl Record for State {}
 impl Record for Process {}
 impl Record for Handover {}
+impl Record for Sample {}
+impl Record for Usage {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -49,6 +52,8 @@ pub fn time(bytes: &[u8]) -> Nanos {
             && AT == std::mem::offset_of!(State, time)
             && AT == std::mem::offset_of!(Process, time)
             && AT == std::mem::offset_of!(Handover, time)
+            && AT == std::mem::offset_of!(Sample, time)
+            && AT == std::mem::offset_of!(Usage, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -65,6 +70,8 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::State as u32 => state(bytes).map(Event::State),
         k if k == Kind::Process as u32 => process(bytes).map(Event::Process),
         k if k == Kind::Handover as u32 => handover(bytes).map(Event::Handover),
+        k if k == Kind::Sample as u32 => sample(bytes).map(Event::Sample),
+        k if k == Kind::Usage as u32 => usage(bytes).map(Event::Usage),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -172,6 +179,32 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     })
 }
 
+/// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
+fn sample(bytes: &[u8]) -> Result<event::Sample, DecodeError> {
+    let (sample, _) = read::<Sample>(bytes)?;
+    let thread = thread((sample.tgid, sample.tid), sample.task, sample.task_parent);
+    Ok(event::Sample { time: sample.time, thread })
+}
+
+fn usage(bytes: &[u8]) -> Result<event::Usage, DecodeError> {
+    let (usage, _) = read::<Usage>(bytes)?;
+    let of = |way: usize| usage.nanos.get(way).copied().unwrap_or_default();
+    Ok(event::Usage {
+        time: usage.time,
+        tgid: usage.tgid,
+        tid: usage.tid,
+        since: usage.since,
+        spent: event::Spent {
+            cpu: of(USAGE_CPU),
+            lock: of(USAGE_LOCK),
+            disk: of(USAGE_DISK),
+            network: of(USAGE_NETWORK),
+            sleep: of(USAGE_SLEEP),
+            run_queue: of(USAGE_RUN_QUEUE),
+        },
+    })
+}
+
 fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into()
 }
@@ -264,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn samples_and_what_threads_have_done() {
+        let record = Sample { kind: Kind::Sample as u32, time: 5, tgid: 1, tid: 2, task: 3, ..Sample::default() };
+        let Event::Sample(sample) = event(&bytes_of(&record)).unwrap() else { panic!("no sample") };
+        assert_eq!(sample, event::Sample { time: 5, thread: thread((1, 2), 3, 0) });
+        let nanos = [10, 11, 12, 13, 14, 15];
+        let record = Usage { kind: Kind::Usage as u32, time: 5, tgid: 1, tid: 2, since: 4, nanos, ..Usage::default() };
+        let Event::Usage(usage) = event(&bytes_of(&record)).unwrap() else { panic!("no usage") };
+        let spent = event::Spent { cpu: 10, lock: 11, disk: 12, network: 13, sleep: 14, run_queue: 15 };
+        assert_eq!(usage, event::Usage { time: 5, tgid: 1, tid: 2, since: 4, spent });
+        assert_eq!(event(&bytes_of(&record)[..79]).unwrap_err(), DecodeError::Short);
+    }
+
+    #[test]
     fn addresses_of_both_families() {
         let mut record =
             Open { kind: Kind::Open as u32, family: 2, local_port: 80, remote_port: 4000, ..Open::default() };
@@ -284,7 +330,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0u32..6, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
+        fn garbage_never_panics(kind in 0u32..9, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let _ = event(&bytes);
         }

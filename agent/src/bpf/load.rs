@@ -6,12 +6,12 @@ use std::{io, time::Duration};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::ProgramError,
+    programs::{ProgramError, perf_event::PerfEventLink},
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, PROCESS_SELECTED},
-    stats,
+    stats, unwind,
 };
 use thiserror::Error;
 
@@ -23,6 +23,8 @@ use super::{
     policy::Policies,
     preempt,
     rings::Rings,
+    sampler,
+    tables::Tables,
     tracepoints::Tracepoints,
 };
 use crate::{
@@ -84,6 +86,10 @@ pub struct Options {
     pub ports: Vec<u16>,
     /// Let the programs log.
     pub debug: bool,
+    /// Samples a second on each processor beside all that, if any: see [`Kernel::start_sampling`].
+    pub sampling: Option<u32>,
+    /// Count for how long threads that move bytes run, and what they wait for.
+    pub usage: bool,
 }
 
 /// Why loading failed.
@@ -142,12 +148,18 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capture: u32,
+    sampling: Option<u32>,
+    tables: Option<Tables>,
+    ticks: Vec<PerfEventLink>,
 }
 
 const POLICIES: u32 = 65_536;
 
 /// Calls between the two programs of their tracepoints at one time: one per thread.
 const HANDLED: u32 = 65_536;
+
+/// Threads whose time is counted.
+const USAGES: u32 = 65_536;
 
 impl Kernel {
     /// Loads everything, and attaches nothing yet.
@@ -165,6 +177,7 @@ impl Kernel {
         let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(processors)).max(4096).next_power_of_two();
         let preempt = preempt::functions(&btf);
         let twins = preempt.is_some();
+        let frame_pointer = offsets::frame_pointer(&btf)?.filter(|_| options.sampling.is_some());
         let config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
@@ -178,20 +191,30 @@ impl Kernel {
             policy_mask: POLICIES - 1,
             futex_call: libc::SYS_futex as u32,
             twins: twins.into(),
-            // Of sampling.
-            unwind: 0,
-            regs_fp: 0,
+            unwind: frame_pointer.is_some().into(),
+            regs_fp: frame_pointer.unwrap_or_default(),
+            tracing: 1,
+            usage: options.usage.into(),
+            tick: tick(),
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global("CONFIG", bytes_of(&config), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries("RINGS", processors)
             .map_max_entries("SCRATCH", processors)
             .map_max_entries("HANDLED", if twins { HANDLED } else { 1 })
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
-            .load(object.bytes())?;
+            .map_max_entries("USAGES", if options.usage { USAGES } else { 1 });
+        if options.sampling.is_some() {
+            loader.map_max_entries("SAMPLES", processors);
+        }
+        if frame_pointer.is_some() {
+            loader.map_max_entries("RANGES", unwind::RANGES as u32).map_max_entries("SPACES", unwind::SPACES as u32);
+        }
+        let mut ebpf = loader.load(object.bytes())?;
 
         let mut outer: ArrayOfMaps<MapData, MapData> = take(&mut ebpf, "RINGS")?;
         let rings = Rings::create(processors as usize, ring_bytes, |index, ring| outer.set(index, ring, 0))?;
@@ -203,6 +226,10 @@ impl Kernel {
         for (number, call) in offsets::CALLS {
             calls.set(u32::try_from(*number).unwrap_or(u32::MAX), *call as u8, 0)?;
         }
+        let mut waits: Array<MapData, u8> = take(&mut ebpf, "WAITS")?;
+        for (number, wait) in offsets::WAITS {
+            waits.set(u32::try_from(*number).unwrap_or(u32::MAX), *wait as u8, 0)?;
+        }
         let mut ports: HashMap<MapData, u16, u8> = take(&mut ebpf, "PORTS")?;
         for port in &options.ports {
             ports.insert(port, 1, 0)?;
@@ -213,7 +240,14 @@ impl Kernel {
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let counters = take(&mut ebpf, "STATS")?;
         let logger = if options.debug { Some(EbpfLogger::init(&mut ebpf)?) } else { None };
-        let tracepoints = Tracepoints::load(&mut ebpf, Some(front_end), twins)?;
+        let mut tracepoints = Tracepoints::load(&mut ebpf, Some(front_end), twins)?;
+        if options.usage {
+            tracepoints.watch_switches(&mut ebpf)?;
+        }
+        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf)).transpose()?;
+        if options.sampling.is_some() {
+            sampler::load(&mut ebpf)?;
+        }
         hooks::load_probes(&mut ebpf);
         Ok(Self {
             ebpf: Some(ebpf),
@@ -228,6 +262,9 @@ impl Kernel {
             counters,
             logger,
             capture: config.capture,
+            sampling: options.sampling,
+            tables,
+            ticks: Vec::new(),
         })
     }
 
@@ -240,6 +277,22 @@ impl Kernel {
             Some(ebpf) => self.tracepoints.attach(ebpf),
             None => Ok(()),
         }
+    }
+
+    /// From here on samples come among the other records, if they were asked for when this was loaded; before [`Self::take_hooks`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start_sampling(&mut self) -> Result<(), LoadError> {
+        if let (Some(frequency), Some(ebpf)) = (self.sampling, &mut self.ebpf) {
+            self.ticks = sampler::attach(ebpf, frequency)?;
+        }
+        Ok(())
+    }
+
+    /// What stacks are walked by, for the thread that makes it; `None` where nothing is sampled, or the kernel walks them by frame pointers.
+    pub fn take_tables(&mut self) -> Option<Tables> {
+        self.tables.take()
     }
 
     /// What is done on another thread; there is one of it.
@@ -301,6 +354,12 @@ impl Kernel {
     pub fn counters(&self) -> Result<Counters, LoadError> {
         count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Nanoseconds from one tick of the kernel's clock to the next: that is how exact its coarse clocks are.
+fn tick() -> u32 {
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    u32::try_from(resolution.tv_nsec).unwrap_or_default()
 }
 
 /// Marks a process as selected, and with it what it will fork, or not.

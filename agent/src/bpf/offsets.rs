@@ -1,6 +1,6 @@
 //! What the kernel programs must know of this kernel and this architecture: field offsets, registers, system-call numbers.
 
-use geophone_ebpf::config::{Call, MISSING, Offsets};
+use geophone_ebpf::config::{Call, MISSING, Offsets, Wait};
 
 use super::btf::{Btf, BtfError};
 
@@ -11,6 +11,7 @@ use super::btf::{Btf, BtfError};
 pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
     let at = |path: &str| btf.offset(path);
     let socket = at("socket_alloc.socket")?;
+    let io_wait = btf.bit("task_struct.in_iowait")?;
     Ok(Offsets {
         task_flags: at("task_struct.flags")?,
         task_files: at("task_struct.files")?,
@@ -22,6 +23,11 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         stack_regs: if btf.function("bpf_task_pt_regs").is_some() { MISSING } else { arch::STACK_REGS },
         task_thread_pointer: arch::thread_pointer(btf)?,
         task_parent: at("task_struct.real_parent")?,
+        // Renamed in 5.14.
+        task_state: at("task_struct.__state").or_else(|_| at("task_struct.state"))?,
+        task_runtime: at("task_struct.se.sum_exec_runtime")?,
+        task_io_wait: io_wait / 8,
+        task_io_wait_mask: 1 << (io_wait % 8),
         task_compat: at("task_struct.thread_info")? + arch::compat_word(btf)?,
         files_fdt: at("files_struct.fdt")?,
         fdt_max: at("fdtable.max_fds")?,
@@ -80,6 +86,43 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
 pub fn frame_pointer(btf: &Btf) -> Result<Option<u32>, BtfError> {
     arch::frame_pointer(btf)
 }
+
+/// System calls in which threads wait, and what for.
+#[rustfmt::skip]
+pub const WAITS: &[(libc::c_long, Wait)] = &[
+    (libc::SYS_futex, Wait::Lock),
+    (libc::SYS_futex_waitv, Wait::Lock),
+    (libc::SYS_flock, Wait::Lock),
+    (libc::SYS_fsync, Wait::Disk),
+    (libc::SYS_fdatasync, Wait::Disk),
+    (libc::SYS_sync, Wait::Disk),
+    (libc::SYS_syncfs, Wait::Disk),
+    (libc::SYS_msync, Wait::Disk),
+    (libc::SYS_sync_file_range, Wait::Disk),
+    (libc::SYS_epoll_pwait, Wait::Network),
+    (libc::SYS_epoll_pwait2, Wait::Network),
+    (libc::SYS_accept, Wait::Network),
+    (libc::SYS_accept4, Wait::Network),
+    (libc::SYS_connect, Wait::Network),
+    (libc::SYS_recvfrom, Wait::Network),
+    (libc::SYS_recvmsg, Wait::Network),
+    (libc::SYS_recvmmsg, Wait::Network),
+    (libc::SYS_sendto, Wait::Network),
+    (libc::SYS_sendmsg, Wait::Network),
+    (libc::SYS_sendmmsg, Wait::Network),
+    (libc::SYS_nanosleep, Wait::Sleep),
+    (libc::SYS_clock_nanosleep, Wait::Sleep),
+    (libc::SYS_read, Wait::Descriptor),
+    (libc::SYS_readv, Wait::Descriptor),
+    (libc::SYS_write, Wait::Descriptor),
+    (libc::SYS_writev, Wait::Descriptor),
+    (libc::SYS_sendfile, Wait::Descriptor),
+    (libc::SYS_ppoll, Wait::Poll),
+    (libc::SYS_pselect6, Wait::Select),
+    #[cfg(target_arch = "x86_64")] (libc::SYS_epoll_wait, Wait::Network),
+    #[cfg(target_arch = "x86_64")] (libc::SYS_poll, Wait::Poll),
+    #[cfg(target_arch = "x86_64")] (libc::SYS_select, Wait::Select),
+];
 
 /// Mask of the word at `task_compat` that is set in a 32-bit system call.
 pub const COMPAT_MASK: u32 = arch::COMPAT_MASK;

@@ -8,7 +8,7 @@ use aya::{
     maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray},
     programs::{
         PerfEvent,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
 };
 use geophone_ebpf::{config::Config, unwind};
@@ -44,6 +44,7 @@ const UNUSED: &[&str] = &[
 /// The loaded programs. When it is dropped, nothing is left in the kernel.
 pub struct Sampler {
     ebpf: Ebpf,
+    links: Vec<PerfEventLink>,
     tracepoints: Tracepoints,
     rings: Rings,
     processes: HashMap<MapData, u32, u32>,
@@ -100,8 +101,8 @@ impl Sampler {
         let counters = take(&mut ebpf, "STATS")?;
         let tables = frame_pointer.map(|_| Tables::new(&mut ebpf)).transpose()?;
         let tracepoints = Tracepoints::load(&mut ebpf, None, twins)?;
-        program(&mut ebpf)?.load().map_err(|error| LoadError::Program { name: PROGRAM, error })?;
-        Ok(Self { ebpf, tracepoints, rings, processes, tables, counters })
+        load(&mut ebpf)?;
+        Ok(Self { ebpf, links: Vec::new(), tracepoints, rings, processes, tables, counters })
     }
 
     /// From here on it is known which processes begin and end.
@@ -117,14 +118,7 @@ impl Sampler {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(&mut self, frequency: u32) -> Result<(), LoadError> {
-        let program = program(&mut self.ebpf)?;
-        for cpu in aya::util::online_cpus().map_err(|(_, error)| error)? {
-            // Software: there where machines have no hardware counters, too, and never in an NMI.
-            let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-            let scope = PerfEventScope::AllProcessesOneCpu { cpu };
-            let policy = SamplePolicy::Frequency(frequency.into());
-            program.attach(clock, scope, policy, false).map_err(LoadError::PerfEvents)?;
-        }
+        self.links = attach(&mut self.ebpf, frequency)?;
         Ok(())
     }
 
@@ -161,6 +155,26 @@ impl Sampler {
     pub fn counters(&self) -> Result<Counters, LoadError> {
         count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Loads the program of the ticks.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    program(ebpf)?.load().map_err(|error| LoadError::Program { name: PROGRAM, error })
+}
+
+/// Attaches it to each processor's clock, until what is returned is dropped.
+pub(super) fn attach(ebpf: &mut Ebpf, frequency: u32) -> Result<Vec<PerfEventLink>, LoadError> {
+    let program = program(ebpf)?;
+    let mut links = Vec::new();
+    for cpu in aya::util::online_cpus().map_err(|(_, error)| error)? {
+        // Software: there where machines have no hardware counters, too, and never in an NMI.
+        let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        let policy = SamplePolicy::Frequency(frequency.into());
+        let link = program.attach(clock, scope, policy, false).map_err(LoadError::PerfEvents)?;
+        links.push(program.take_link(link).map_err(LoadError::PerfEvents)?);
+    }
+    Ok(links)
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut PerfEvent, LoadError> {

@@ -78,6 +78,17 @@ impl Tracepoints {
         Ok(Self { of: loaded, twins, links: Vec::new() })
     }
 
+    /// Loads the program that sees processors turn from thread to thread, too: to be attached before those that move bytes.
+    pub(super) fn watch_switches(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
+        let switches = Tracepoint { name: "sched_switch", first: "thread_switch", second: None };
+        let failed = |error| LoadError::Program { name: switches.first, error };
+        let program = program(ebpf, switches.first)?;
+        program.load().map_err(failed)?;
+        let descriptor = program.fd().map_err(failed)?.try_clone()?;
+        self.of.insert(0, (switches, vec![descriptor]));
+        Ok(())
+    }
+
     /// Attaches them: from here on, records come.
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
         for (tracepoint, _) in &self.of {

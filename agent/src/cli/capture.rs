@@ -75,6 +75,10 @@ pub struct CaptureArgs {
     /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
     #[arg(long)]
     pub no_tls: bool,
+    /// Measure for how long threads run for each request, and what they wait for: geophone.cpu.time and geophone.wait.* of its span,
+    /// where a thread serves it from beginning to end; costs up to 0.2 us at each context switch
+    #[arg(long)]
+    usage: bool,
     /// Let the kernel programs say on standard error what they decide
     #[arg(long)]
     pub debug_kernel: bool,
@@ -92,6 +96,8 @@ impl CaptureArgs {
             report_exec,
             ports: select.port.clone(),
             debug: self.debug_kernel,
+            sampling: None,
+            usage: self.usage,
         }
     }
 

@@ -30,8 +30,12 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let settings =
         Settings::of_this_executable().map_err(|error| CliError::System { what: "this executable", error })?;
     let mut shop = Shop::start(settings)?;
-    let target =
-        Target { selector: Selector { pids: shop.pids(), ..Selector::default() }, children: false, peers: None };
+    let target = Target {
+        selector: Selector { pids: shop.pids(), ..Selector::default() },
+        children: false,
+        peers: None,
+        sampling: None,
+    };
     let mut session = Session::start(&SelectArgs::default(), &args.capture, &output, target, None)?;
     anstream::eprintln!(
         "the shop: customers ask a gateway, which asks cart, payment and orders; now and then a payment takes 4.5 s; see {}",

@@ -13,6 +13,7 @@ mod profile;
 mod replay;
 mod run;
 mod session;
+mod show;
 
 use std::process::ExitCode;
 

@@ -22,6 +22,7 @@ use super::{
     output::duration,
     run::{end, spawn},
     session::{check, raise_limits},
+    show,
 };
 use crate::{
     process::{self, Pattern, Selector, Table},
@@ -83,14 +84,18 @@ pub struct Args {
 enum Action {
     /// Say what has become more, and what less, from one profile to another
     Diff(diff::Args),
+    /// Show a profile that was written, or what of it was sampled for one endpoint or one trace
+    Show(show::Args),
 }
 
 const SELECTION: &str = "Selection (default: everything; several of a kind mean any of them)";
 
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     logger::start(false);
-    if let Some(Action::Diff(args)) = &args.action {
-        return diff::run(args);
+    match &args.action {
+        Some(Action::Diff(args)) => return diff::run(args),
+        Some(Action::Show(args)) => return show::run(args),
+        None => {}
     }
     check(&args.pid)?;
     let outputs = args.output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;

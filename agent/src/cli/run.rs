@@ -13,9 +13,9 @@ use super::{
     capture::{CaptureArgs, SelectArgs},
     output::{OutputArgs, duration},
     peers::PeerArgs,
-    session::{Session, Target},
+    session::{Sampling, Session, Target},
 };
-use crate::export::WhenFull;
+use crate::{export::WhenFull, profile::Output};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,16 +33,33 @@ pub struct Args {
     /// Also record what is captured, for `geophone replay`; it holds what was sent, credentials included
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Sample what is traced too, so many times a second on each processor (99), with the request that each sample was taken for
+    #[arg(long, value_name = "HZ", num_args = 0..=1, default_missing_value = "99", help_heading = PROFILE)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    profile: Option<u32>,
+    /// Where the profile goes at the end: NAME.pb.gz (pprof, with trace_id, span_id and endpoint as labels), NAME.svg (flame graph) or
+    /// NAME.folded (text); may be given several times, and switches sampling on
+    #[arg(long, value_name = "FILE", help_heading = PROFILE)]
+    profile_output: Vec<PathBuf>,
     /// Start this command, and trace it and what it starts; its standard output goes to standard error
     // Not by its own name, which is that of `--command`.
     #[arg(last = true, id = "program", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
+const PROFILE: &str = "Profile";
+/// Samples a second when nothing else is said.
+const FREQUENCY: u32 = 99;
+
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
-    let target = Target { selector: args.select.selector(), children: !args.command.is_empty(), peers };
+    let target = Target {
+        selector: args.select.selector(),
+        children: !args.command.is_empty(),
+        peers,
+        sampling: args.sampling()?,
+    };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
     let mut child = match args.command.split_first() {
         Some((program, arguments)) => match spawn(program, arguments) {
@@ -58,6 +75,14 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let status = child.map(end);
     let done = session.finish()?;
     Ok(status.unwrap_or(done))
+}
+
+impl Args {
+    fn sampling(&self) -> Result<Option<Sampling>, CliError> {
+        let outputs = self.profile_output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let frequency = self.profile.or((!outputs.is_empty()).then_some(FREQUENCY));
+        Ok(frequency.map(|frequency| Sampling { frequency, outputs }))
+    }
 }
 
 pub(super) fn spawn(program: &OsString, arguments: &[OsString]) -> std::io::Result<Child> {

@@ -19,11 +19,12 @@ use super::{
     output::OutputSettings,
 };
 use crate::{
-    bpf::Kernel,
+    bpf::{Kernel, Options},
     doctor::{self, Machine},
     peer::{Transport, TransportSettings},
     pipeline::Pipeline,
     process::{self, Host, Selector},
+    profile::{Output, Profiler, report},
     run::{Account, Capture, Finished, Recorder, Settings, sample_clock, write_summary},
     trace::Tracer,
 };
@@ -39,6 +40,7 @@ pub struct Session {
     capture: Capture,
     peers: Option<Transport>,
     signals: [Signal; 3],
+    profiles: Vec<Output>,
 }
 
 /// What is traced besides what the flags say.
@@ -49,6 +51,16 @@ pub struct Target {
     pub children: bool,
     /// How the agent talks to those of other hosts, if it does.
     pub peers: Option<TransportSettings>,
+    /// Whether what is traced is sampled, too.
+    pub sampling: Option<Sampling>,
+}
+
+/// Sampling beside tracing.
+pub struct Sampling {
+    /// Samples a second on each processor.
+    pub frequency: u32,
+    /// Where the profile goes at the end.
+    pub outputs: Vec<Output>,
 }
 
 impl Session {
@@ -86,14 +98,17 @@ impl Session {
             Recorder::create(PathBuf::from(path), &host).map_err(failed)
         });
         let recorder = recorder.transpose()?;
-        let processes = process::Table::new(process::Settings { host, ..process::Settings::default() });
+        let processes = process::Settings { host, ..process::Settings::default() };
         let tracer = Tracer::new(sample_clock())
             .map_err(|error| CliError::System { what: "random numbers", error: std::io::Error::other(error) })?;
         let selective = target.children || !target.selector.is_everything();
         let report_exec = target.selector.depends_on_programs();
-        let kernel = Kernel::load(&capture.options(select, selective, report_exec))?;
+        let frequency = target.sampling.as_ref().map(|sampling| sampling.frequency);
+        let options = Options { sampling: frequency, ..capture.options(select, selective, report_exec) };
+        let kernel = Kernel::load(&options)?;
         let front_end = kernel.front_end();
-        let mut pipeline = Pipeline::new(capture.limits(), shared, tracer, processes);
+        let sampled = frequency.map(|frequency| (frequency, processes.clone()));
+        let mut pipeline = Pipeline::new(capture.limits(), shared, tracer, process::Table::new(processes));
         let peers = match target.peers {
             Some(settings) => {
                 let (peers, transport) = Transport::start(settings)?;
@@ -102,14 +117,16 @@ impl Session {
             }
             None => None,
         };
-        let Target { selector, children, .. } = target;
-        let settings = Settings { kernel, pipeline, selector, children, tls: !capture.no_tls, recorder };
+        let Target { selector, children, sampling, .. } = target;
+        let profiles = sampling.map(|sampling| sampling.outputs).unwrap_or_default();
+        let tls = !capture.no_tls;
+        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, sampling: sampled };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());
         }
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
-        Ok(Self { runtime, capture, peers, signals })
+        Ok(Self { runtime, capture, peers, signals, profiles })
     }
 
     /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
@@ -144,7 +161,8 @@ impl Session {
     /// Stops, delivers what is left, and gives account.
     pub fn finish(self) -> Result<ExitCode, CliError> {
         let finished = self.capture.stop().map_err(|error| CliError::System { what: "capture", error })?;
-        let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes, unreadable } = finished;
+        let Finished { outputs, mut pipeline, counters, undecodable, recorded, runtimes, unreadable, profiler } =
+            finished;
         let stats = outputs.stats();
         let peers = self.peers.map(|peers| {
             let stats = Arc::clone(peers.stats());
@@ -164,8 +182,23 @@ impl Session {
         };
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
+        if let Some(profiler) = profiler {
+            write_profile(profiler, self.profiles)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Names what was sampled, writes it, and says what became of the samples.
+fn write_profile(profiler: Profiler, outputs: Vec<Output>) -> Result<(), CliError> {
+    let (profile, counts) = profiler.finish().map_err(|error| CliError::System { what: "sampling", error })?;
+    let _ = report::summary(&profile, counts, &mut anstream::stderr().lock());
+    for output in outputs {
+        let path = output.path().display().to_string();
+        output.write(&profile)?;
+        anstream::eprintln!("written: {path}");
+    }
+    Ok(())
 }
 
 /// Whether this host lets probes be attached, and these processes are there.

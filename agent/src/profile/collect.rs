@@ -2,16 +2,15 @@
 
 use std::{
     io,
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
-    model::Profile,
+    model::{Kind, Profile},
     sample::{self, Sample},
     spaces::Spaces,
     stacks::Stacks,
-    symbols,
+    symbols::{self, Known},
     unwind::Ranges,
     walks::Walks,
 };
@@ -19,7 +18,6 @@ use crate::{
     bpf::{Counters, LoadError, Sampler, decode},
     event::{Event, Life, Nanos},
     process::{Selector, Table},
-    protocol::Value,
     run::Selection,
 };
 
@@ -53,7 +51,9 @@ pub struct Settings {
 pub struct Counts {
     /// Taken, and in the profile.
     pub taken: u64,
-    /// Lost because a ring was full.
+    /// Of those, how many are known to have been taken for a request.
+    pub linked: u64,
+    /// Lost because a ring was full; beside tracing, because the thread that adds up was busy: what rings lose is counted with all else.
     pub lost: u64,
     /// Lost because there was no room for another stack or process.
     pub dropped: u64,
@@ -75,7 +75,9 @@ pub struct Collection {
     news: Instant,
     /// Records are there that were too young to be taken.
     waiting: bool,
-    frequency: u32,
+    kind: Kind,
+    known: Known,
+    /// When the period began that is not cut off yet.
     started: (SystemTime, Instant),
     counts: Counts,
 }
@@ -107,7 +109,8 @@ impl Collection {
             ranges: Ranges::new()?,
             news: Instant::now(),
             waiting: false,
-            frequency,
+            kind: Kind::OnCpu { frequency },
+            known: Known::default(),
             started: (SystemTime::now(), Instant::now()),
             counts: Counts::default(),
         };
@@ -125,8 +128,7 @@ impl Collection {
         // The agent is marked for the sake of what it starts, and not sampled itself.
         let own = std::process::id();
         for tgid in chosen.iter().filter(|tgid| **tgid != own) {
-            let service = || service(&mut self.processes, *tgid, now);
-            self.spaces.of(*tgid, now, service);
+            self.spaces.of(*tgid, now, || self.processes.resource(*tgid, now));
         }
         self.place();
         while self.ranges.is_busy() && start.elapsed() < PREPARING {
@@ -171,8 +173,9 @@ impl Collection {
 
     fn take(&mut self) {
         loop {
-            let Self { sampler, selection, processes, spaces, stacks, counts, .. } = self;
-            let mut intake = Intake { selection, processes, spaces, stacks, counts, ended: Vec::new(), news: false };
+            let Self { sampler, selection, processes, spaces, stacks, counts, kind, .. } = self;
+            let (period, ended) = (kind.period().unwrap_or_default(), Vec::new());
+            let mut intake = Intake { selection, processes, spaces, stacks, counts, period, ended, news: false };
             let (count, waiting) = sampler.drain(ROUND, |record| intake.record(record));
             let Intake { ended, news, .. } = intake;
             self.waiting = waiting;
@@ -194,7 +197,20 @@ impl Collection {
         }
     }
 
-    /// Stops sampling and names what was seen.
+    /// Names what was seen since sampling began, or since this was done the last time, and goes on.
+    #[must_use]
+    pub fn cut(&mut self) -> Profile {
+        let period = Period { kind: self.kind, start: self.started.0, duration: self.started.1.elapsed() };
+        self.started = (period.start + period.duration, self.started.1 + period.duration);
+        let stacks = self.stacks.take();
+        self.counts.dropped += stacks.dropped();
+        let profile = period.profile(&stacks, &self.spaces, &mut self.known);
+        self.spaces.forget_ended();
+        self.known.forget_closed(self.spaces.files());
+        profile
+    }
+
+    /// Stops sampling and names what was seen since the last cut.
     #[must_use]
     pub fn finish(mut self) -> (Profile, Counts) {
         let duration = self.started.1.elapsed();
@@ -204,14 +220,28 @@ impl Collection {
             self.take();
         }
         self.spaces.look_at_all();
-        let Self { sampler, spaces, stacks, mut counts, frequency, started, .. } = self;
+        let Self { sampler, spaces, stacks, mut known, mut counts, kind, started, .. } = self;
         let lost = |counters: Counters| counters.get(geophone_ebpf::stats::Counter::RingFull);
         counts.lost = sampler.counters().map(lost).unwrap_or_default();
-        counts.dropped = stacks.dropped() + spaces.dropped();
+        counts.dropped += stacks.dropped() + spaces.dropped();
         // Before the long part: nothing more is to be paid for samples that nobody takes.
         drop(sampler);
-        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces);
-        (Profile { start: started.0, duration, frequency, modules, locations, stacks }, counts)
+        (Period { kind, start: started.0, duration }.profile(&stacks, &spaces, &mut known), counts)
+    }
+}
+
+/// What a profile is of.
+struct Period {
+    kind: Kind,
+    start: SystemTime,
+    duration: Duration,
+}
+
+impl Period {
+    fn profile(self, stacks: &Stacks, spaces: &Spaces, known: &mut Known) -> Profile {
+        let Self { kind, start, duration } = self;
+        let (modules, locations, stacks) = symbols::resolve(stacks, spaces, known);
+        Profile { kind, start, duration, modules, locations, stacks }
     }
 }
 
@@ -222,6 +252,8 @@ struct Intake<'a> {
     spaces: &'a mut Spaces,
     stacks: &'a mut Stacks,
     counts: &'a mut Counts,
+    /// Nanoseconds that a sample stands for.
+    period: u64,
     /// Processes that have ended, or run another program.
     ended: Vec<u32>,
     /// A process was seen for the first time.
@@ -260,8 +292,7 @@ impl Intake<'_> {
     }
 
     fn space(&mut self, tgid: u32, now: Nanos) -> Option<super::stacks::SpaceId> {
-        let service = || service(self.processes, tgid, now);
-        self.spaces.of(tgid, now, service)
+        self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
@@ -272,7 +303,7 @@ impl Intake<'_> {
             return;
         };
         let dropped = self.stacks.dropped();
-        if self.stacks.add(space, sample) {
+        if self.stacks.add(space, sample, None, self.period) {
             self.spaces.keep(space, sample.user.addresses(), sample.time);
         } else {
             self.spaces.look_again(space, sample.time);
@@ -282,13 +313,5 @@ impl Intake<'_> {
         if is_taken {
             self.counts.walks.add(sample.result, sample.flags);
         }
-    }
-}
-
-/// What the spans of a process have as `service.name`.
-fn service(processes: &mut Table, tgid: u32, now: Nanos) -> Arc<str> {
-    match processes.resource(tgid, now).attributes.get("service.name") {
-        Some(Value::Text(name)) => name.as_str().into(),
-        _ => "unknown_service".into(),
     }
 }

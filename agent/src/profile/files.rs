@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::maps::{FileId, Mapped, Mapping};
@@ -33,6 +33,16 @@ impl Files {
         if self.open.len() < OPEN && !self.open.contains_key(id) {
             self.open.insert(*id, open(process, mapping, path).filter(|file| is_file(file, id.inode)));
         }
+    }
+
+    /// Closes all files but those of some mappings.
+    pub fn keep_only<'a>(&mut self, mappings: impl Iterator<Item = &'a Mapping>) {
+        let file = |mapping: &Mapping| match &mapping.what {
+            Mapped::File { id, .. } => Some(*id),
+            Mapped::Anonymous | Mapped::Kernel(_) => None,
+        };
+        let wanted: HashSet<FileId> = mappings.filter_map(file).collect();
+        self.open.retain(|id, _| wanted.contains(id));
     }
 
     /// A file that was opened.

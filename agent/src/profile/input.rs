@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::{
     output::Format,
+    part::Filter,
     pprof::{Pprof, Sample},
 };
 
@@ -39,6 +40,9 @@ pub enum InputError {
         /// Why.
         error: io::Error,
     },
+    /// Which request a sample belongs to is not in it.
+    #[error("{0}: only pprof files (NAME.pb.gz) say which requests samples were taken for")]
+    NoLabels(String),
     /// It is larger than is read.
     #[error("{0} is too large: profiles of up to 256 MiB are read")]
     TooLarge(String),
@@ -57,17 +61,26 @@ pub enum InputError {
 /// # Errors
 /// See [`InputError`].
 pub fn read(path: &Path) -> Result<Stacks, InputError> {
+    read_part(path, &Filter::default())
+}
+
+/// Reads a part of a file.
+///
+/// # Errors
+/// See [`InputError`].
+pub fn read_part(path: &Path, filter: &Filter) -> Result<Stacks, InputError> {
     let name = || path.display().to_string();
     let failed = |error| InputError::Read { path: name(), error };
     let malformed = |why| InputError::Malformed { path: name(), why };
     match Format::of(path) {
+        Ok(Format::Folded) if !filter.is_everything() => Err(InputError::NoLabels(name())),
         Ok(Format::Folded) => {
             let bytes = all(File::open(path).map_err(failed)?).map_err(failed)?;
             folded(&bytes.ok_or_else(|| InputError::TooLarge(name()))?).map_err(malformed)
         }
         Ok(Format::Pprof) => {
             let bytes = all(GzDecoder::new(File::open(path).map_err(failed)?)).map_err(failed)?;
-            pprof(&bytes.ok_or_else(|| InputError::TooLarge(name()))?).map_err(malformed)
+            pprof(&bytes.ok_or_else(|| InputError::TooLarge(name()))?, filter).map_err(malformed)
         }
         Ok(Format::Svg) | Err(_) => Err(InputError::Format(name())),
     }
@@ -93,7 +106,7 @@ fn folded(bytes: &[u8]) -> Result<Stacks, String> {
 }
 
 /// Reads pprof's format, decompressed.
-fn pprof(bytes: &[u8]) -> Result<Stacks, String> {
+fn pprof(bytes: &[u8], filter: &Filter) -> Result<Stacks, String> {
     let pprof = Pprof::decode(bytes).map_err(|error| format!("it is no pprof file: {error}"))?;
     let text = |index: i64| {
         usize::try_from(index).ok().and_then(|index| pprof.string_table.get(index)).map_or("", String::as_str)
@@ -101,17 +114,17 @@ fn pprof(bytes: &[u8]) -> Result<Stacks, String> {
     let functions: HashMap<u64, &str> = pprof.function.iter().map(|f| (f.id, text(f.name))).collect();
     let mappings: HashMap<u64, &str> = pprof.mapping.iter().map(|m| (m.id, text(m.filename))).collect();
     let locations: HashMap<u64, _> = pprof.location.iter().map(|location| (location.id, location)).collect();
-    let service = |sample: &Sample| {
-        let label = sample.label.iter().find(|label| text(label.key) == "service.name");
-        label.map(|label| text(label.str).to_owned())
+    let label = |sample: &Sample, key: &str| {
+        let label = sample.label.iter().find(|label| text(label.key) == key);
+        label.map(|label| text(label.str))
     };
     let mut stacks = Stacks::new();
-    for sample in &pprof.sample {
+    for sample in pprof.sample.iter().filter(|sample| filter.takes(|key| label(sample, key))) {
         // By convention the first number is how often, in profiles of processor time.
         let Some(count) = sample.value.first().and_then(|count| u64::try_from(*count).ok()) else {
             return Err("a sample has no number, or one below 0".to_owned());
         };
-        let mut frames: Vec<String> = service(sample).into_iter().collect();
+        let mut frames: Vec<String> = label(sample, "service.name").map(super::output::clean).into_iter().collect();
         for id in sample.location_id.iter().rev().take(DEEPEST) {
             let Some(location) = locations.get(id) else {
                 return Err("a sample is in a place that is not described".to_owned());
@@ -160,7 +173,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         assert_eq!(folded(b"a;b 1\n\na;b 2\n").unwrap(), Stacks::from([("a;b".to_owned(), 3)]));
         assert_eq!(folded(b"a;b 1\nno count\n").unwrap_err(), "line 2 is no stack with a count");
-        assert!(pprof(b"no protocol buffer").unwrap_err().starts_with("it is no pprof file"));
+        assert!(pprof(b"no protocol buffer", &Filter::default()).unwrap_err().starts_with("it is no pprof file"));
         let missing = Path::new("/nonexistent/a.folded");
         assert!(matches!(read(missing), Err(InputError::Read { .. })));
         let folder = tempfile::tempdir().unwrap();
@@ -173,7 +186,7 @@ mod tests {
         #[test]
         fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = folded(&bytes);
-            let _ = pprof(&bytes);
+            let _ = pprof(&bytes, &Filter::default());
         }
     }
 }

@@ -4,6 +4,8 @@
 //! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
 //! drives them. [`input`] reads what was written, for [`diff`]. What works and what does not: `docs/profiles.md`.
 
+mod adder;
+pub mod beside;
 pub mod collect;
 pub mod diff;
 mod files;
@@ -11,6 +13,7 @@ pub mod input;
 pub mod maps;
 pub mod model;
 pub mod output;
+pub mod part;
 pub mod perf_map;
 mod pprof;
 pub mod report;
@@ -21,8 +24,10 @@ pub mod symbols;
 pub mod unwind;
 pub mod walks;
 
+pub use beside::{Profiler, Start};
 pub use collect::{Collection, Counts, Settings};
 pub use diff::Difference;
 pub use input::InputError;
-pub use model::Profile;
+pub use model::{Kind, Link, Profile};
 pub use output::{Output, OutputError};
+pub use part::{Filter, Part};

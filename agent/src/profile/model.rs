@@ -6,22 +6,65 @@ use std::{
 };
 
 use hashbrown::HashMap;
+use opentelemetry::trace::{SpanId, TraceId};
 
-/// A profile.
+use crate::{protocol::Value, trace::Resource};
+
+/// Said where a process has no name.
+const UNKNOWN_SERVICE: &str = "unknown_service";
+
+/// A profile: of the whole time of sampling, or of one of the periods into which it is cut.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// When sampling began.
+    /// What was sampled.
+    pub kind: Kind,
+    /// When the period began.
     pub start: SystemTime,
     /// How long it took.
     pub duration: Duration,
-    /// Samples a second on each processor.
-    pub frequency: u32,
     /// Files and the like that code is in.
     pub modules: Vec<Module>,
     /// Places in code. Each is there once.
     pub locations: Vec<Location>,
     /// What was seen, each with how often.
     pub stacks: Vec<Stack>,
+}
+
+/// What is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What runs.
+    OnCpu {
+        /// Samples a second on each processor.
+        frequency: u32,
+    },
+    /// What waits, each time it does.
+    OffCpu {
+        /// Shorter waits are left out.
+        least: Duration,
+    },
+}
+
+impl Kind {
+    /// Nanoseconds that one sample stands for; `None` where each has its own time.
+    #[must_use]
+    pub fn period(self) -> Option<u64> {
+        match self {
+            Self::OnCpu { frequency } => Some(1_000_000_000 / u64::from(frequency.max(1))),
+            Self::OffCpu { .. } => None,
+        }
+    }
+}
+
+/// Which request a thread was at work for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Its trace; valid.
+    pub trace_id: TraceId,
+    /// Its span; valid.
+    pub span_id: SpanId,
+    /// The span's name; empty where that is not known.
+    pub endpoint: Arc<str>,
 }
 
 /// What code is in.
@@ -73,20 +116,41 @@ pub enum End {
 }
 
 /// A stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
-    /// `service.name` of the process.
-    pub service: Arc<str>,
+    /// The process, as its spans describe it. Processes that are one to spans share it (the same `Arc`).
+    pub resource: Arc<Resource>,
     /// The process.
     pub tgid: u32,
     /// The thread's name.
     pub thread: Arc<str>,
+    /// The request that the thread was at work for; `None` where it was for none, or it is not known for which.
+    pub link: Option<Link>,
     /// Indices in [`Profile::locations`], the innermost first.
     pub frames: Vec<usize>,
     /// How it ends.
     pub end: End,
-    /// Samples.
+    /// Samples; waits, where those are sampled.
     pub count: u64,
+    /// Nanoseconds that they stand for: counted, or measured for waits.
+    pub nanos: u64,
+}
+
+impl Stack {
+    /// `service.name` of the process.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        service_name(&self.resource)
+    }
+}
+
+/// The `service.name` of a resource.
+#[must_use]
+pub fn service_name(resource: &Resource) -> &str {
+    match resource.attributes.get("service.name") {
+        Some(Value::Text(name)) => name,
+        _ => UNKNOWN_SERVICE,
+    }
 }
 
 /// How often a function was seen.
@@ -98,9 +162,9 @@ pub struct Row {
     pub owner: Owner,
     /// The module's name; empty where it is not known.
     pub module: Arc<str>,
-    /// Samples in the function itself.
+    /// What was seen of the function itself: see [`Profile::weight`].
     pub own: u64,
-    /// Samples in it and in what it called.
+    /// What was seen of it and of what it called.
     pub total: u64,
 }
 
@@ -109,6 +173,27 @@ impl Profile {
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.stacks.iter().map(|stack| stack.count).sum()
+    }
+
+    /// Nanoseconds that all samples stand for.
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        self.stacks.iter().fold(0, |sum, stack| sum.saturating_add(stack.nanos))
+    }
+
+    /// What a stack counts among others: samples of what runs, microseconds of what waits.
+    #[must_use]
+    pub fn weight(&self, stack: &Stack) -> u64 {
+        match self.kind {
+            Kind::OnCpu { .. } => stack.count,
+            Kind::OffCpu { .. } => stack.nanos.div_ceil(1000),
+        }
+    }
+
+    /// What all stacks count.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.stacks.iter().fold(0, |sum, stack| sum.saturating_add(self.weight(stack)))
     }
 
     /// Samples whose stack ends in this way.
@@ -129,14 +214,15 @@ impl Profile {
         type Key<'a> = (&'a str, Owner, Option<usize>);
         let mut rows: HashMap<Key<'_>, (u64, u64, u64)> = HashMap::new();
         for (round, stack) in (1..).zip(&self.stacks) {
+            let weight = self.weight(stack);
             for (depth, location) in self.frames(stack).enumerate() {
                 let key = (&*location.name, location.owner, location.module);
                 let (own, total, seen) = rows.entry(key).or_default();
-                *own += if depth == 0 { stack.count } else { 0 };
+                *own += if depth == 0 { weight } else { 0 };
                 // Functions that call themselves count once.
                 if *seen != round {
                     *seen = round;
-                    *total += stack.count;
+                    *total += weight;
                 }
             }
         }
@@ -157,24 +243,34 @@ impl Profile {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// A service that has only a name.
+    pub(crate) fn resource(name: &str) -> Arc<Resource> {
+        let mut resource = Resource::default();
+        resource.attributes.push("service.name", name);
+        Arc::new(resource)
+    }
+
     /// `main` calls `heavy` (3 samples) and `light` (1), and `heavy` calls itself; once, the kernel is at work for it.
-    pub(in crate::profile) fn example() -> Profile {
+    pub(crate) fn example() -> Profile {
+        let resource = resource("shop");
         let location = |name: &str, owner, module, address| Location { name: name.into(), owner, module, address };
         let stack = |frames: &[usize], count, end| Stack {
-            service: "shop".into(),
+            resource: Arc::clone(&resource),
             tgid: 42,
             thread: "worker;1".into(),
+            link: None,
             frames: frames.to_vec(),
             end,
             count,
+            nanos: count * 10_000_000,
         };
         Profile {
+            kind: Kind::OnCpu { frequency: 100 },
             start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000),
             duration: Duration::from_secs(10),
-            frequency: 100,
             modules: vec![
                 Module { name: "/opt/shop".into(), build_id: Some("abcd".into()), size: 0x5000 },
                 Module { name: "[kernel]".into(), build_id: None, size: 0 },
@@ -201,5 +297,19 @@ pub(super) mod tests {
         assert_eq!(top, [row("heavy", 2, 3), row("do_syscall_64", 1, 1), row("light", 1, 1), row("main", 0, 4)]);
         assert_eq!(profile.top(1).len(), 1);
         assert_eq!((profile.samples(), profile.ending(End::Whole), profile.ending(End::Open)), (4, 3, 1));
+    }
+
+    #[test]
+    fn waits_count_by_their_time() {
+        let mut profile = example();
+        profile.kind = Kind::OffCpu { least: Duration::from_millis(1) };
+        for (stack, nanos) in profile.stacks.iter_mut().zip([7_000_000, 1, 1_500]) {
+            stack.nanos = nanos;
+        }
+        let top: Vec<_> = profile.top(3).into_iter().map(|row| (row.name.to_string(), row.own, row.total)).collect();
+        let row = |name: &str, own, total| (name.to_owned(), own, total);
+        assert_eq!(top, [row("heavy", 7_000, 7_001), row("light", 2, 2), row("do_syscall_64", 1, 1)]);
+        assert_eq!((profile.samples(), profile.total(), profile.nanos()), (4, 7_003, 7_001_501));
+        assert_eq!((profile.kind.period(), example().kind.period()), (None, Some(10_000_000)));
     }
 }

@@ -17,8 +17,8 @@ const NAME: usize = 60;
 /// # Errors
 /// Those of the writer.
 pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
-    let samples = profile.samples();
-    if samples == 0 {
+    let all = profile.total();
+    if all == 0 {
         return Ok(());
     }
     let rows = profile.top(ROWS);
@@ -26,7 +26,7 @@ pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max("function".len());
     writeln!(to, "{:>7}  {:>7}  {:width$}  in", "self", "total", "function")?;
     for (row, name) in rows.iter().zip(&names) {
-        let share = |count: u64| format!("{:.1}%", count as f64 * 100.0 / samples as f64);
+        let share = |count: u64| format!("{:.1}%", count as f64 * 100.0 / all as f64);
         let module = match row.owner {
             Owner::Native | Owner::Jit => row.module.rsplit('/').next().unwrap_or_default(),
             Owner::Kernel => "kernel",
@@ -57,7 +57,10 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, lost, dropped, undecodable, walks } = counts;
+    let Counts { taken: _, linked, lost, dropped, undecodable, walks } = counts;
+    if linked != 0 {
+        writeln!(to, "taken for requests: {linked} of them")?;
+    }
     let walks = walks.to_string();
     if !walks.is_empty() {
         writeln!(to, "walking stacks: {walks}")?;
@@ -65,7 +68,7 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
     if lost + dropped + undecodable != 0 {
         writeln!(
             to,
-            "lost: {lost} (ring full), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
+            "lost: {lost} (no room on their way), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
         )?;
     }
     Ok(())
@@ -110,7 +113,7 @@ mod tests {
             "4 samples in 10.0 s: 3 stacks whole, 1 without their outermost callers, 0 cut at 127 frames, 0 unreadable\n"
         );
         let text = say(&profile, Counts { taken: 4, lost: 7, ..Counts::default() });
-        assert!(text.ends_with("lost: 7 (ring full), 0 (too many stacks or processes), 0 (undecodable)\n"));
+        assert!(text.ends_with("lost: 7 (no room on their way), 0 (too many stacks or processes), 0 (undecodable)\n"));
         profile.stacks.clear();
         assert!(say(&profile, Counts::default()).starts_with("no samples"));
     }

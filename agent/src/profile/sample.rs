@@ -134,6 +134,7 @@ pub(super) mod tests {
         );
         bytes.extend(name);
         bytes.extend([flags >> 16, 0].into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend([0u8; 16]);
         bytes.extend(kernel.iter().chain(user).flat_map(|address| address.to_ne_bytes()));
         bytes
     }

@@ -14,7 +14,7 @@ use super::{
     maps::{self, Mapped, Mapping},
     stacks::SpaceId,
 };
-use crate::event::Nanos;
+use crate::{event::Nanos, trace::Resource};
 
 /// Spaces at most; samples in others are dropped and counted.
 const MOST: usize = 8192;
@@ -29,8 +29,8 @@ const MISSING: usize = 256;
 pub struct Space {
     /// The process.
     pub tgid: u32,
-    /// What its spans have as `service.name`.
-    pub service: Arc<str>,
+    /// What its spans say of it.
+    pub resource: Arc<Resource>,
     mappings: Vec<Mapping>,
     read: Nanos,
     /// After so long they may be read again.
@@ -83,9 +83,11 @@ impl Space {
 #[derive(Debug)]
 pub struct Spaces {
     proc: PathBuf,
-    all: Vec<Space>,
+    /// By their ids. Nothing is where one was forgotten.
+    all: Vec<Option<Space>>,
     /// Those of the processes that are alive, as far as is known.
     current: HashMap<u32, SpaceId>,
+    free: Vec<SpaceId>,
     files: Files,
     /// Those whose mappings were read since somebody asked.
     read: Vec<SpaceId>,
@@ -100,6 +102,7 @@ impl Spaces {
             proc: proc.into(),
             all: Vec::new(),
             current: HashMap::new(),
+            free: Vec::new(),
             files: Files::default(),
             read: Vec::new(),
             dropped: 0,
@@ -107,26 +110,37 @@ impl Spaces {
     }
 
     /// The space of a process. A new one is read at once. `None`: there are too many, and a sample is lost.
-    pub fn of(&mut self, tgid: u32, now: Nanos, service: impl FnOnce() -> Arc<str>) -> Option<SpaceId> {
+    pub fn of(&mut self, tgid: u32, now: Nanos, resource: impl FnOnce() -> Arc<Resource>) -> Option<SpaceId> {
         if let Some(id) = self.current.get(&tgid) {
             return Some(*id);
         }
-        if self.all.len() >= MOST {
+        if self.free.is_empty() && self.all.len() >= MOST {
             self.dropped += 1;
             return None;
         }
-        let id = SpaceId(u32::try_from(self.all.len()).ok()?);
         let mappings =
             files::maps(&self.proc.join(tgid.to_string())).map(|text| maps::parse(&text)).unwrap_or_default();
-        self.all.push(Space {
+        let space = Some(Space {
             tgid,
-            service: service(),
+            resource: resource(),
             mappings,
             read: now,
             again: AGAIN,
             missing: Vec::new(),
             perf_map: None,
         });
+        let id = match self.free.pop() {
+            Some(id) => {
+                if let Some(place) = self.all.get_mut(id.0 as usize) {
+                    *place = space;
+                }
+                id
+            }
+            None => {
+                self.all.push(space);
+                SpaceId(u32::try_from(self.all.len() - 1).ok()?)
+            }
+        };
         self.current.insert(tgid, id);
         self.read.push(id);
         Some(id)
@@ -139,7 +153,7 @@ impl Spaces {
 
     /// Makes sure that the symbols of these addresses can be found later.
     pub fn keep(&mut self, id: SpaceId, addresses: impl Iterator<Item = u64>, now: Nanos) {
-        let Some(space) = self.all.get_mut(id.0 as usize) else {
+        let Some(Some(space)) = self.all.get_mut(id.0 as usize) else {
             return;
         };
         let path = self.proc.join(space.tgid.to_string());
@@ -154,7 +168,7 @@ impl Spaces {
     /// Reads the mappings of a process again, if an address was in none of them: of a library that was loaded since. Not at once, and
     /// more and more rarely if it does not help, because stacks that were walked by wrong frame pointers have any numbers in them.
     pub fn look_again(&mut self, id: SpaceId, now: Nanos) {
-        let Some(space) = self.all.get_mut(id.0 as usize) else {
+        let Some(Some(space)) = self.all.get_mut(id.0 as usize) else {
             return;
         };
         let is_due = !space.missing.is_empty() && now.saturating_sub(space.read) >= space.again;
@@ -177,7 +191,7 @@ impl Spaces {
     pub fn next_read(&mut self) -> Option<(&Space, &Files)> {
         loop {
             let id = self.read.pop()?;
-            let Some(space) = self.all.get(id.0 as usize) else {
+            let Some(Some(space)) = self.all.get(id.0 as usize) else {
                 continue;
             };
             if self.current.get(&space.tgid) == Some(&id) {
@@ -204,7 +218,20 @@ impl Spaces {
     /// One of them.
     #[must_use]
     pub fn get(&self, id: SpaceId) -> Option<&Space> {
-        self.all.get(id.0 as usize)
+        self.all.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Forgets the processes that have ended, and the files that are mapped in no other one. To be called when no samples of theirs
+    /// are left: their ids are given to others.
+    pub fn forget_ended(&mut self) {
+        for (index, place) in (0..).zip(&mut self.all) {
+            let id = SpaceId(index);
+            if place.take_if(|space| self.current.get(&space.tgid) != Some(&id)).is_some() {
+                self.free.push(id);
+            }
+        }
+        let mapped = self.all.iter().flatten().flat_map(Space::mappings);
+        self.files.keep_only(mapped);
     }
 
     /// Files that samples were taken in.
@@ -224,8 +251,8 @@ impl Spaces {
 mod tests {
     use super::*;
 
-    fn service() -> Arc<str> {
-        "test".into()
+    fn resource() -> Arc<Resource> {
+        Arc::default()
     }
 
     #[test]
@@ -237,7 +264,7 @@ mod tests {
         while !files::maps(Path::new(&format!("/proc/{}", child.id()))).is_some_and(is_there) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let id = spaces.of(child.id(), 0, service).unwrap();
+        let id = spaces.of(child.id(), 0, resource).unwrap();
         let address =
             spaces.get(id).unwrap().mappings.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. }));
         let address = address.unwrap().start;
@@ -255,8 +282,8 @@ mod tests {
     fn what_is_mapped_later_is_found() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let id = spaces.of(own, 0, service).unwrap();
-        let all = std::mem::take(&mut spaces.all[0].mappings);
+        let id = spaces.of(own, 0, resource).unwrap();
+        let all = std::mem::take(&mut spaces.all[0].as_mut().unwrap().mappings);
         let file = all.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. })).unwrap();
         spaces.keep(id, [file.start].into_iter(), AGAIN - 1);
         assert!(spaces.get(id).unwrap().is_bare(), "too early");
@@ -268,7 +295,7 @@ mod tests {
         // What is nowhere is looked for less and less often.
         for (time, next) in [(AGAIN * 2, AGAIN * 2), (AGAIN * 4, AGAIN * 4), (AGAIN * 7, AGAIN * 4)] {
             spaces.keep(id, [8].into_iter(), time);
-            assert_eq!(spaces.all[0].again, next, "{time}");
+            assert_eq!(spaces.all[0].as_ref().unwrap().again, next, "{time}");
         }
     }
 
@@ -276,12 +303,38 @@ mod tests {
     fn another_program_is_another_space() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let first = spaces.of(own, 0, service).unwrap();
-        assert_eq!(spaces.of(own, 1, service), Some(first));
+        let first = spaces.of(own, 0, resource).unwrap();
+        assert_eq!(spaces.of(own, 1, resource), Some(first));
         spaces.ended(own);
-        assert_ne!(spaces.of(own, 2, service), Some(first));
+        assert_ne!(spaces.of(own, 2, resource), Some(first));
         assert!(!spaces.get(first).unwrap().is_bare());
-        let gone = spaces.of(u32::MAX, 3, service).unwrap();
+        let gone = spaces.of(u32::MAX, 3, resource).unwrap();
         assert!(spaces.get(gone).unwrap().is_bare());
+    }
+
+    #[test]
+    fn what_has_ended_makes_room() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut spaces = Spaces::new("/proc");
+        let own = spaces.of(std::process::id(), 0, resource).unwrap();
+        let ended = spaces.of(child.id(), 0, resource).unwrap();
+        while spaces.next_read().is_some() {}
+        let files = |spaces: &Spaces| {
+            spaces
+                .all
+                .iter()
+                .flatten()
+                .flat_map(Space::mappings)
+                .filter(|mapping| matches!(mapping.what, Mapped::File { id, .. } if spaces.files().get(id).is_some()))
+                .count()
+        };
+        assert!(files(&spaces) > 0);
+        spaces.ended(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(spaces.get(ended).is_some(), "its samples are not named yet");
+        spaces.forget_ended();
+        assert!(spaces.get(ended).is_none() && spaces.get(own).is_some() && files(&spaces) > 0);
+        assert_eq!(spaces.of(u32::MAX, 1, resource), Some(ended), "the id is free again");
     }
 }

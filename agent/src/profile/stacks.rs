@@ -1,11 +1,14 @@
-//! Samples added up by what they have in common: process, thread's name and both stacks. Memory is bounded; what finds no room is counted.
+//! Samples added up by what they have in common: process, thread's name, request and both stacks. Memory is bounded; what finds no room is counted.
 
 use std::hash::{Hash, Hasher};
 
 use geophone_ebpf::record::RESULT_COMPLETE;
 use hashbrown::{Equivalent, HashMap};
 
-use super::sample::{Comm, Sample};
+use super::{
+    model::Link,
+    sample::{Comm, Sample},
+};
 
 /// Which program's memory the addresses are in: see [`super::spaces::Spaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,7 +17,7 @@ pub struct SpaceId(pub u32);
 /// Bytes that all stacks together may take.
 const BYTES: usize = 64 << 20;
 /// What one takes besides its addresses.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 160;
 
 /// What samples have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Stack {
     pub space: SpaceId,
     /// The thread's name.
     pub comm: Comm,
+    /// The request that it was at work for.
+    pub link: Option<Link>,
     /// How both stacks ended.
     pub ends: Ends,
     /// How many of the addresses are the kernel's.
@@ -58,8 +63,15 @@ impl Stack {
 
 impl Hash for Stack {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        View { space: self.space, comm: self.comm, ends: self.ends, kernel: self.kernel, addresses: &self.addresses }
-            .hash(state);
+        View {
+            space: self.space,
+            comm: self.comm,
+            link: self.link.as_ref(),
+            ends: self.ends,
+            kernel: self.kernel,
+            addresses: &self.addresses,
+        }
+        .hash(state);
     }
 }
 
@@ -68,6 +80,7 @@ impl Hash for Stack {
 struct View<'a> {
     space: SpaceId,
     comm: Comm,
+    link: Option<&'a Link>,
     ends: Ends,
     kernel: usize,
     addresses: &'a [u64],
@@ -76,14 +89,31 @@ struct View<'a> {
 impl Equivalent<Stack> for View<'_> {
     fn equivalent(&self, key: &Stack) -> bool {
         (self.space, self.comm, self.ends, self.kernel) == (key.space, key.comm, key.ends, key.kernel)
+            && self.link == key.link.as_ref()
             && *self.addresses == *key.addresses
+    }
+}
+
+/// What the samples of a stack come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// How many there are.
+    pub count: u64,
+    /// Nanoseconds that they stand for.
+    pub nanos: u64,
+}
+
+impl Weight {
+    fn add(&mut self, nanos: u64) {
+        self.count += 1;
+        self.nanos = self.nanos.saturating_add(nanos);
     }
 }
 
 /// All stacks, with how often each was seen.
 #[derive(Debug)]
 pub struct Stacks {
-    counts: HashMap<Stack, u64>,
+    weights: HashMap<Stack, Weight>,
     addresses: Vec<u64>,
     bytes: usize,
     limit: usize,
@@ -100,11 +130,12 @@ impl Stacks {
     /// That take at most so many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { counts: HashMap::new(), addresses: Vec::new(), bytes: 0, limit, dropped: 0 }
+        Self { weights: HashMap::new(), addresses: Vec::new(), bytes: 0, limit, dropped: 0 }
     }
 
-    /// Adds a sample. Whether it is the first with this stack.
-    pub fn add(&mut self, space: SpaceId, sample: &Sample<'_>) -> bool {
+    /// Adds a sample that stands for so many nanoseconds, taken while the thread was at work for a request, or for none. Whether it is
+    /// the first with this stack.
+    pub fn add(&mut self, space: SpaceId, sample: &Sample<'_>, link: Option<&Link>, nanos: u64) -> bool {
         self.addresses.clear();
         self.addresses.extend(sample.kernel.addresses().chain(sample.user.addresses()));
         let ends = Ends {
@@ -113,25 +144,37 @@ impl Stacks {
             complete: sample.result == RESULT_COMPLETE,
         };
         let kernel = sample.kernel.len();
-        let view = View { space, comm: sample.comm, ends, kernel, addresses: &self.addresses };
-        if let Some(count) = self.counts.get_mut(&view) {
-            *count += 1;
+        let view = View { space, comm: sample.comm, link, ends, kernel, addresses: &self.addresses };
+        if let Some(weight) = self.weights.get_mut(&view) {
+            weight.add(nanos);
             return false;
         }
         let bytes = OVERHEAD + size_of_val(self.addresses.as_slice());
         if self.bytes + bytes > self.limit {
+            // Better without its request than not at all.
+            if link.is_some() {
+                return self.add(space, sample, None, nanos);
+            }
             self.dropped += 1;
             return false;
         }
         self.bytes += bytes;
         let addresses = self.addresses.as_slice().into();
-        self.counts.insert(Stack { space, comm: sample.comm, ends, kernel, addresses }, 1);
+        let link = link.cloned();
+        let weight = Weight { count: 1, nanos };
+        self.weights.insert(Stack { space, comm: sample.comm, link, ends, kernel, addresses }, weight);
         true
     }
 
-    /// The stacks with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (&Stack, u64)> {
-        self.counts.iter().map(|(stack, count)| (stack, *count))
+    /// The stacks with what their samples come to.
+    pub fn iter(&self) -> impl Iterator<Item = (&Stack, Weight)> {
+        self.weights.iter().map(|(stack, weight)| (stack, *weight))
+    }
+
+    /// All that was added so far, and begins anew with as much room.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.limit))
     }
 
     /// Samples for which there was no room.
@@ -149,15 +192,23 @@ mod tests {
     #[test]
     fn equal_samples_are_one_stack() {
         let mut stacks = Stacks::default();
-        let mut add = |space, bytes: &[u8]| stacks.add(SpaceId(space), &decode(bytes).unwrap());
+        let mut add = |space, bytes: &[u8]| stacks.add(SpaceId(space), &decode(bytes).unwrap(), None, 5);
         assert!(add(0, &record(1, "a", 0, &[1], &[2, 3])));
         assert!(!add(0, &record(1, "a", 0, &[1], &[2, 3])));
         assert!(add(1, &record(1, "a", 0, &[1], &[2, 3])), "another process");
         assert!(add(0, &record(1, "b", 0, &[1], &[2, 3])), "another thread");
         assert!(add(0, &record(1, "a", 0, &[1, 2], &[3])), "the kernel's part is another");
         assert!(add(0, &record(1, "a", 1, &[1], &[2, 3])), "another end");
-        assert_eq!(stacks.iter().map(|(_, count)| count).sum::<u64>(), 6);
-        let (stack, _) = stacks.iter().find(|(_, count)| *count == 2).unwrap();
+        let link = Link { trace_id: 1u128.into(), span_id: 2u64.into(), endpoint: "GET /".into() };
+        let sample = record(1, "a", 0, &[1], &[2, 3]);
+        let sample = decode(&sample).unwrap();
+        assert!(stacks.add(SpaceId(0), &sample, Some(&link), 7), "for a request");
+        assert!(!stacks.add(SpaceId(0), &sample, Some(&link), 7));
+        let of_link = stacks.iter().find(|(stack, _)| stack.link.is_some()).unwrap();
+        assert_eq!((of_link.0.link.as_ref(), of_link.1), (Some(&link), Weight { count: 2, nanos: 14 }));
+        assert_eq!(stacks.iter().map(|(_, weight)| weight.count).sum::<u64>(), 8);
+        let twice = |weight| weight == Weight { count: 2, nanos: 10 };
+        let (stack, _) = stacks.iter().find(|(_, weight)| twice(*weight)).unwrap();
         assert_eq!((stack.kernel(), stack.user()), ([1].as_slice(), [2, 3].as_slice()));
     }
 
@@ -167,11 +218,15 @@ mod tests {
         for round in 0..2 {
             for address in 0..5 {
                 let bytes = record(1, "a", 0, &[], &[address]);
-                let is_new = stacks.add(SpaceId(0), &decode(&bytes).unwrap());
+                let is_new = stacks.add(SpaceId(0), &decode(&bytes).unwrap(), None, 1);
                 assert_eq!(is_new, round == 0 && address < 3);
             }
         }
-        assert_eq!(stacks.iter().map(|(_, count)| count).sum::<u64>(), 6);
+        assert_eq!(stacks.iter().map(|(_, weight)| weight.count).sum::<u64>(), 6);
         assert_eq!(stacks.dropped(), 4);
+        let taken = stacks.take();
+        assert_eq!((taken.iter().count(), stacks.iter().count(), stacks.dropped()), (3, 0, 0));
+        let bytes = record(1, "a", 0, &[], &[9]);
+        assert!(stacks.add(SpaceId(0), &decode(&bytes).unwrap(), None, 1), "there is room again");
     }
 }

@@ -1,7 +1,13 @@
 //! Addresses become names, after sampling: by the symbol tables of files, the kernel's list of symbols, and perf maps. DWARF is not read,
 //! so inlined functions are part of what they were inlined into.
 
-use std::{fs::File, io::Read as _, os::fd::AsRawFd as _, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _},
+    os::fd::AsRawFd as _,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use blazesym::{
     MaybeDefault,
@@ -14,6 +20,7 @@ use hashbrown::HashMap;
 use object::Object as _;
 
 use super::{
+    files::Files,
     maps::{FileId, Mapped},
     model::{End, Location, Module, Owner, Stack},
     perf_map::PerfMap,
@@ -62,25 +69,51 @@ enum Place {
     Unknown,
 }
 
-/// Names everything.
-#[must_use]
-pub fn resolve(stacks: &Stacks, spaces: &Spaces) -> (Vec<Module>, Vec<Location>, Vec<Stack>) {
-    let mut places = Places::default();
-    let mut resolved = Vec::new();
-    for (stack, count) in stacks.iter() {
-        if let Some(space) = spaces.get(stack.space) {
-            let frames = frames(stack, space, &mut places);
-            resolved.push((stack, space, frames, count));
+/// Names that are kept from one profile to the next.
+const KEPT: usize = 1 << 17;
+
+/// What was found for earlier profiles of the same time of sampling: most code is met again in each.
+#[derive(Debug, Default)]
+pub struct Known {
+    names: HashMap<Place, Arc<str>>,
+    build_ids: HashMap<FileId, Option<String>>,
+}
+
+impl Known {
+    /// Forgets files that are not open any more: others may get their numbers.
+    pub fn forget_closed(&mut self, files: &Files) {
+        self.names.retain(|place, _| match place {
+            Place::File(id, _) => files.get(*id).is_some(),
+            _ => true,
+        });
+        self.build_ids.retain(|id, _| files.get(*id).is_some());
+        if self.names.len() > KEPT {
+            self.names.clear();
         }
     }
-    let (modules, locations) = names(&places, spaces);
-    let stacks = resolved.into_iter().map(|(stack, space, frames, count)| Stack {
-        service: space.service.clone(),
+}
+
+/// Names everything.
+#[must_use]
+pub fn resolve(stacks: &Stacks, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, Vec<Location>, Vec<Stack>) {
+    let mut places = Places::default();
+    let mut resolved = Vec::new();
+    for (stack, weight) in stacks.iter() {
+        if let Some(space) = spaces.get(stack.space) {
+            let frames = frames(stack, space, &mut places);
+            resolved.push((stack, space, frames, weight));
+        }
+    }
+    let (modules, locations) = names(&places, spaces, known);
+    let stacks = resolved.into_iter().map(|(stack, space, frames, weight)| Stack {
+        resource: Arc::clone(&space.resource),
         tgid: space.tgid,
+        link: stack.link.clone(),
         thread: String::from_utf8_lossy(stack.comm.split(|byte| *byte == 0).next().unwrap_or_default()).into(),
         end: end(stack, space, &frames, &locations),
         frames,
-        count,
+        count: weight.count,
+        nanos: weight.nanos,
     });
     let stacks = stacks.collect();
     (modules, locations, stacks)
@@ -147,7 +180,7 @@ fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Loca
 }
 
 /// The names of all places.
-fn names(places: &Places, spaces: &Spaces) -> (Vec<Module>, Vec<Location>) {
+fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, Vec<Location>) {
     let mut modules = Modules::default();
     let mut locations: Vec<Location> = Vec::with_capacity(places.all.len());
     // What is symbolised in one go: index of the location, and address.
@@ -157,16 +190,21 @@ fn names(places: &Places, spaces: &Spaces) -> (Vec<Module>, Vec<Location>) {
     for (index, (place, path)) in places.all.iter().enumerate() {
         locations.push(match place {
             Place::Kernel(address) => {
-                kernel.push((index, *address));
                 let module = modules.named(&"[kernel]".into());
-                Location { name: "[kernel]".into(), owner: Owner::Kernel, module: Some(module), address: *address }
+                let name = known.names.get(place).cloned().unwrap_or_else(|| {
+                    kernel.push((index, *address));
+                    "[kernel]".into()
+                });
+                Location { name, owner: Owner::Kernel, module: Some(module), address: *address }
             }
             Place::File(id, offset) => {
-                files.entry(*id).or_default().push((index, *offset));
                 let path = path.clone().unwrap_or_default();
-                let base = path.rsplit('/').next().unwrap_or_default();
-                let name = format!("{base}+{offset:#x}").into();
-                let module = modules.file(*id, &path, spaces.files().get(*id));
+                let name = known.names.get(place).cloned().unwrap_or_else(|| {
+                    files.entry(*id).or_default().push((index, *offset));
+                    let base = path.rsplit('/').next().unwrap_or_default();
+                    format!("{base}+{offset:#x}").into()
+                });
+                let module = modules.file(*id, &path, spaces.files().get(*id), known);
                 Location { name, owner: Owner::Native, module: Some(module), address: *offset }
             }
             Place::Made(space, address) => {
@@ -206,6 +244,13 @@ fn names(places: &Places, spaces: &Spaces) -> (Vec<Module>, Vec<Location>) {
             name(&elf.into(), Input::FileOffset(wanted));
         }
     }
+    let new = files.values().flatten().chain(&kernel).map(|(index, _)| *index);
+    known.names.extend(new.filter_map(|index| {
+        // Of a file that could not be opened, another process may be able to open it.
+        let (place, name) = (&places.all.get(index)?.0, &locations.get(index)?.name);
+        let is_open = |place: &Place| !matches!(place, Place::File(id, _) if spaces.files().get(*id).is_none());
+        is_open(place).then(|| (place.clone(), Arc::clone(name)))
+    }));
     (modules.all, locations)
 }
 
@@ -225,9 +270,9 @@ impl Modules {
         })
     }
 
-    fn file(&mut self, id: FileId, name: &Arc<str>, file: Option<&File>) -> usize {
+    fn file(&mut self, id: FileId, name: &Arc<str>, file: Option<&File>, known: &mut Known) -> usize {
         *self.files.entry(id).or_insert_with(|| {
-            let build_id = file.and_then(build_id);
+            let build_id = file.and_then(|file| known.build_ids.entry(id).or_insert_with(|| build_id(file)).clone());
             self.all.push(Module {
                 name: name.clone(),
                 build_id,
@@ -252,8 +297,10 @@ fn build_id(file: &File) -> Option<String> {
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn read(file: &File) -> Option<PerfMap> {
+fn read(mut file: &File) -> Option<PerfMap> {
     let mut text = Vec::new();
+    // It was read before, for an earlier profile.
+    file.rewind().ok()?;
     file.take(PERF_MAP).read_to_end(&mut text).ok()?;
     Some(PerfMap::parse(&text))
 }
@@ -261,7 +308,10 @@ fn read(file: &File) -> Option<PerfMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::sample::{decode, tests::record};
+    use crate::profile::{
+        model::tests::resource,
+        sample::{decode, tests::record},
+    };
 
     /// Found by its symbol below.
     #[unsafe(no_mangle)]
@@ -273,20 +323,29 @@ mod tests {
     fn names_code_of_this_process() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let space = spaces.of(own, 0, || "test".into()).unwrap();
+        let space = spaces.of(own, 0, || resource("test")).unwrap();
         let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
         // The innermost at the first byte of the function; the caller just behind its first byte.
         let bytes = record(own, "test", 0, &[], &[function, function + 1, 0x10, function]);
         let sample = decode(&bytes).unwrap();
         let mut stacks = Stacks::default();
-        assert!(stacks.add(space, &sample));
+        assert!(stacks.add(space, &sample, None, 10));
         spaces.keep(space, sample.user.addresses(), 0);
-        let (modules, locations, resolved) = resolve(&stacks, &spaces);
+        let mut known = Known::default();
+        let (modules, locations, resolved) = resolve(&stacks, &spaces, &mut known);
         let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
         assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
         assert_eq!(resolved[0].frames[0], resolved[0].frames[1], "the call is before the place that it returns to");
-        assert_eq!((resolved[0].end, &*resolved[0].service, resolved[0].count), (End::Open, "test", 1));
+        assert_eq!((resolved[0].end, resolved[0].service()), (End::Open, "test"));
+        assert_eq!((resolved[0].count, resolved[0].nanos), (1, 10));
         assert_eq!(*modules[0].name, *std::env::current_exe().unwrap().to_str().unwrap());
         assert!(modules[0].size > 0);
+        // Once more, by what is known.
+        assert_eq!(known.names.len(), 1);
+        known.names.values_mut().for_each(|name| *name = "known".into());
+        let (again, locations, _) = resolve(&stacks, &spaces, &mut known);
+        assert_eq!((&*locations[0].name, again), ("known", modules));
+        known.forget_closed(&Files::default());
+        assert!(known.names.is_empty() && known.build_ids.is_empty());
     }
 }

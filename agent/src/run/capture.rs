@@ -17,7 +17,8 @@ use crate::{
     export::Outputs,
     opaque::Unreadable,
     pipeline::Pipeline,
-    process::Selector,
+    process::{self, Selector},
+    profile::{Profiler, Start},
     runtime::{self, Watch},
     trace::Span,
 };
@@ -50,6 +51,8 @@ pub struct Settings {
     pub tls: bool,
     /// Where to record.
     pub recorder: Option<Recorder>,
+    /// Samples a second on each processor, if any; what the programs were loaded with.
+    pub sampling: Option<(u32, process::Settings)>,
 }
 
 /// A capture that runs.
@@ -74,6 +77,8 @@ pub struct Finished {
     pub runtimes: runtime::Counts,
     /// TLS connections that cannot be read.
     pub unreadable: Vec<Unreadable>,
+    /// What was sampled, if anything was; what becomes of it takes a while.
+    pub profiler: Option<Profiler>,
 }
 
 impl Capture {
@@ -82,13 +87,22 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
-        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder } = settings;
+        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, sampling } = settings;
         let mut selection = Selection::new(selector, children);
         // First attach, then look at what there is: what begins in between is seen by both.
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
         let chosen = selection.chosen();
+        let profiler = match sampling {
+            Some((frequency, processes)) => {
+                let (tables, chosen) = (kernel.take_tables(), chosen.clone().unwrap_or_default());
+                let profiler = Profiler::start(Start { tables, chosen, processes, frequency })?;
+                kernel.start_sampling()?;
+                Some(profiler)
+            }
+            None => None,
+        };
         let (runtimes, looked) = kernel.take_hooks().map(|hooks| Watch::start(hooks, chosen, tls)).transpose()?.unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let mut worker = Worker {
@@ -98,6 +112,7 @@ impl Capture {
             selection,
             runtimes,
             recorder,
+            profiler,
             outputs,
             spans: Vec::with_capacity(ROUND),
             undecodable: 0,
@@ -139,6 +154,7 @@ struct Worker {
     selection: Selection,
     runtimes: Option<Watch>,
     recorder: Option<Recorder>,
+    profiler: Option<Profiler>,
     outputs: Outputs,
     spans: Vec<Span>,
     undecodable: u64,
@@ -171,9 +187,20 @@ impl Worker {
     fn round(&mut self) -> bool {
         loop {
             self.pipeline.hear(Kernel::now(), &mut self.spans);
-            let Self { kernel, pipeline, selection, runtimes, recorder, spans, undecodable, .. } = self;
+            let Self { kernel, pipeline, selection, runtimes, recorder, profiler, spans, undecodable, .. } = self;
             let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
                 Ok(event) => {
+                    if let Event::Sample(sample) = &event {
+                        if let Some(profiler) = profiler
+                            && selection.admits(&event, pipeline.processes())
+                        {
+                            profiler.sample(record, |number| pipeline.sample(number, sample));
+                        }
+                        return;
+                    }
+                    if let (Event::Process(process), Some(profiler)) = (&event, &mut *profiler) {
+                        profiler.process(process);
+                    }
                     if take(record, &event, pipeline, selection, recorder.as_mut(), spans)
                         && let (Event::Process(process), Some(runtimes)) = (&event, &*runtimes)
                     {
@@ -203,9 +230,18 @@ impl Worker {
             }
             self.pipeline.tell();
             self.outputs.send(&mut self.spans);
+            self.link();
             if count < ROUND {
                 return young;
             }
+        }
+    }
+
+    /// Hands on samples, and what they were taken for.
+    fn link(&mut self) {
+        if let Some(profiler) = &mut self.profiler {
+            self.pipeline.take_samples().for_each(|samples| profiler.settled(samples));
+            profiler.flush();
         }
     }
 
@@ -226,6 +262,7 @@ impl Worker {
         self.pipeline.tick(now, &mut self.spans);
         self.pipeline.tell();
         self.outputs.send(&mut self.spans);
+        self.link();
     }
 
     fn finish(mut self) -> Finished {
@@ -237,6 +274,7 @@ impl Worker {
         self.pipeline.finish(Kernel::now(), &mut self.spans);
         self.pipeline.tell();
         self.outputs.send(&mut self.spans);
+        self.link();
         let encryption = self.runtimes.as_ref().map(Watch::encryption).unwrap_or_default();
         let why = |tgid: u32| encryption.get(&tgid).copied().unwrap_or_default();
         let unreadable = self.pipeline.opaque().unreadable(why);
@@ -248,6 +286,7 @@ impl Worker {
             undecodable: self.undecodable,
             recorded: self.recorder.map(Recorder::finish),
             runtimes: self.runtimes.map(|runtimes| runtimes.counts()).unwrap_or_default(),
+            profiler: self.profiler,
         }
     }
 }

@@ -83,6 +83,8 @@ impl Selection {
             Event::Data(data) => !self.refused.contains_key(&data.thread.tgid),
             Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),
             Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
+            Event::Sample(sample) => !self.refused.contains_key(&sample.thread.tgid),
+            Event::Usage(usage) => !self.refused.contains_key(&usage.tgid),
             Event::State(_) => true,
         }
     }

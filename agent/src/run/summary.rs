@@ -190,6 +190,7 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("unknown_cause", account.spans.causes.unknown),
         ("evicted_calls", account.spans.causes.evicted),
         ("forgotten_workers", account.spans.causes.forgotten),
+        ("unlinked_samples", account.spans.causes.unlinked),
     ]);
     notes.extend(account.runtimes.iter());
     notes

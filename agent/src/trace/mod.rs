@@ -7,6 +7,9 @@ mod ids;
 mod span;
 mod tracer;
 
+pub use cause::{Sampled, Samples};
 pub use clock::{ClockOffset, ClockSample};
 pub use span::{Resource, Span};
-pub use tracer::{INCOMPLETE, LINK, Tracer, TracerStats};
+pub use tracer::{
+    CPU_TIME, INCOMPLETE, LINK, Tracer, TracerStats, WAIT_DISK, WAIT_LOCK, WAIT_NETWORK, WAIT_RUN_QUEUE, WAIT_SLEEP,
+};

@@ -8,21 +8,34 @@ use rand::rngs::SysError;
 
 use super::{
     Resource, Span,
-    cause::{self, Engine, Settled},
+    cause::{self, Engine, Samples, Settled},
     clock::{ClockOffset, ClockSample},
     headers::{self, Invalid},
     ids::Ids,
 };
 use crate::{
-    event::{Handover, Nanos, Open, SocketId},
+    event::{Handover, Nanos, Open, Sample, SocketId, Spent, Usage},
     peer::Peers,
-    protocol::{Answered, Asked, Exchange, Holes, Side, Value},
+    protocol::{Answered, Asked, Attributes, Exchange, Holes, Side, Value},
 };
 
 /// Attribute: what of the span is not certain, a list of names of [`Holes`].
 pub const INCOMPLETE: &str = "geophone.incomplete";
 /// Attribute: the evidence that linked the span to its parent. Not set on roots.
 pub const LINK: &str = "geophone.link";
+
+/// Attribute: for how many seconds the thread that served the request ran on a processor for it.
+pub const CPU_TIME: &str = "geophone.cpu.time";
+/// Attribute: for how many seconds it waited for another thread, in `futex`.
+pub const WAIT_LOCK: &str = "geophone.wait.lock";
+/// Attribute: the same for a disk.
+pub const WAIT_DISK: &str = "geophone.wait.disk";
+/// Attribute: the same for the other end of a connection.
+pub const WAIT_NETWORK: &str = "geophone.wait.network";
+/// Attribute: the same until some time had passed.
+pub const WAIT_SLEEP: &str = "geophone.wait.sleep";
+/// Attribute: for how many seconds it was ready to run, and waited for a processor.
+pub const WAIT_RUN_QUEUE: &str = "geophone.wait.runqueue";
 
 /// What was seen while making spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +108,21 @@ impl Tracer {
         self.engine.handover(handover);
     }
 
+    /// A sample of this number was taken. Whether it was for a request: then [`Self::take_samples`] says later for which.
+    pub fn sampled(&mut self, number: u64, sample: &Sample) -> bool {
+        self.engine.sampled(number, sample)
+    }
+
+    /// Samples of which it is settled now for which request they were taken.
+    pub fn take_samples(&mut self) -> std::vec::Drain<'_, Samples> {
+        self.engine.take_samples()
+    }
+
+    /// What a thread has done with its time, just before a call that moves bytes.
+    pub fn used(&mut self, usage: &Usage) {
+        self.engine.used(usage);
+    }
+
     /// An exchange, recorded of `resource`, is complete. Its span comes out once its cause is settled.
     pub fn done(&mut self, exchange: Exchange, resource: Arc<Resource>) {
         self.engine.done(exchange, resource);
@@ -157,7 +185,7 @@ impl Tracer {
 
 /// The span of a call that is settled.
 fn span(clock: &ClockOffset, settled: Settled) -> Span {
-    let Settled { exchange, resource, span, trace, parent, link } = settled;
+    let Settled { exchange, resource, span, trace, parent, link, spent } = settled;
     let start_unix_nano = clock.wall(exchange.start);
     // From the monotonic clock: a step of the wall clock changes no duration.
     let duration = exchange.end.saturating_sub(exchange.start);
@@ -168,6 +196,9 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
     }
     if let Some(link) = link {
         attributes.push(LINK, link.name());
+    }
+    if let Some(spent) = spent {
+        push_spent(&mut attributes, spent);
     }
     Span {
         context: SpanContext::new(trace.id, span, trace.flags, false, trace.state),
@@ -180,6 +211,23 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
         status: exchange.status,
         links: Vec::new(),
         resource,
+    }
+}
+
+/// What the time of a request was spent with, in seconds; of waits, those that there were.
+fn push_spent(attributes: &mut Attributes, spent: Spent) {
+    let Spent { cpu, lock, disk, network, sleep, run_queue } = spent;
+    let seconds = |nanos: Nanos| Value::Float(nanos as f64 / 1e9);
+    attributes.push(CPU_TIME, seconds(cpu));
+    let waits = [
+        (WAIT_LOCK, lock),
+        (WAIT_DISK, disk),
+        (WAIT_NETWORK, network),
+        (WAIT_SLEEP, sleep),
+        (WAIT_RUN_QUEUE, run_queue),
+    ];
+    for (key, nanos) in waits.into_iter().filter(|(_, nanos)| *nanos != 0) {
+        attributes.push(key, seconds(nanos));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch,
         config,
     },
-    task, tls,
+    task, tls, usage,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -69,6 +69,9 @@ pub fn report(call: Moved) {
     with_scratch(|scratch| {
         // SAFETY: the work space is this program's while it runs.
         unsafe { (*scratch).call = call };
+        if config!(usage) != 0 {
+            usage::tell();
+        }
         report_call();
     });
 }

@@ -16,7 +16,7 @@ use crate::{
     kernel::read,
     maps::{CALLS, RUNTIMES, config},
     process::{self, Current},
-    task,
+    task, usage,
 };
 
 /// The operations of a futex that wake (`include/uapi/linux/futex.h`): `FUTEX_WAKE`, `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`,
@@ -28,6 +28,9 @@ const OPERATION: u64 = 0x1f;
 /// `sched_waking`: some thread makes another one ready to run. Fires for every wake-up on the host.
 #[inline(always)]
 pub fn waking(ctx: &RawTracePointContext) {
+    if config!(usage) != 0 {
+        usage::woken(ctx.arg(0));
+    }
     let id = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((id >> 32) as u32, id as u32);
     if tgid == 0 {

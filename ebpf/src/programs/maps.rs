@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
-    record::{Data, Sample},
+    record::{Data, Sample, Usage},
     stats,
     unwind::{CHUNK, CHUNKS, Range, Rule, Space},
 };
@@ -64,6 +64,14 @@ pub static POLICIES: Array<Policy, 65_536, { aya_ebpf::bindings::BPF_F_MMAPABLE 
 #[btf_map]
 pub static CALLS: Array<u8, CALL_NUMBERS> = Array::new();
 
+/// What a system call that blocks waits for, by its number: [`geophone_ebpf::config::Wait`].
+#[btf_map]
+pub static WAITS: Array<u8, CALL_NUMBERS> = Array::new();
+
+/// What threads do with their time, by thread; one entry where that is not counted.
+#[btf_map]
+pub static USAGES: HashMap<u32, Ran, 1> = HashMap::new();
+
 /// `PROCESS_*` flags, by thread group.
 #[btf_map]
 pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
@@ -118,6 +126,27 @@ pub static SPACES: HashMap<u32, Space, 1> = HashMap::new();
 
 /// The agent writes to it without system calls.
 const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
+
+/// What a thread has done with its time so far.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ran {
+    /// When it was first looked at.
+    pub born: u64,
+    /// When it began what it does now.
+    pub since: u64,
+    /// The kernel's own count of its processor time when that was looked at last: up to date whenever the thread is not running.
+    pub runtime: u64,
+    /// When it was woken last.
+    pub woken: u64,
+    /// What it does now: an index of `nanos`.
+    pub now: u64,
+    /// Nanoseconds, by `USAGE_*`; behind those, [`OTHER`].
+    pub nanos: [u64; 8],
+}
+
+/// Waiting for something else, as an index of [`Ran::nanos`].
+pub const OTHER: u64 = 6;
 
 /// A sample with room for both of its stacks.
 #[repr(C)]
@@ -198,6 +227,8 @@ pub struct Scratch {
     pub piece: Piece,
     /// HTTP/2: where in it the frames are.
     pub walk: Walk,
+    /// What the thread has done with its time.
+    pub usage: Usage,
     /// The record's header.
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside

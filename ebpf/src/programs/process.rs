@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use geophone_ebpf::{
-    config::{File, PROCESS_KNOWN, PROCESS_SELECTED},
+    config::{File, PROCESS_KNOWN, PROCESS_SAMPLED, PROCESS_SELECTED},
     record::{Kind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_SEEN, Process},
     stats::Counter,
 };
@@ -13,7 +13,7 @@ use geophone_ebpf::{
 use crate::{
     emit, handover,
     kernel::read,
-    maps::{EXECUTED, PROCESSES, RUNTIMES, config},
+    maps::{EXECUTED, PROCESSES, RUNTIMES, USAGES, config},
     twin::{self, Occurrence},
 };
 
@@ -50,6 +50,21 @@ impl Current {
             }
             tell(PROCESS_SEEN, self.tgid);
         }
+    }
+}
+
+impl Current {
+    /// Whether no sample of this process was taken before, beside tracing.
+    #[inline(always)]
+    pub fn is_first_sample(self) -> bool {
+        let flags = flags(self.tgid);
+        if flags & PROCESS_SAMPLED != 0 {
+            return false;
+        }
+        if PROCESSES.insert(self.tgid, flags | PROCESS_SAMPLED, 0).is_err() {
+            emit::count(Counter::MapFull);
+        }
+        true
     }
 }
 
@@ -109,8 +124,8 @@ pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
             emit::count(Counter::MapFull);
         }
         tell(PROCESS_EXEC, tgid);
-    } else if flags & PROCESS_KNOWN != 0 {
-        if PROCESSES.insert(tgid, flags & !PROCESS_KNOWN, 0).is_err() {
+    } else if flags & (PROCESS_KNOWN | PROCESS_SAMPLED) != 0 {
+        if PROCESSES.insert(tgid, flags & !(PROCESS_KNOWN | PROCESS_SAMPLED), 0).is_err() {
             emit::count(Counter::MapFull);
         }
         tell(PROCESS_EXEC, tgid);
@@ -145,6 +160,10 @@ fn is_new(binprm: u64) -> bool {
 pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
     let id = bpf_get_current_pid_tgid();
     let tgid = (id >> 32) as u32;
+    if config!(usage) != 0 {
+        // Each thread for itself. It need not be there.
+        let _ = USAGES.remove(id as u32);
+    }
     if tgid != id as u32 || !twin::is_mine::<SECOND>(Occurrence::Process(tgid)) {
         return;
     }
@@ -153,7 +172,7 @@ pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
     if flags != 0 {
         // It is there, so it can be removed.
         let _ = PROCESSES.remove(tgid);
-        if flags & PROCESS_KNOWN != 0 {
+        if flags & (PROCESS_KNOWN | PROCESS_SAMPLED) != 0 {
             tell(PROCESS_EXIT, tgid);
         }
     }

@@ -1,5 +1,5 @@
-//! Samples of what runs: at each tick of a processor's clock, the stacks of the thread that it interrupted. Only `geophone profile`
-//! loads this. The kernel walks its own stack; that of the process is walked in `unwind.rs`, or, on processors that it does not know, by
+//! Samples of what runs: at each tick of a processor's clock, the stacks of the thread that it interrupted. Loaded by `geophone profile`,
+//! and by `geophone run --profile`, where a sample says which of the runtime's tasks ran, too. The kernel walks its own stack; that of the process is walked in `unwind.rs`, or, on processors that it does not know, by
 //! the kernel too: by frame pointers.
 
 use core::ffi::c_void;
@@ -20,7 +20,7 @@ use crate::{
     emit,
     maps::{SAMPLES, Stacks, config},
     process::Current,
-    unwind,
+    task, unwind,
 };
 
 /// Bytes of a stack that the kernel walks, at most.
@@ -36,7 +36,12 @@ pub fn tick(ctx: &PerfEventContext) {
         return;
     };
     // The agent reads what is mapped where while the process is still there.
-    who.introduce();
+    let is_first = if config!(tracing) != 0 {
+        who.is_first_sample()
+    } else {
+        who.introduce();
+        false
+    };
     // SAFETY: the helpers have no preconditions.
     let (cpu, time) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
     let Some(sample) = SAMPLES.get_ptr_mut(cpu) else {
@@ -70,9 +75,29 @@ pub fn tick(ctx: &PerfEventContext) {
         comm: bpf_get_current_comm().unwrap_or_default(),
         result,
         pad: 0,
+        task: 0,
+        task_parent: 0,
     };
+    if config!(tracing) != 0 {
+        sample_task();
+    }
     let both = at_most::<STACKS>(kernel + user);
-    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + both, false);
+    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + both, is_first);
+}
+
+/// Notes which of its runtime's tasks the thread ran; verified by itself, because it is global.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sample_task() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let Some(sample) = SAMPLES.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive, and ticks of one processor do not interrupt each other.
+    let head = unsafe { &mut (*sample).head };
+    let who = Current { tgid: head.tgid, tid: head.tid };
+    task::current(who, &mut head.task, &mut head.task_parent);
+    0
 }
 
 /// Copies a stack to `to`. Returns how many bytes it has.

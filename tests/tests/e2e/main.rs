@@ -19,6 +19,7 @@ mod grpc;
 mod hosts;
 mod http2;
 mod languages;
+mod link;
 mod messages;
 mod namespaces;
 mod output;

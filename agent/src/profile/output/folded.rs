@@ -1,4 +1,4 @@
-//! Folded text: one line for each stack, the outermost first, with how often it was seen. What flame graph tools read.
+//! Folded text: one line for each stack, the outermost first, with how often it was seen, or for how many microseconds it waited. What flame graph tools read.
 //! As they expect it, functions of the kernel end in `_[k]`, those that a process has compiled while it runs in `_[j]`.
 
 use std::{
@@ -19,18 +19,18 @@ pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The lines, sorted, each with its count.
+/// The lines, sorted, each with what it counts: see [`Profile::weight`].
 pub fn lines(profile: &Profile) -> BTreeMap<String, u64> {
     let mut lines = BTreeMap::new();
     for stack in &profile.stacks {
-        *lines.entry(line(profile, stack)).or_default() += stack.count;
+        *lines.entry(line(profile, stack)).or_default() += profile.weight(stack);
     }
     lines
 }
 
 fn line(profile: &Profile, stack: &Stack) -> String {
     let mut line = String::new();
-    push(&mut line, &stack.service);
+    push(&mut line, stack.service());
     for Location { name, owner, .. } in profile.frames(stack).rev() {
         line.push(';');
         push(&mut line, name);

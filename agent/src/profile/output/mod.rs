@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use folded::clean;
 
-use super::{Difference, model::Profile};
+use super::{Difference, Part, model::Profile};
 
 /// What a file holds, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,17 @@ impl Output {
             } else {
                 difference.lines().iter().try_for_each(|line| writeln!(to, "{line}"))
             }
+        })
+    }
+
+    /// Writes a part of a profile, to what was opened for a difference.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`]
+    pub fn write_part(self, part: &Part) -> Result<(), OutputError> {
+        let is_graph = self.format == Format::Svg;
+        self.replace(|to| {
+            if is_graph { svg::part(part, to) } else { part.lines().iter().try_for_each(|line| writeln!(to, "{line}")) }
         })
     }
 

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use prost::Message;
 
 use crate::profile::{
-    model::{Owner, Profile},
+    model::{Kind, Owner, Profile, Stack},
     pprof::{Function, Label, Line, Location, Mapping, Pprof, Sample, ValueType},
 };
 
@@ -54,9 +54,11 @@ fn number(value: u64) -> i64 {
 
 fn encode(profile: &Profile) -> Pprof {
     let mut strings = Strings::new();
-    let samples = ValueType { r#type: strings.index("samples"), unit: strings.index("count") };
-    let cpu = ValueType { r#type: strings.index("cpu"), unit: strings.index("nanoseconds") };
-    let period = 1_000_000_000 / u64::from(profile.frequency.max(1));
+    let mut value = |name: &str, unit: &str| ValueType { r#type: strings.index(name), unit: strings.index(unit) };
+    let (samples, time) = match profile.kind {
+        Kind::OnCpu { .. } => (value("samples", "count"), value("cpu", "nanoseconds")),
+        Kind::OffCpu { .. } => (value("contentions", "count"), value("delay", "nanoseconds")),
+    };
     let mapping = (1u64..).zip(&profile.modules).map(|(id, module)| Mapping {
         id,
         memory_start: 0,
@@ -82,32 +84,40 @@ fn encode(profile: &Profile) -> Pprof {
         Location { id, mapping_id, address: location.address, line: vec![Line { function_id }] }
     });
     let location = location.collect();
-    let keys = ["service.name", "process.pid", "thread.name"].map(|key| strings.index(key));
-    let [service, pid, thread] = keys;
     let sample = profile.stacks.iter().map(|stack| Sample {
         location_id: stack.frames.iter().map(|index| *index as u64 + 1).collect(),
-        value: vec![number(stack.count), number(stack.count.saturating_mul(period))],
-        label: vec![
-            Label { key: service, str: strings.index(&stack.service), num: 0 },
-            Label { key: pid, str: 0, num: stack.tgid.into() },
-            Label { key: thread, str: strings.index(&stack.thread), num: 0 },
-        ],
+        value: vec![number(stack.count), number(stack.nanos)],
+        label: labels(stack, &mut strings),
     });
     let sample = sample.collect();
     let nanos = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     Pprof {
-        sample_type: vec![samples, cpu],
+        sample_type: vec![samples, time],
         sample,
         mapping,
         location,
         function,
         time_nanos: profile.start.duration_since(UNIX_EPOCH).map(nanos).unwrap_or_default(),
         duration_nanos: nanos(profile.duration),
-        period_type: Some(cpu),
-        period: number(period),
-        default_sample_type: cpu.r#type,
+        period_type: Some(time),
+        period: number(profile.kind.period().unwrap_or(1)),
+        default_sample_type: time.r#type,
         string_table: strings.all,
     }
+}
+
+fn labels(stack: &Stack, strings: &mut Strings) -> Vec<Label> {
+    let mut text = |key: &str, value: &str| Label { key: strings.index(key), str: strings.index(value), num: 0 };
+    let mut labels = vec![text("service.name", stack.service()), text("thread.name", &stack.thread)];
+    if let Some(link) = &stack.link {
+        labels.push(text("trace_id", &link.trace_id.to_string()));
+        labels.push(text("span_id", &link.span_id.to_string()));
+        if !link.endpoint.is_empty() {
+            labels.push(text("endpoint", &link.endpoint));
+        }
+    }
+    labels.push(Label { key: strings.index("process.pid"), str: 0, num: stack.tgid.into() });
+    labels
 }
 
 #[cfg(test)]
@@ -143,7 +153,7 @@ mod tests {
         assert_eq!(stacks[1].0, ["do_syscall_64", "heavy", "main"]);
         let labels: Vec<_> =
             pprof.sample[0].label.iter().map(|label| (text(label.key), text(label.str), label.num)).collect();
-        assert_eq!(labels, [("service.name", "shop", 0), ("process.pid", "", 42), ("thread.name", "worker;1", 0)]);
+        assert_eq!(labels, [("service.name", "shop", 0), ("thread.name", "worker;1", 0), ("process.pid", "", 42)]);
         for location in &pprof.location {
             let mapping = pprof.mapping.iter().find(|mapping| mapping.id == location.mapping_id).unwrap();
             assert!(mapping.memory_start <= location.address && location.address < mapping.memory_limit);

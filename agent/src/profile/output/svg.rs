@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use inferno::flamegraph::{self, Options, Palette, color::MultiPalette};
 
 use super::folded;
-use crate::profile::{Difference, model::Profile};
+use crate::profile::{
+    Difference, Part,
+    model::{Kind, Profile},
+};
 
 /// Writes a profile.
 ///
@@ -21,13 +24,36 @@ pub fn write(profile: &Profile, mut to: impl Write) -> io::Result<()> {
     let mut options = Options::default();
     // Colours by the marks at the ends of names: the kernel, compiled while it runs, and all else.
     options.colors = Palette::Multi(MultiPalette::Java);
-    options.title = "On-CPU flame graph".to_owned();
-    options.subtitle = Some(format!(
-        "{} samples in {:.1} s, {} a second on each processor",
-        profile.samples(),
-        profile.duration.as_secs_f64(),
-        profile.frequency
-    ));
+    let (samples, seconds) = (profile.samples(), profile.duration.as_secs_f64());
+    let (title, subtitle) = match profile.kind {
+        Kind::OnCpu { frequency } => (
+            "On-CPU flame graph",
+            format!("{samples} samples in {seconds:.1} s, {frequency} a second on each processor"),
+        ),
+        Kind::OffCpu { least } => {
+            options.count_name = "us".to_owned();
+            ("Off-CPU flame graph", format!("{samples} waits of at least {least:?} in {seconds:.1} s"))
+        }
+    };
+    options.title = title.to_owned();
+    options.subtitle = Some(subtitle);
+    options.deterministic = true;
+    options.no_sort = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)
+}
+
+/// Writes a part of a profile.
+///
+/// # Errors
+/// Those of the writer.
+pub fn part(part: &Part, mut to: impl Write) -> io::Result<()> {
+    let mut lines = part.lines();
+    if lines.is_empty() {
+        lines.push("no samples 1".to_owned());
+    }
+    let mut options = Options::default();
+    options.colors = Palette::Multi(MultiPalette::Java);
+    options.subtitle = Some(format!("{} samples", part.samples()));
     options.deterministic = true;
     options.no_sort = true;
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut to)

@@ -147,6 +147,7 @@ impl Engine {
         };
         call.is_answered = true;
         let start = call.start;
+        self.prove_samples(key, serial);
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);
@@ -179,6 +180,9 @@ impl Engine {
                 // Whether whoever reads a request is the one that answers it.
                 let is_same = self.workers.own(key).is_some_and(|work| work.on == On::Request(serial));
                 self.trust.add(answered.thread.tgid, Link::Thread, is_same);
+                if let Some(cost) = self.calls.get_mut(&serial).and_then(|call| call.cost.as_mut()) {
+                    cost.is_whole = is_same;
+                }
                 Link::Thread
             }
         };

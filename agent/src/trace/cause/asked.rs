@@ -51,6 +51,8 @@ impl Engine {
             reader: None,
             is_kept: false,
             by: None,
+            samples: Vec::new(),
+            cost: None,
         };
         match (asked.side, asked.thread.turn) {
             (Side::Client, _) => self.goes_on(asked.thread, asked.time),
@@ -254,7 +256,7 @@ impl Engine {
     }
 
     /// Whether tasks of a process are seen to wake each other.
-    fn wakes(&self, tgid: u32) -> bool {
+    pub(super) fn wakes(&self, tgid: u32) -> bool {
         self.wakers.contains(&tgid)
     }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
-use super::{ends::Names, work::Key};
+use super::{ends::Names, samples::Held, usage::Cost, work::Key};
 use crate::{
     event::{Nanos, Thread},
     protocol::{CallId, Exchange, OtherEnd, Side},
@@ -141,6 +141,10 @@ pub(super) struct Call {
     pub(super) is_kept: bool,
     /// An outgoing call that carries the context of a span within its process: the request that it was made for.
     pub(super) by: Option<Serial>,
+    /// Samples that were taken for a request; of an outgoing call, for whatever caused it.
+    pub(super) samples: Vec<Held>,
+    /// A request: what it has cost so far, as far as that can be told.
+    pub(super) cost: Option<Box<Cost>>,
 }
 
 /// What a request's headers brought.
@@ -171,6 +175,11 @@ pub(super) struct Hint {
 }
 
 impl Call {
+    /// Whether its span has come out.
+    pub(super) fn is_out(&self) -> bool {
+        self.end.is_some() && self.done.is_none()
+    }
+
     pub(super) fn tgid(&self) -> u32 {
         self.thread.tgid
     }

@@ -15,12 +15,14 @@ use super::{
     loops::Loops,
     pending::Pending,
     puzzles::Puzzles,
+    samples::Samples,
     trust::Trust,
     turns::Turns,
+    usage::Meters,
     work::{Key, On, Work, Workers},
 };
 use crate::{
-    event::{Nanos, SocketId, Thread},
+    event::{Nanos, SocketId, Spent, Thread},
     protocol::{CallId, Exchange, Side},
     trace::{Resource, ids::Ids},
 };
@@ -56,6 +58,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Threads and tasks that were forgotten because there were too many.
     pub forgotten: u64,
+    /// Samples that were not linked because there were too many.
+    pub unlinked: u64,
 }
 
 /// A call whose cause is settled, and which is complete.
@@ -73,6 +77,8 @@ pub struct Settled {
     pub parent: SpanId,
     /// The evidence for that.
     pub link: Option<Link>,
+    /// What its thread has done with its time, where that is known.
+    pub spent: Option<Spent>,
 }
 
 /// What is known of a connection on which requests come from somebody who is not seen: nobody traces it, most likely.
@@ -132,6 +138,10 @@ pub struct Engine {
     /// Requests that are answered, and which something may still turn out to have been for.
     pub(super) kept: Deadlines,
     pub(super) settled: Vec<Settled>,
+    pub(super) samples: Vec<Samples>,
+    /// How many samples calls have.
+    pub(super) held: usize,
+    pub(super) meters: Meters,
     pub(super) stats: Stats,
 }
 
@@ -169,6 +179,9 @@ impl Engine {
             originators: HashSet::default(),
             pending: Pending::default(),
             settled: Vec::new(),
+            samples: Vec::new(),
+            held: 0,
+            meters: Meters::default(),
             stats: Stats::default(),
         }
     }
@@ -216,7 +229,8 @@ impl Engine {
         for serial in left {
             self.give_up(serial);
         }
-        self.calls.clear();
+        let calls = std::mem::take(&mut self.calls);
+        calls.into_values().for_each(|call| self.give_up_samples(call.samples));
         self.by_id.clear();
         self.open.clear();
     }

@@ -63,6 +63,11 @@ impl Engine {
         if self.locks.woken(from.tgid, object, to.tid, is_contended) {
             return;
         }
+        if let Some(request) = waits_for
+            && given.is_some_and(|work| self.request_of(work.on) == Some(request))
+        {
+            self.prove_samples(giver, request);
+        }
         let answer = self.workers.take_answer(giver);
         if let Some(call) = answer {
             // An answer is passed on, to whoever waits for it in the end.

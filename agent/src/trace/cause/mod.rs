@@ -17,13 +17,16 @@ mod locks;
 mod loops;
 mod pending;
 mod puzzles;
+mod samples;
 mod settle;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod turns;
+mod usage;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};
 pub use ends::Name;
 pub use engine::{Engine, Limits, Settled, Stats};
+pub use samples::{Sampled, Samples};

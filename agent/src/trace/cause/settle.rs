@@ -7,6 +7,7 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
 use super::{
     call::{Cause, Hint, Link, Serial, Trace},
     engine::{Engine, Settled, Silence},
+    samples::Sampled,
     work::On,
 };
 use crate::{
@@ -23,7 +24,15 @@ impl Engine {
             // Given up before: it stands alone.
             let trace = new_trace(&mut self.ids);
             let span = self.ids.span();
-            self.settled.push(Settled { exchange, resource, span, trace, parent: SpanId::INVALID, link: None });
+            self.settled.push(Settled {
+                exchange,
+                resource,
+                span,
+                trace,
+                parent: SpanId::INVALID,
+                link: None,
+                spent: None,
+            });
             return;
         };
         let now = exchange.end;
@@ -155,6 +164,8 @@ impl Engine {
         }
         if side == Side::Server {
             self.ends.leave(side, &names, serial);
+        } else {
+            self.move_samples(serial, request);
         }
         if side == Side::Client
             && let Some(request) = request
@@ -209,9 +220,16 @@ impl Engine {
         };
         let (exchange, resource) = *done;
         let is_answered = exchange.first_byte.is_some();
-        let settled = Settled { exchange, resource, span: call.span, trace: trace.clone(), parent: call.parent, link };
+        let (trace, span, parent) = (trace.clone(), call.span, call.parent);
         let (side, call_is_kept) = (call.side, call.is_kept);
-        self.settled.push(settled);
+        let (reader, cost) = (call.thread.tid, call.cost.take());
+        let samples = std::mem::take(&mut call.samples);
+        if !samples.is_empty() {
+            let of = Sampled { trace: trace.id, span, name: exchange.name.clone() };
+            self.give_samples(samples, of, end);
+        }
+        let spent = self.cost(cost, reader, end);
+        self.settled.push(Settled { exchange, resource, span, trace, parent, link, spent });
         match side {
             Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),
@@ -225,6 +243,7 @@ impl Engine {
         let Some(call) = self.calls.remove(&serial) else {
             return;
         };
+        self.give_up_samples(call.samples);
         self.ends.leave(call.side, &call.names, serial);
         self.by_id.remove(&(call.id, call.side == Side::Server));
     }

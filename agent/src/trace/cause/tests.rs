@@ -14,6 +14,8 @@ use crate::{
     trace::ids::Ids,
 };
 
+mod samples;
+
 const MS: Nanos = 1_000_000;
 
 /// One end of a request: on which socket, which request there.

@@ -95,15 +95,30 @@ impl Loop {
     }
 
     /// Whether what runs by this id has run before it read what it has read last.
-    fn has_run(&mut self, id: u32) -> bool {
-        if let Some((_, reads)) = self.ran.iter().find(|(other, _)| *other == id) {
-            return *reads != self.reads;
+    fn has_run(&self, id: u32) -> bool {
+        self.ran.iter().find(|(other, _)| *other == id).is_some_and(|(_, reads)| *reads != self.reads)
+    }
+
+    /// What runs by this id does so now.
+    fn runs(&mut self, id: u32) {
+        if self.ran.iter().any(|(other, _)| *other == id) {
+            return;
         }
         if self.ran.len() == RAN {
             self.ran.pop_front();
         }
         self.ran.push_back((id, self.reads));
-        false
+    }
+
+    /// For what the callback with this id runs.
+    fn says(&self, running: u32) -> For {
+        match self.did(running) {
+            _ if self.has_run(running) => For::Last,
+            None | Some(Did::Opened) => For::Last,
+            Some(Did::Work(on)) if on == self.on && !self.put_off => For::Last,
+            Some(Did::Work(Some(on))) => For::This(on),
+            Some(Did::Work(None)) => For::Unknown,
+        }
     }
 }
 
@@ -187,29 +202,36 @@ impl Turns {
             }
             return For::Last;
         }
-        let said = match thread.did(running) {
-            _ if thread.has_run(running) => For::Last,
-            None | Some(Did::Opened) => For::Last,
-            Some(Did::Work(on)) if on == thread.on && !thread.put_off => {
-                thread.at_once.add(true);
-                For::Last
+        let said = thread.says(running);
+        thread.runs(running);
+        match said {
+            For::Last if !thread.put_off && matches!(thread.did(running), Some(Did::Work(_))) => {
+                thread.at_once.add(true)
             }
-            Some(Did::Work(Some(on))) => {
-                thread.at_once.add(thread.on == Some(on));
-                For::This(on)
-            }
-            Some(Did::Work(None)) => match thread.first {
-                Some((call, made)) if thread.age(running) >= thread.age(made) && thread.at_once.is_proved() => {
-                    return For::This(On::Like(call));
-                }
-                _ => For::Unknown,
-            },
-        };
+            For::This(on) => thread.at_once.add(thread.on == Some(on)),
+            For::Last | For::Unknown => {}
+        }
+        if let Some((call, made)) = thread.first
+            && said == For::Unknown
+            && thread.age(running) >= thread.age(made)
+            && thread.at_once.is_proved()
+        {
+            return For::This(On::Like(call));
+        }
         match said {
             For::Last if !thread.put_off => {}
             For::This(on) => (thread.on, thread.put_off) = (Some(on), true),
             For::Last | For::Unknown => (thread.on, thread.put_off) = (None, true),
         }
+        if thread.put_off && said == For::Last { For::Unknown } else { said }
+    }
+
+    /// For what a loop does what it does now, which is no call.
+    pub(super) fn does(&self, tid: u32, running: u32) -> For {
+        let Some(thread) = self.loops.get(&tid) else {
+            return For::Last;
+        };
+        let said = if running == 0 { For::Last } else { thread.says(running) };
         if thread.put_off && said == For::Last { For::Unknown } else { said }
     }
 

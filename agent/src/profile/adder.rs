@@ -1,0 +1,310 @@
+//! Sampling beside tracing: the thread that adds up. It reads what is mapped in processes, has rows made for unwinding, and lets a sample
+//! that was taken for a request wait until it is settled for which.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    Counts,
+    beside::{Batch, Item, Start},
+    model::{Kind, Link, Profile},
+    sample::{self, Sample},
+    spaces::Spaces,
+    stacks::{SpaceId, Stacks},
+    symbols::{self, Known},
+    unwind::Ranges,
+};
+use crate::{
+    bpf::{self, Tables},
+    event::{Life, Nanos, Process},
+    process::Table,
+    trace::Samples,
+};
+
+/// Bytes of samples that wait until it is settled what they were taken for. When there are more, the oldest count as taken for nothing.
+const WAITING: usize = 32 << 20;
+/// What one takes besides its record.
+const OVERHEAD: usize = 96;
+/// How long the thread sleeps at most, and while rows are being made.
+const SLEEP: Duration = Duration::from_millis(500);
+const NAP: Duration = Duration::from_millis(10);
+/// How often processes that have ended are forgotten.
+const EXPIRE: Duration = Duration::from_secs(10);
+
+/// A sample that waits.
+struct Waiting {
+    space: SpaceId,
+    record: Box<[u8]>,
+}
+
+/// See the module.
+pub(super) struct Adder {
+    tables: Option<Tables>,
+    processes: Table,
+    spaces: Spaces,
+    stacks: Stacks,
+    ranges: Ranges,
+    kind: Kind,
+    started: (SystemTime, Instant),
+    counts: Counts,
+    waiting: HashMap<u64, Waiting>,
+    /// Their numbers, the oldest first, and some that wait no longer.
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+impl Adder {
+    pub(super) fn new(start: Start) -> io::Result<Self> {
+        Ok(Self {
+            tables: start.tables,
+            processes: Table::new(start.processes),
+            spaces: Spaces::new("/proc"),
+            stacks: Stacks::default(),
+            ranges: Ranges::new()?,
+            kind: Kind::OnCpu { frequency: start.frequency },
+            started: (SystemTime::now(), Instant::now()),
+            counts: Counts::default(),
+            waiting: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Makes rows for processes that run already, for some time at most.
+    pub(super) fn prepare(&mut self, chosen: &[u32], limit: Duration) {
+        let start = Instant::now();
+        let now = bpf::now();
+        // The agent is marked for the sake of what it starts, and not sampled itself.
+        let own = std::process::id();
+        for tgid in chosen.iter().filter(|tgid| **tgid != own) {
+            self.spaces.of(*tgid, now, || self.processes.resource(*tgid, now));
+        }
+        self.place();
+        while self.ranges.is_busy() && start.elapsed() < limit {
+            std::thread::sleep(NAP);
+            self.place();
+        }
+        self.started = (SystemTime::now(), Instant::now());
+    }
+
+    /// Takes batches until no more can come, and names what was seen.
+    pub(super) fn run(mut self, batches: &Receiver<Batch>) -> (Profile, Counts) {
+        let mut expired = Instant::now();
+        loop {
+            let timeout = if self.ranges.is_busy() { NAP } else { SLEEP };
+            match batches.recv_timeout(timeout) {
+                Ok(batch) => self.batch(batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+            }
+            self.place();
+            if expired.elapsed() > EXPIRE {
+                expired = Instant::now();
+                self.processes.expire(bpf::now());
+            }
+        }
+    }
+
+    /// Tells the kernel side what is mapped where, and which rows are there for it.
+    fn place(&mut self) {
+        let Some(tables) = &mut self.tables else {
+            self.spaces.forget_read();
+            return;
+        };
+        while let Some((space, files)) = self.spaces.next_read() {
+            self.ranges.process(space.tgid, space.mappings(), files, tables);
+        }
+        self.ranges.advance(tables);
+    }
+
+    fn batch(&mut self, batch: Batch) {
+        let Batch { records, items, lost } = batch;
+        self.counts.lost += lost;
+        let mut rest = records.as_slice();
+        for item in items {
+            match item {
+                Item::Sample(len, number) => {
+                    let (record, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+                    rest = behind;
+                    match sample::decode(record) {
+                        Ok(sample) => self.sample(&sample, record, number),
+                        Err(_) => self.counts.undecodable += 1,
+                    }
+                }
+                Item::Process(process) => self.process(&process),
+                Item::Settled(samples) => self.settled(&samples),
+            }
+        }
+    }
+
+    fn process(&mut self, process: &Process) {
+        self.processes.apply(process);
+        if matches!(process.what, Life::Exec | Life::Exit) {
+            self.spaces.ended(process.tgid);
+            if let Some(tables) = &mut self.tables {
+                self.ranges.ended(process.tgid, tables);
+            }
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>, record: &[u8], number: Option<u64>) {
+        let now: Nanos = sample.time;
+        let Some(space) = self.spaces.of(sample.tgid, now, || self.processes.resource(sample.tgid, now)) else {
+            return;
+        };
+        let Some(number) = number else {
+            if self.add(space, sample, None) {
+                self.spaces.keep(space, sample.user.addresses(), now);
+            } else {
+                self.spaces.look_again(space, now);
+            }
+            return;
+        };
+        // Now, because its process may be gone later.
+        self.spaces.keep(space, sample.user.addresses(), now);
+        self.bytes += record.len() + OVERHEAD;
+        self.waiting.insert(number, Waiting { space, record: record.into() });
+        self.order.push_back(number);
+        while self.bytes > WAITING
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.release(oldest, None);
+        }
+    }
+
+    fn settled(&mut self, samples: &Samples) {
+        let link = samples.of.as_ref().map(|of| Link {
+            trace_id: of.trace,
+            span_id: of.span,
+            endpoint: Arc::from(of.name.as_str()),
+        });
+        for number in &samples.numbers {
+            self.release(*number, link.as_ref());
+        }
+        while self.order.front().is_some_and(|number| !self.waiting.contains_key(number)) {
+            self.order.pop_front();
+        }
+    }
+
+    /// A sample waits no longer.
+    fn release(&mut self, number: u64, link: Option<&Link>) {
+        let Some(Waiting { space, record }) = self.waiting.remove(&number) else {
+            return;
+        };
+        self.bytes = self.bytes.saturating_sub(record.len() + OVERHEAD);
+        // It was decoded before.
+        if let Ok(sample) = sample::decode(&record) {
+            self.add(space, &sample, link);
+        }
+    }
+
+    /// Whether it is the first with this stack.
+    fn add(&mut self, space: SpaceId, sample: &Sample<'_>, link: Option<&Link>) -> bool {
+        let dropped = self.stacks.dropped();
+        let is_new = self.stacks.add(space, sample, link, self.kind.period().unwrap_or_default());
+        if self.stacks.dropped() == dropped {
+            self.counts.taken += 1;
+            self.counts.linked += u64::from(link.is_some());
+            self.counts.walks.add(sample.result, sample.flags);
+        }
+        is_new
+    }
+
+    fn finish(mut self) -> (Profile, Counts) {
+        let duration = self.started.1.elapsed();
+        while let Some(number) = self.order.pop_front() {
+            self.release(number, None);
+        }
+        self.spaces.look_at_all();
+        let Self { tables, spaces, stacks, mut counts, kind, started, .. } = self;
+        drop(tables);
+        counts.dropped = stacks.dropped() + spaces.dropped();
+        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces, &mut Known::default());
+        (Profile { kind, start: started.0, duration, modules, locations, stacks }, counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        process,
+        profile::sample::tests::record,
+        trace::{Sampled, Samples},
+    };
+
+    fn adder() -> Adder {
+        let start = Start { tables: None, chosen: Vec::new(), processes: process::Settings::default(), frequency: 100 };
+        Adder::new(start).unwrap()
+    }
+
+    /// A batch of samples, each with its address and perhaps its number, and of what they were taken for.
+    fn batch(samples: &[(u64, Option<u64>)], settled: Vec<Samples>) -> Batch {
+        let mut batch = Batch::default();
+        for (address, number) in samples {
+            let record = record(std::process::id(), "test", 0, &[], &[*address]);
+            batch.items.push(Item::Sample(record.len(), *number));
+            batch.records.extend(record);
+        }
+        batch.items.extend(settled.into_iter().map(Item::Settled));
+        batch
+    }
+
+    fn settled(of: Option<u64>, numbers: &[u64]) -> Samples {
+        let of = of.map(|span| Sampled { trace: 9.into(), span: span.into(), name: "GET /x".into() });
+        Samples { of, numbers: numbers.to_vec() }
+    }
+
+    /// How many samples have a link, by their spans; `None`: without.
+    fn links(adder: Adder) -> Vec<(Option<u64>, u64)> {
+        let (profile, counts) = adder.finish();
+        let span = |link: &Link| u64::from_be_bytes(link.span_id.to_bytes());
+        let mut links: Vec<_> =
+            profile.stacks.iter().map(|stack| (stack.link.as_ref().map(span), stack.count)).collect();
+        links.sort_unstable();
+        let linked: u64 = links.iter().filter(|(link, _)| link.is_some()).map(|(_, count)| count).sum();
+        assert_eq!((counts.taken, counts.linked), (links.iter().map(|(_, count)| count).sum(), linked));
+        links
+    }
+
+    #[test]
+    fn samples_get_the_links_that_are_settled() {
+        let mut adder = adder();
+        adder.batch(batch(&[(8, None), (8, Some(1)), (8, Some(2)), (8, Some(3)), (8, Some(4)), (8, Some(5))], vec![]));
+        adder.batch(batch(&[], vec![settled(Some(7), &[1, 2]), settled(Some(6), &[3]), settled(None, &[4, 99])]));
+        assert_eq!((adder.waiting.len(), adder.order.len()), (1, 1));
+        assert_eq!(links(adder), [(None, 3), (Some(6), 1), (Some(7), 2)]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut adder = adder();
+        adder.bytes = WAITING - 500;
+        adder.batch(batch(&[(8, Some(1)), (8, Some(2)), (8, Some(3)), (8, Some(4))], vec![]));
+        adder.batch(batch(&[], vec![settled(Some(7), &[1, 2, 3, 4])]));
+        let links = links(adder);
+        let [(None, without), (Some(7), with)] = links[..] else { panic!("{links:?}") };
+        assert!(without > 0 && with > 0 && without + with == 4, "{links:?}");
+    }
+
+    #[test]
+    fn garbage_is_counted() {
+        let mut adder = adder();
+        adder.batch(Batch {
+            records: vec![7; 20],
+            items: vec![Item::Sample(20, Some(1)), Item::Sample(4, None)],
+            lost: 3,
+        });
+        let (_, counts) = adder.finish();
+        assert_eq!((counts.taken, counts.undecodable, counts.lost), (0, 2, 3));
+    }
+}

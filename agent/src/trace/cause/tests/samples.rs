@@ -1,0 +1,215 @@
+//! Samples, and what threads have done with their time: which request they were for, and where that must stay open.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{Sample, Spent, Turn, Usage};
+
+impl World {
+    /// A sample of this number; whether it is held.
+    fn sample(&mut self, number: u64, thread: Thread) -> bool {
+        self.pass(MS / 10);
+        self.engine.sampled(number, &Sample { time: self.now, thread })
+    }
+
+    /// A thread is about to make a call, and has so far run for so many milliseconds, and waited for as many as this for the network.
+    fn used(&mut self, thread: Thread, cpu: u64, network: u64) -> &mut Self {
+        self.pass(MS / 10);
+        let spent = Spent { cpu: cpu * MS, network: network * MS, ..Spent::default() };
+        self.engine.used(&Usage { time: self.now, tgid: thread.tgid, tid: thread.tid, since: 1, spent });
+        self
+    }
+
+    /// The numbers of samples that were taken for a request, and all that were taken for none.
+    fn samples(&mut self, request: End) -> (Vec<u64>, Vec<u64>) {
+        self.pass(6_000 * MS);
+        let span = self.span(Side::Server, request);
+        let (trace, span) = (span.trace.id, span.span);
+        let (mut of, mut none) = (Vec::new(), Vec::new());
+        for samples in self.engine.take_samples() {
+            match samples.of {
+                Some(found) if (found.trace, found.span) == (trace, span) => of.extend(samples.numbers),
+                Some(_) => {}
+                None => none.extend(samples.numbers),
+            }
+        }
+        of.sort_unstable();
+        none.sort_unstable();
+        (of, none)
+    }
+
+    fn spent(&self, request: End) -> Option<Spent> {
+        self.span(Side::Server, request).spent
+    }
+}
+
+#[test]
+fn between_reading_and_answering() {
+    let mut world = World::new();
+    let (one, two) = (thread(A, 101), thread(A, 102));
+    assert!(!world.sample(1, one));
+    world.serve(End(11, 0), one).serve(End(13, 0), two);
+    assert!(world.sample(2, one) && world.sample(3, two));
+    world.call(End(20, 0), one);
+    assert!(world.sample(4, one));
+    world.read(End(20, 0), one);
+    assert!(world.sample(5, one));
+    world.answer(End(11, 0), one);
+    assert!(!world.sample(6, one), "it is answered");
+    assert!(world.sample(7, two));
+    world.answer(End(13, 0), two);
+    assert_eq!(world.samples(End(11, 0)), (vec![2, 4, 5], vec![]));
+    assert_eq!(world.engine.held, 0);
+}
+
+/// That it is over may be known later than it was.
+#[test]
+fn what_comes_after_the_end_does_not_count() {
+    let mut world = World::new();
+    let one = thread(A, 101);
+    world.serve(End(11, 0), one);
+    assert!(world.sample(1, one));
+    world.now -= MS;
+    assert!(world.sample(2, one));
+    world.answer(End(11, 0), one);
+    assert_eq!(world.samples(End(11, 0)), (vec![2], vec![1]));
+}
+
+#[test]
+fn tasks_count_and_their_thread_does_not() {
+    let mut world = World::new();
+    let (one, two, none) = (task(A, 101, 7, 1), task(A, 101, 8, 1), thread(A, 101));
+    let child = task(A, 101, 9, 7);
+    world.serve(End(11, 0), one).serve(End(13, 0), two);
+    assert!(world.sample(1, one) && world.sample(2, two) && world.sample(3, child));
+    assert!(!world.sample(4, none));
+    world.answer(End(11, 0), one).answer(End(13, 0), two);
+    assert_eq!(world.samples(End(11, 0)), (vec![1, 3], vec![]));
+}
+
+/// A worker that was woken is believed when it answers, or wakes whoever waits for it.
+#[test]
+fn a_worker_has_to_prove_itself() {
+    for (answers, wakes) in [(true, false), (false, true), (false, false)] {
+        let mut world = World::new();
+        let (reader, worker) = (thread(A, 101), thread(A, 102));
+        world.serve(End(11, 0), reader).hand(reader, worker, How::Wake(0x10));
+        assert!(world.sample(1, worker));
+        if wakes {
+            world.hand(worker, reader, How::Wake(0x20));
+        }
+        world.answer(End(11, 0), if answers { worker } else { reader });
+        let (right, wrong) = world.samples(End(11, 0));
+        assert_eq!((right.len(), wrong.len()), if answers || wakes { (1, 0) } else { (0, 1) }, "{answers} {wakes}");
+    }
+}
+
+#[test]
+fn an_event_loop_that_has_not_proved_itself_is_not_believed() {
+    let mut world = World::new();
+    let main = thread(A, 101);
+    world.serve(End(11, 0), main).serve(End(13, 0), main);
+    assert!(!world.sample(1, main));
+    let mut world = World::new();
+    world.prove(main);
+    world.serve(End(15, 0), main).serve(End(17, 0), main);
+    assert!(world.sample(2, main));
+    world.answer(End(17, 0), main).answer(End(15, 0), main);
+    assert_eq!(world.samples(End(17, 0)), (vec![2], vec![]));
+}
+
+/// Node's ids say for which request what was put off runs, whatever was read meanwhile.
+#[test]
+fn what_an_event_loop_has_put_off() {
+    let mut world = World::new();
+    let main = |running, made| Thread { turn: Some(Turn { running, made }), ..thread(A, 101) };
+    world.serve(End(11, 0), main(0, 100)).serve(End(13, 0), main(0, 103));
+    assert!(world.sample(1, main(102, 105)) && !world.sample(2, main(0, 105)));
+    world.answer(End(11, 0), main(102, 105)).answer(End(13, 0), main(0, 105));
+    assert_eq!(world.samples(End(11, 0)), (vec![1], vec![]));
+}
+
+#[test]
+fn what_a_thread_has_done_for_its_request() {
+    let mut world = World::new();
+    let (one, two) = (thread(A, 101), thread(A, 102));
+    world.used(one, 5, 100).serve(End(11, 0), one);
+    world.used(two, 1, 1).serve(End(13, 0), two);
+    world.used(one, 7, 100).call(End(20, 0), one).used(one, 8, 130).read(End(20, 0), one);
+    world.used(one, 11, 130).answer(End(11, 0), one).used(two, 5, 1).answer(End(13, 0), two);
+    world.used(one, 12, 500).serve(End(11, 9), one).used(one, 13, 500).answer(End(11, 9), one).pass(300 * MS);
+    let spent = |cpu, network| Some(Spent { cpu: cpu * MS, network: network * MS, ..Spent::default() });
+    assert_eq!(world.spent(End(11, 0)), spent(6, 30));
+    assert_eq!(world.spent(End(13, 0)), spent(4, 0));
+    assert_eq!(world.spent(End(11, 9)), spent(1, 0));
+    assert_eq!(world.span(Side::Client, End(20, 0)).spent, None);
+}
+
+#[test]
+fn what_cannot_be_told_of_one_request_is_left_out() {
+    let mut world = World::new();
+    let (main, reader, worker) = (thread(A, 101), thread(A, 102), thread(A, 103));
+    world.used(main, 1, 0).serve(End(11, 0), main).used(main, 2, 0).serve(End(13, 0), main);
+    world.used(main, 3, 0).answer(End(11, 0), main).used(main, 4, 0).answer(End(13, 0), main);
+    world.used(reader, 1, 0).serve(End(15, 0), reader).used(worker, 9, 0).answer(End(15, 0), worker);
+    let goroutine = task(A, 104, 7, 1);
+    world.used(goroutine, 1, 0).serve(End(17, 0), goroutine).used(goroutine, 2, 0).answer(End(17, 0), goroutine);
+    world.pass(300 * MS);
+    for socket in [11, 13, 15, 17] {
+        assert_eq!(world.spent(End(socket, 0)), None, "{socket}");
+    }
+}
+
+/// What was counted while the thread ran may turn out to have been less.
+#[test]
+fn nothing_is_counted_twice() {
+    let mut world = World::new();
+    let one = thread(A, 101);
+    world.used(one, 1, 0).serve(End(11, 0), one).used(one, 9, 0).answer(End(11, 0), one);
+    world.used(one, 8, 0).serve(End(11, 9), one).used(one, 12, 0).answer(End(11, 9), one).pass(300 * MS);
+    let spent = |cpu| Some(Spent { cpu: cpu * MS, ..Spent::default() });
+    assert_eq!((world.spent(End(11, 0)), world.spent(End(11, 9))), (spent(8), spent(3)));
+}
+
+/// Another thread of the same number has its own time.
+#[test]
+fn a_number_that_is_used_again_begins_anew() {
+    let mut world = World::new();
+    let one = thread(A, 101);
+    world.used(one, 50, 0).serve(End(11, 0), one);
+    let spent = Spent { cpu: 99 * MS, ..Spent::default() };
+    world.engine.used(&Usage { time: world.now, tgid: A, tid: 101, since: 2, spent });
+    world.answer(End(11, 0), one).pass(300 * MS);
+    assert_eq!(world.spent(End(11, 0)), None);
+}
+
+proptest! {
+    /// Whatever happens, each sample that is held is settled once, and none is kept for ever.
+    #[test]
+    fn each_held_sample_is_settled_once(steps in proptest::collection::vec((0u8..7, 0u32..4, 0u64..4), 0..200)) {
+        let mut world = World::new();
+        let mut held = Vec::new();
+        let mut place = 0;
+        let mut open: Vec<(End, bool)> = Vec::new();
+        for (number, (what, who, socket)) in (0..).zip(steps) {
+            let who = if who == 3 { task(A, 101, 7, 0) } else { thread(A, 101 + who) };
+            match what {
+                0 => { place += 1; open.push((End(11 + 2 * socket, place), true)); world.serve(End(11 + 2 * socket, place), who); }
+                1 => { place += 1; open.push((End(40 + 2 * socket, place), false)); world.call(End(40 + 2 * socket, place), who); }
+                2 if !open.is_empty() => {
+                    let (end, serves) = open.remove(0);
+                    world.end(if serves { Side::Server } else { Side::Client }, end, who);
+                }
+                3 => { world.hand(who, thread(A, 101 + socket as u32), How::Wake(socket)); }
+                4 => { world.used(who, number, number); }
+                5 => { world.pass(6_000 * MS); }
+                _ => if world.sample(number, who) { held.push(number); }
+            }
+        }
+        world.finish();
+        let mut told: Vec<u64> = world.engine.take_samples().flat_map(|samples| samples.numbers).collect();
+        told.sort_unstable();
+        prop_assert_eq!(told, held);
+        prop_assert_eq!(world.engine.held, 0);
+    }
+}

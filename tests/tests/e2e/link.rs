@@ -1,0 +1,246 @@
+//! Samples that know their request, and requests that know what they have cost. The services say what is right: by the names of the
+//! functions that their endpoints spend their time in, and by what their threads measure of themselves.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use geophone_tests::agent::{Agent, Capture, Report};
+use geophone_tests::child::Guard;
+use geophone_tests::span::Span;
+use geophone_tests::{paths, ports, wait};
+use tempfile::TempDir;
+
+use crate::profile::{folded, profile, run};
+use crate::support::{both, flags, pids};
+
+both!(of_threads, of_goroutines, what_threads_wait_for);
+
+/// Endpoints that burn one, two and four parts of processor time, each in a function of its own.
+const BURNING: [&str; 3] = ["light", "medium", "heavy"];
+/// Percentage points that a share may be wrong by.
+const TOLERANCE: f64 = 5.0;
+
+/// What a service has said of a request: nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Truth {
+    cpu: u64,
+    wait: u64,
+}
+
+/// A service under load, and what became of it.
+struct Run {
+    folder: TempDir,
+    report: Report,
+    truth: BTreeMap<String, Truth>,
+}
+
+fn c(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("endpoints");
+    let mut gcc = Command::new(paths::program("gcc")?);
+    gcc.args(["-O2", "-pthread", "-o"]).arg(&path).arg(paths::service("c/endpoints.c"));
+    run(&mut gcc)?;
+    Ok(path)
+}
+
+fn go(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("endpoints");
+    let mut go = Command::new(paths::program("go")?);
+    go.current_dir(paths::service("go")).arg("build").arg("-o").arg(&path).arg("./endpoints");
+    run(&mut go)?;
+    Ok(path)
+}
+
+impl Run {
+    fn new(
+        capture: Capture,
+        build: impl Fn(&Path) -> Result<PathBuf>,
+        endpoints: &[&'static str],
+        connections: usize,
+        requests: usize,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (program, port) = (build(folder.path())?, ports::free()?);
+        let service = Guard::start(Command::new(program).arg(port.to_string()).current_dir(folder.path()))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        wait::until(wait::PATIENCE, "the service", || TcpStream::connect(address).ok())?;
+        let mut arguments = pids([service.pid()]);
+        arguments.extend(flags(&["--usage", "--profile", "499", "--profile-output"]));
+        arguments.push(folder.path().join("a.pb.gz").display().to_string());
+        let agent = Agent::start(capture, &arguments)?;
+        let clients = (0..connections).map(|number| {
+            let endpoints = endpoints.to_vec();
+            thread::spawn(move || client(address, number, &endpoints, requests))
+        });
+        let clients: Vec<_> = clients.collect();
+        let mut truth = BTreeMap::new();
+        for client in clients {
+            truth.extend(client.join().ok().context("a client has failed")??);
+        }
+        agent.wait_spans(truth.len());
+        let report = agent.finish_within(Duration::from_secs(30))?;
+        ensure!(report.spans.len() == truth.len(), "{} spans of {} requests", report.spans.len(), truth.len());
+        Ok(Self { folder, report, truth })
+    }
+
+    /// The spans of an endpoint, each with what the service has said.
+    fn spans(&self, endpoint: &str) -> Vec<(&Span, Truth)> {
+        let of =
+            |span: &Span| span.target().strip_prefix('/').and_then(|rest| rest.split('/').next()) == Some(endpoint);
+        let truth = |span: &Span| self.truth.get(&span.target()).copied().unwrap_or_default();
+        self.report.spans.iter().filter(|span| of(span)).map(|span| (span, truth(span))).collect()
+    }
+
+    /// Samples in functions that burn, by function: of an endpoint, or of all.
+    fn burnt(&self, more: &[&str]) -> Result<BTreeMap<String, u64>> {
+        let (from, to) = (self.folder.path().join("a.pb.gz"), self.folder.path().join("part.folded"));
+        let mut arguments = vec![OsStr::new("show"), from.as_os_str(), OsStr::new("-o"), to.as_os_str()];
+        arguments.extend(more.iter().map(OsStr::new));
+        profile(&arguments)?;
+        let mut burnt = BTreeMap::new();
+        for (stack, count) in folded(&to)? {
+            let name = stack.iter().find_map(|name| name.strip_prefix("burn_").or(name.strip_prefix("main.burn")));
+            // Go's has another one of no endpoint.
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                *burnt.entry(name.to_lowercase()).or_default() += count;
+            }
+        }
+        Ok(burnt)
+    }
+
+    /// Samples are linked to the right endpoints, nearly all of them, and in the right shares.
+    fn links(&self, shares: impl Fn(&str) -> f64) -> Result<()> {
+        let all: u64 = self.burnt(&[])?.values().sum();
+        let (mut linked, mut wrong, mut found) = (0, 0, Vec::new());
+        for endpoint in BURNING {
+            let of = self.burnt(&["--request", &format!("GET /{endpoint}/{{id}}")])?;
+            let right = of.get(endpoint).copied().unwrap_or_default();
+            let sum = of.values().sum::<u64>();
+            linked += sum;
+            wrong += sum - right;
+            found.push((endpoint, sum));
+        }
+        let said = self.report.log.join("\n");
+        ensure!(all > 300, "{all} samples: {said}");
+        ensure!(linked * 100 >= all * 98, "{linked} of {all} are linked: {said}");
+        ensure!(wrong * 200 <= linked, "{wrong} of {linked} are linked to another endpoint");
+        for (endpoint, count) in found {
+            let (share, expected) = (count as f64 * 100.0 / linked as f64, shares(endpoint));
+            ensure!((share - expected).abs() < TOLERANCE, "{endpoint}: {share:.1} %, expected {expected:.1} %");
+        }
+        Ok(())
+    }
+}
+
+/// Sends requests on one connection. Returns their paths with what the service has said.
+fn client(address: SocketAddr, number: usize, endpoints: &[&str], requests: usize) -> Result<Vec<(String, Truth)>> {
+    let mut connection = BufReader::new(TcpStream::connect(address)?);
+    let mut all = Vec::new();
+    for (request, endpoint) in (0..requests).zip(endpoints.iter().cycle().skip(number)) {
+        let path = format!("/{endpoint}/{}", number * requests + request + 1);
+        connection.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())?;
+        let mut truth = Truth::default();
+        loop {
+            let mut line = String::new();
+            ensure!(connection.read_line(&mut line)? > 0, "the service has closed the connection");
+            match line.trim_end().split_once(": ") {
+                Some(("X-Cpu", value)) => truth.cpu = value.parse()?,
+                Some(("X-Wait", value)) => truth.wait = value.parse()?,
+                None if line.trim_end().is_empty() => break,
+                _ => {}
+            }
+        }
+        std::io::Read::read_exact(&mut connection, &mut [0; 2])?;
+        all.push((path, truth));
+    }
+    Ok(all)
+}
+
+/// An attribute in nanoseconds; 0 where there is none.
+fn nanos(span: &Span, name: &str) -> f64 {
+    span.attributes.get(name).and_then(serde_json::Value::as_f64).unwrap_or_default() * 1e9
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn of_threads(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let run = Run::new(capture, c, &BURNING, 32, 45)?;
+    let sum = |endpoint: &str| run.spans(endpoint).iter().map(|(_, truth)| truth.cpu as f64).sum::<f64>();
+    let all: f64 = BURNING.into_iter().map(sum).sum();
+    run.links(|endpoint| sum(endpoint) * 100.0 / all)?;
+    // One by one, because a virtual machine's processor may stand still for a while; reading and sending take some time, too.
+    let spans = run.spans("heavy");
+    let ratio = median(spans.iter().map(|(span, truth)| nanos(span, "geophone.cpu.time") / truth.cpu as f64).collect());
+    ensure!((0.95..=1.05).contains(&ratio), "processor time is {ratio:.3} of what it was");
+    let first = spans.first().context("no spans")?.0;
+    let of_trace: u64 = run.burnt(&["--trace", &first.trace_id])?.values().sum();
+    ensure!(of_trace <= 10, "{of_trace} samples of one request");
+    Ok(())
+}
+
+fn of_goroutines(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let run = Run::new(capture, go, &BURNING, 32, 30)?;
+    run.links(|endpoint| match endpoint {
+        "light" => 100.0 / 7.0,
+        "medium" => 200.0 / 7.0,
+        _ => 400.0 / 7.0,
+    })?;
+    let claims = run.report.spans.iter().filter(|span| span.attributes.contains_key("geophone.cpu.time")).count();
+    ensure!(claims == 0, "{claims} spans say what their threads have done, which is not known of goroutines");
+    Ok(())
+}
+
+fn what_threads_wait_for(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let run = Run::new(capture, c, &["sleep", "lock", "network", "disk"], 8, 60)?;
+    for endpoint in ["sleep", "lock", "network", "disk"] {
+        let (mut waited, mut ready, mut ran, mut truths, mut spans) = (0.0, 0.0, 0.0, 0.0, 0);
+        for (span, truth) in run.spans(endpoint) {
+            let wait = nanos(span, &format!("geophone.wait.{endpoint}"));
+            let all: f64 = span
+                .attributes
+                .keys()
+                .filter(|key| key.starts_with("geophone.wait."))
+                .map(|key| nanos(span, key))
+                .sum();
+            let duration = (span.end() - span.start()) as f64;
+            ensure!(
+                all + nanos(span, "geophone.cpu.time") <= duration * 1.01 + 20_000.0,
+                "longer than it took: {span:?}"
+            );
+            // What is ready may still have to wait for a processor before it sees the time.
+            ensure!(wait <= truth.wait as f64 * 1.05 + 50_000.0, "{wait} ns of {truth:?}: {span:?}");
+            waited += wait;
+            ready += nanos(span, "geophone.wait.runqueue");
+            ran += nanos(span, "geophone.cpu.time");
+            truths += truth.wait as f64;
+            spans += 1;
+        }
+        ensure!(spans == 120, "{spans} spans of {endpoint}");
+        ensure!(waited + ready + ran >= truths * 0.95, "{endpoint}: {waited}, {ready} and {ran} of {truths} ns");
+        // What a disk in memory is asked for is there at once.
+        let is_slow = truths > 200_000.0 * f64::from(spans);
+        ensure!(waited > 0.0 || endpoint == "disk" && !is_slow, "nothing has waited for {endpoint}");
+    }
+    let sleeps = run.spans("sleep").into_iter().map(|(span, _)| nanos(span, "geophone.wait.sleep") / 1e6);
+    let sleep = median(sleeps.collect());
+    ensure!((19.9..=21.0).contains(&sleep), "{sleep:.2} ms of 20");
+    let (other, what) = run
+        .spans("lock")
+        .into_iter()
+        .map(|(span, _)| nanos(span, "geophone.wait.sleep") / 1e6)
+        .fold((0.0, 0), |(sum, n), ms| (sum + ms, n + 1));
+    ensure!((other / f64::from(what) - 2.0).abs() < 0.5, "{other} ms of sleep with the lock, of {what} requests");
+    Ok(())
+}
