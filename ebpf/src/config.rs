@@ -254,13 +254,20 @@ pub const RUNTIME_TOKIO: u32 = 4;
 pub struct Runtime {
     /// `RUNTIME_*`
     pub kind: u32,
-    /// 1 when wake-ups between threads of this process say nothing of who works for whom (the runtime's own scheduler makes them).
+    /// Not 0 when wake-ups between threads of this process say nothing of who works for whom (the runtime's own scheduler makes them);
+    /// [`REUSED`] when the runtime keeps threads that have ended, and wakes them to begin anew.
     pub no_wakes: u32,
     /// Offsets and addresses.
     pub at: [u64; 14],
     /// A futex in this range of addresses is one of the runtime's own locks: from, to.
     pub locks: [u64; 2],
 }
+
+/// As `no_wakes` of a [`Runtime`]: a thread that waits for a new life does so on its own stack, by a futex within
+/// [`OUTERMOST`] bytes of the end of it. All others are the scheduler's.
+pub const REUSED: u32 = 2;
+/// The outermost frames of a thread, its thread-local variables and the C library's descriptor of it.
+pub const OUTERMOST: u64 = 32 * 1024;
 
 /// What `at` of a [`Runtime`] holds for Go: indices.
 pub mod go {

@@ -1,6 +1,7 @@
-//! Ruby (CRuby): threads that pass one lock around. Which thread wakes which says who had the lock, not who works for whom.
+//! Ruby (CRuby): threads that pass one lock around. Which thread wakes which says who had the lock, not who works for whom; but for those
+//! that have ended, which it keeps for a while, and wakes for the next `Thread.new`.
 
-use geophone_ebpf::config::{RUNTIME_THREADS, Runtime};
+use geophone_ebpf::config::{REUSED, RUNTIME_THREADS, Runtime};
 use object::{elf::SHT_DYNSYM, read::elf::Sym as _};
 
 use super::{Answer, Detector, Found, Image, Plan, Refusal, Target};
@@ -35,7 +36,7 @@ impl Plan for Known {
     }
 
     fn process(&self, _target: &Target) -> Result<Answer, Refusal> {
-        let runtime = Runtime { kind: RUNTIME_THREADS, no_wakes: 1, ..Runtime::default() };
+        let runtime = Runtime { kind: RUNTIME_THREADS, no_wakes: REUSED, ..Runtime::default() };
         Ok(Answer::Found(Found { runtime, ..Found::default() }))
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use geophone_ebpf::{
-    config::{Call, MISSING},
+    config::{Call, MISSING, OUTERMOST, REUSED},
     record::{HANDOVER_CLONE, HANDOVER_WAKE, Handover, Kind},
 };
 
@@ -45,7 +45,8 @@ pub fn waking(ctx: &RawTracePointContext) {
     }
     // SAFETY: the map keeps the value alive while the program runs.
     let runtime = unsafe { RUNTIMES.get(tgid) };
-    if runtime.is_some_and(|runtime| runtime.no_wakes != 0) {
+    let no_wakes = runtime.map_or(0, |runtime| runtime.no_wakes);
+    if no_wakes != 0 && no_wakes != REUSED {
         return;
     }
     // What interrupts a thread wakes others, too: only what the thread does by itself is its doing.
@@ -70,6 +71,14 @@ pub fn waking(ctx: &RawTracePointContext) {
     }
     let to = read::<u32>(wakee, config!(offsets.task_pid)).unwrap_or_default();
     if to == tid {
+        return;
+    }
+    if no_wakes == REUSED {
+        // The stack ends at the thread pointer, but for what a C library keeps of the thread.
+        let pointer = read::<u64>(wakee, config!(offsets.task_thread_pointer)).unwrap_or_default();
+        if object != 0 && pointer.wrapping_sub(object) < OUTERMOST {
+            tell(HANDOVER_CLONE, Current { tgid, tid }, (tgid, to, 0), 0);
+        }
         return;
     }
     tell(HANDOVER_WAKE, Current { tgid, tid }, (tgid, to, 0), object);
