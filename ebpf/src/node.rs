@@ -12,7 +12,7 @@ pub const IDS: usize = 0;
 pub fn whole(bits: u64) -> u64 {
     let exponent = bits >> 52;
     // 1.0 has 1023; from 2^53 on not all whole numbers can be told. A sign would be above.
-    if exponent < 1023 || exponent > 1023 + 52 {
+    if !(1023..=1023 + 52).contains(&exponent) {
         return 0;
     }
     (bits & ((1 << 52) - 1) | 1 << 52) >> ((1023 + 52 - exponent) & 63)

@@ -198,6 +198,9 @@ impl Engine {
         if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }
+        if cause == Cause::Open {
+            self.turns.asks(thread.tid, serial);
+        }
         self.calls.insert(serial, call);
         if cause == Cause::Open {
             self.pending.add(serial, &self.calls);

@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
 use super::*;
 use crate::{
-    event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread},
+    event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread, Turn},
     protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
     trace::ids::Ids,
 };
@@ -688,4 +688,24 @@ fn a_message_may_lie_unread() {
     world.tell(Side::Client, End(20, 0), sender).pass(2_000 * MS).tell(Side::Server, End(21, 0), reader).finish();
     let (sent, read) = (world.span(Side::Client, End(20, 0)), world.span(Side::Server, End(21, 0)));
     assert_eq!((read.parent, read.link), (sent.span, Some(Link::Socket)));
+}
+
+/// Node writes requests from callbacks that it has put off until it has read more.
+#[test]
+fn an_event_loop_whose_callbacks_have_ids_is_believed() {
+    let mut world = World::new();
+    let at = |running, made| Thread { turn: Some(Turn { running, made }), ..thread(A, A) };
+    let (one, two) = (|i| End(11, i), |i| End(13, i));
+    for i in 0..40 {
+        let made = 100 + 100 * i as u32;
+        world.serve(one(i), at(0, made)).serve(two(i), at(0, made + 10));
+        world.call(End(20, i), at(made + 5, made + 20)).call(End(22, i), at(made + 15, made + 20));
+        world.read(End(20, i), at(0, made + 20)).answer(one(i), at(0, made + 20));
+        world.read(End(22, i), at(0, made + 30)).answer(two(i), at(0, made + 30));
+    }
+    world.pass(50 * MS);
+    for i in 20..40 {
+        world.caused(one(i), End(20, i), Link::Task);
+        world.caused(two(i), End(22, i), Link::Task);
+    }
 }

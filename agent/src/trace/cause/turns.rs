@@ -2,12 +2,15 @@
 //! when it put it off. Ids are given out in order, so those that are given out between two calls were for what the loop did
 //! between them. Connections have ids too, by which what they are used for later runs: an id that ran before, or that was one of the last that were
 //! given out before a connection was seen to be opened, says nothing.
+//!
+//! For what a timer is, is not known; but what is sent by ids that were given out before the first send after it is for the same, unless
+//! the loop is one that puts off what it sends until other timers have run.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::work::On;
+use super::{call::Serial, trust::Proof, work::On};
 use crate::event::Turn;
 
 /// Runs of ids that are remembered of a loop.
@@ -56,6 +59,10 @@ struct Loop {
     opened: u32,
     /// It goes on with what it has put off.
     put_off: bool,
+    /// Whether what it sends by an id follows at once from what it did when it gave that out.
+    at_once: Proof,
+    /// The first call after a timer, and the last id that was given out before it was sent.
+    first: Option<(Serial, u32)>,
     /// How many things it has read.
     reads: u64,
     /// Ids that ran, and how many things it had read then.
@@ -151,6 +158,7 @@ impl Turns {
             thread.on = Some(on);
             thread.reads += 1;
             thread.put_off = false;
+            thread.first = None;
         }
     }
 
@@ -167,6 +175,17 @@ impl Turns {
             thread.on = None;
             thread.reads += 1;
             thread.put_off = true;
+            thread.first = None;
+        }
+    }
+
+    /// A loop has sent a call, for what cannot be told yet.
+    pub(super) fn asks(&mut self, tid: u32, call: Serial) {
+        if let Some(thread) = self.loops.get_mut(&tid)
+            && thread.put_off
+            && thread.on.is_none()
+        {
+            thread.first = Some((call, thread.made));
         }
     }
 
@@ -185,6 +204,20 @@ impl Turns {
         }
         let said = thread.says(running);
         thread.runs(running);
+        match said {
+            For::Last if !thread.put_off && matches!(thread.did(running), Some(Did::Work(_))) => {
+                thread.at_once.add(true)
+            }
+            For::This(on) => thread.at_once.add(thread.on == Some(on)),
+            For::Last | For::Unknown => {}
+        }
+        if let Some((call, made)) = thread.first
+            && said == For::Unknown
+            && thread.age(running) >= thread.age(made)
+            && thread.at_once.is_proved()
+        {
+            return For::This(On::Like(call));
+        }
         match said {
             For::Last if !thread.put_off => {}
             For::This(on) => (thread.on, thread.put_off) = (Some(on), true),
@@ -291,6 +324,39 @@ mod tests {
         assert_eq!(turns.sends(TID, 0), For::Unknown, "after an await");
         assert_eq!(turns.sends(TID, 105), For::This(On::Request(2)));
         assert_eq!(turns.sends(TID, 103), For::This(On::Request(1)));
+    }
+
+    #[test]
+    fn what_follows_at_once_from_a_timer_is_for_the_same() {
+        let mut turns = two_reads(100);
+        for id in 106..206 {
+            turns.reads(TID, On::Request(u64::from(id)));
+            seen(&mut turns, id);
+            assert_eq!(turns.sends(TID, id), For::Last);
+        }
+        turns.idle(TID);
+        seen(&mut turns, 220);
+        assert_eq!(turns.sends(TID, 212), For::Unknown);
+        turns.asks(TID, 1);
+        assert_eq!(turns.sends(TID, 216), For::This(On::Like(1)));
+        // The next timer.
+        seen(&mut turns, 230);
+        assert_eq!(turns.sends(TID, 225), For::Unknown);
+        turns.asks(TID, 2);
+        assert_eq!(turns.sends(TID, 230), For::This(On::Like(2)));
+        // One that puts off what it sends.
+        turns.reads(TID, On::Request(3));
+        for id in 231..241 {
+            turns.reads(TID, On::Request(u64::from(id)));
+            seen(&mut turns, id);
+            turns.reads(TID, On::Request(3));
+            assert_eq!(turns.sends(TID, id), For::This(On::Request(u64::from(id))));
+        }
+        turns.idle(TID);
+        seen(&mut turns, 250);
+        assert_eq!(turns.sends(TID, 245), For::Unknown);
+        turns.asks(TID, 3);
+        assert_eq!(turns.sends(TID, 246), For::Unknown);
     }
 
     #[test]
