@@ -205,8 +205,8 @@ impl Turns {
         let said = thread.says(running);
         thread.runs(running);
         match said {
-            For::Last if !thread.put_off && matches!(thread.did(running), Some(Did::Work(_))) => {
-                thread.at_once.add(true)
+            For::Last if !thread.put_off && thread.did(running) == Some(Did::Work(thread.on)) => {
+                thread.at_once.add(true);
             }
             For::This(on) => thread.at_once.add(thread.on == Some(on)),
             For::Last | For::Unknown => {}
