@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -68,7 +68,7 @@ impl Profiler {
     /// When there can be no thread.
     pub fn start(start: Start) -> io::Result<Self> {
         let (batches, waiting): (_, Receiver<Batch>) = sync_channel(BATCHES);
-        let (ready, prepared) = channel();
+        let (ready, prepared) = sync_channel(1);
         let chosen = start.chosen.clone();
         let mut adder = Adder::new(start)?;
         let thread = thread::Builder::new().name("geophone-profile".to_owned()).spawn(move || {
