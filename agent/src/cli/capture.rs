@@ -75,6 +75,9 @@ pub struct CaptureArgs {
     /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
     #[arg(long)]
     pub no_tls: bool,
+    /// Ports where DNS is spoken by UDP; the ports of --port are looked at anyway
+    #[arg(long, value_name = "PORT", value_delimiter = ',', default_values_t = [53], value_parser = clap::value_parser!(u16).range(1..))]
+    dns_port: Vec<u16>,
     /// Let the kernel programs say on standard error what they decide
     #[arg(long)]
     pub debug_kernel: bool,
@@ -91,6 +94,7 @@ impl CaptureArgs {
             selective,
             report_exec,
             ports: select.port.clone(),
+            dns_ports: self.dns_port.clone(),
             debug: self.debug_kernel,
         }
     }
