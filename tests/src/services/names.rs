@@ -11,7 +11,7 @@ use crate::netns::Namespace;
 use crate::{paths, ports};
 
 impl Service {
-    /// dnsmasq on port 53 of a network namespace. Every name below `example.org` has the address 192.0.2.1 and none of IPv6, but
+    /// dnsmasq on port 53 of a network namespace. Every name below `example.org` has the addresses 192.0.2.1 and 2001:db8::1, but
     /// `missing.example.org` does not exist.
     ///
     /// # Errors
@@ -30,6 +30,7 @@ impl Service {
             "--user=root",
             "--pid-file=",
             "--address=/example.org/192.0.2.1",
+            "--address=/example.org/2001:db8::1",
             "--address=/missing.example.org/",
         ]);
         command.arg(format!("--listen-address={}", namespace.inside));

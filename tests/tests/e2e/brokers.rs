@@ -16,7 +16,9 @@ fn spans(agent: Agent, count: usize, system: &str) -> Result<Vec<Span>> {
     let spans = agent.finish()?.spans;
     for span in &spans {
         ensure!(span.text("messaging.system") == system, "{span:#?}");
-        ensure!(!span.attributes.contains_key("geophone.incomplete"), "{span:#?}");
+        // Kafka sends messages out of its files (sendfile); and who polls and has enough waits for no answer.
+        let unread = span.name.starts_with("poll ");
+        ensure!(unread || !span.attributes.contains_key("geophone.incomplete"), "{span:#?}");
         ensure!(!format!("{:?}", span.attributes).contains("secret"), "{span:#?}");
         let other = match &*span.kind {
             "SERVER" => "CLIENT",

@@ -182,7 +182,7 @@ fn an_exception_whose_trace_is_longer_than_what_is_captured() {
     let before = wire.out.len();
     let (query, answer) = asked(&parts, "FROM types");
     // Its trace has 3,211 bytes.
-    let failure = b"\x02\x3c\0\0\0\x0dDB::Exception\x15DB::Exception: Table .\x8b\x190. /lib/x86_64";
+    let failure = b"\x02\x3c\0\0\0\x0dDB::Exception\x16DB::Exception: Table .\x8b\x190. /lib/x86_64";
     let whole = failure.len() as u64 - 14 + 3211 + 1;
     wire.send(&query).receive(failure).hole(Receive, whole - failure.len() as u64, Gap::NotCaptured);
     wire.send(&query).receive(answer);
