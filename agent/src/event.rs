@@ -71,8 +71,10 @@ impl Direction {
 pub enum Event<'a> {
     /// A socket is seen for the first time. Comes before any other event of the socket, unless it was lost.
     Open(Open),
-    /// A call moved bytes.
+    /// A call moved bytes of a stream.
     Data(Data<'a>),
+    /// A call moved a datagram.
+    Datagram(Datagram<'a>),
     /// A connection changed its state.
     State(State),
     /// A process began, changed or ended.
@@ -92,6 +94,7 @@ impl Event<'_> {
         match self {
             Self::Open(e) => e.time,
             Self::Data(e) => e.time,
+            Self::Datagram(e) => e.time,
             Self::State(e) => e.time,
             Self::Process(e) => e.time,
             Self::Handover(e) => e.time,
@@ -190,6 +193,29 @@ pub struct Data<'a> {
     /// Of decrypted bytes: the position on the socket where the TLS record begins of which they are the first bytes. Both ends of a
     /// connection know the same, whenever they began to look. `None` where they begin elsewhere, or it is not known.
     pub wire: Option<u64>,
+}
+
+/// A datagram that was sent or received, and that may be DNS by its ports.
+#[derive(Clone, Debug)]
+pub struct Datagram<'a> {
+    /// When the call returned.
+    pub time: Nanos,
+    /// Which socket: `born` is no time here, but tells it from others as far as its own port does.
+    pub socket: SocketId,
+    /// Who made the call.
+    pub thread: Thread,
+    /// Which way.
+    pub direction: Direction,
+    /// This side; an address that is not specified is any of this host's.
+    pub local: SocketAddr,
+    /// The other side, where the socket is connected to it, or the call names it.
+    pub remote: Option<SocketAddr>,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Its length.
+    pub len: u32,
+    /// What was captured, from the beginning: `bytes.len() <= len`.
+    pub bytes: &'a [u8],
 }
 
 /// A change of a connection's state.

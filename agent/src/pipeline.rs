@@ -7,11 +7,11 @@ use compact_str::CompactString;
 
 use crate::{
     conn::{self, Connection, Update},
-    event::{Change, Direction, Event, Life, Nanos, Sample, SocketId},
+    event::{Change, Datagram, Direction, Event, Life, Nanos, Sample, SocketId},
     opaque::{News, Opaque},
     peer::Peers,
     process,
-    protocol::{Interest, Note, Session, Shared, Value},
+    protocol::{Interest, Note, Session, Shared, Value, dns},
     trace::{ClockSample, Samples, Span, Tracer},
 };
 
@@ -46,6 +46,7 @@ struct Slot {
 /// The stages `conn`, `protocol` and `trace`, and the processes that their results belong to.
 pub struct Pipeline {
     connections: conn::Table<Slot>,
+    datagrams: dns::Datagrams,
     shared: Arc<Shared>,
     tracer: Tracer,
     processes: process::Table,
@@ -63,6 +64,7 @@ impl Pipeline {
     pub fn new(limits: conn::Limits, shared: Arc<Shared>, tracer: Tracer, processes: process::Table) -> Self {
         Self {
             connections: conn::Table::new(limits),
+            datagrams: dns::Datagrams::default(),
             shared,
             tracer,
             processes,
@@ -88,12 +90,21 @@ impl Pipeline {
             Event::Handover(handover) => self.tracer.handover(handover),
             Event::State(state) if state.change == Change::Closed => self.tracer.closed(state.socket),
             Event::Open(open) => self.tracer.opened(open),
+            Event::Datagram(datagram) => return self.datagram(datagram, spans),
             Event::Usage(usage) => self.tracer.used(usage),
             Event::Data(_) | Event::State(_) | Event::Sample(_) => {}
         }
         let Self { connections, shared, notes, advice, news, .. } = self;
         connections.event(event, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
             slot.update(shared, connection, update, notes, advice, news);
+        });
+        self.settle(spans);
+    }
+
+    fn datagram(&mut self, datagram: &Datagram<'_>, spans: &mut Vec<Span>) {
+        let Self { datagrams, shared, notes, advice, .. } = self;
+        datagrams.datagram(shared, datagram, notes, |direction, interest| {
+            advice.push(Advice { socket: datagram.socket, direction, decrypted: false, interest });
         });
         self.settle(spans);
     }
@@ -115,6 +126,7 @@ impl Pipeline {
         connections.tick(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
             slot.update(shared, connection, update, notes, advice, news);
         });
+        self.datagrams.tick(shared, now, notes);
         self.tracer.tick(now);
         self.settle(spans);
         self.processes.expire(now);
@@ -142,6 +154,7 @@ impl Pipeline {
         connections.finish(now, &mut |connection: &Connection, slot: &mut Slot, update: &Update<'_>| {
             slot.update(shared, connection, update, notes, advice, news);
         });
+        self.datagrams.finish(shared, notes);
         self.settle(spans);
         self.tracer.finish();
         self.tracer.spans(spans);
@@ -198,6 +211,7 @@ impl Pipeline {
         for note in self.notes.drain(..) {
             match note {
                 Note::Asked(asked) => self.tracer.asked(&asked),
+                Note::Named(named) => self.tracer.named(&named),
                 Note::Answered(answered) => self.tracer.answered(&answered),
                 Note::WentOn(moved) => self.tracer.went_on(&moved),
                 Note::Done(exchange) => {

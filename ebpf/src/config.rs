@@ -20,9 +20,9 @@ pub const PREEMPT_ENABLE: u32 = 0x6765_6f02;
 pub enum Call {
     /// Moves no socket bytes.
     None = 0,
-    /// `(fd, buf, count)`: write, sendto.
+    /// `(fd, buf, count)`: write.
     Send = 1,
-    /// `(fd, buf, count)`: read, recvfrom.
+    /// `(fd, buf, count)`: read.
     Receive = 2,
     /// `(fd, iov, iovcnt)`: writev, pwritev2.
     SendVector = 3,
@@ -40,8 +40,10 @@ pub enum Call {
     SendFile = 9,
     /// `(fd_in, off_in, fd_out, ...)`: splice.
     Splice = 10,
-    /// `(fd, buf, count, flags)`: recvfrom, whose flags matter.
+    /// `(fd, buf, count, flags, address)`: recvfrom, whose flags matter.
     ReceiveFrom = 11,
+    /// `(fd, buf, count, flags, address)`: sendto.
+    SendTo = 12,
 }
 
 /// The offset of a field that this kernel does not have.
@@ -155,7 +157,7 @@ pub struct Offsets {
     /// `pt_regs`: the system call's number.
     pub regs_call: u32,
     /// `pt_regs`: the system call's arguments, still there when it returns.
-    pub regs_args: [u32; 4],
+    pub regs_args: [u32; 5],
     /// `pt_regs`: the address of the instruction.
     pub regs_ip: u32,
     /// `pt_regs`: the stack pointer.
@@ -204,6 +206,8 @@ pub struct Config {
     pub twins: u32,
     /// 1: the sampling program walks the stacks of processes by rows; 0: the kernel does by frame pointers.
     pub unwind: u32,
+    /// 1: a call is seen when it has returned, and what it tells its caller is there; 0: a little before that.
+    pub returned: u32,
     /// `pt_regs`: the frame pointer.
     pub regs_fp: u32,
     /// 1: samples are taken beside tracing, and say which of the runtime's tasks ran; 0: by themselves.
@@ -318,6 +322,11 @@ pub const PROCESS_SELECTED: u32 = 1;
 pub const PROCESS_KNOWN: u32 = 2;
 /// A sample of it was taken beside tracing.
 pub const PROCESS_SAMPLED: u32 = 4;
+
+/// Connections with this port are traced, as value of the `PORTS` map. Only looked at where any port is given.
+pub const PORT_TRACED: u8 = 1;
+/// Datagrams from or to this port may be DNS.
+pub const PORT_DNS: u8 = 2;
 
 /// Nothing of a direction is wanted any more, as `from` of a [`Policy`].
 pub const NEVER: u64 = u64::MAX;

@@ -12,6 +12,8 @@
 mod capture;
 #[path = "programs/connection.rs"]
 mod connection;
+#[path = "programs/datagram.rs"]
+mod datagram;
 #[path = "programs/emit.rs"]
 mod emit;
 #[path = "programs/go.rs"]

@@ -39,10 +39,33 @@ pub const RELATIVE: u8 = 1 << 3;
 /// begins of which they are the first bytes, or [`NOWHERE`].
 pub const DECRYPTED: u8 = 1 << 4;
 
+/// A datagram, whole: `offset` is 0, and `born` is [`DATAGRAM_BORN`] and the socket's own port. Before the bytes come its [`Ends`]. There is no [`Open`]
+/// of such a socket.
+pub const DATAGRAM: u8 = 1 << 5;
+/// Marks a `born` that is no time.
+pub const DATAGRAM_BORN: u64 = 1 << 63;
+
+/// Where a datagram comes from and goes to, as the socket's side names it. An address of zeroes is not known, or any of this host's; a
+/// remote port of 0 is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// Local address, IPv4 as IPv6 maps it.
+    pub local_addr: [u8; 16],
+    /// Remote address.
+    pub remote_addr: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
 /// A position that is not known.
 pub const NOWHERE: u64 = u64::MAX;
 
-/// One call that moved bytes on a stream socket, followed by `captured` bytes.
+/// One call that moved bytes on a socket, followed by `captured` bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Data {
@@ -68,7 +91,7 @@ pub struct Data {
     pub tid: u32,
     /// [`SEND`] or [`RECEIVE`].
     pub direction: u8,
-    /// [`UNREADABLE`], [`FAULT`], [`END`], [`RELATIVE`], [`DECRYPTED`].
+    /// [`UNREADABLE`], [`FAULT`], [`END`], [`RELATIVE`], [`DECRYPTED`], [`DATAGRAM`].
     pub flags: u8,
     /// Zero.
     pub pad: [u8; 6],

@@ -3,12 +3,16 @@
 mod brokers;
 mod databases;
 mod gateways;
+mod names;
+
+pub use names::{configured, lookups};
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -43,6 +47,9 @@ struct Recipe {
     name: &'static str,
     folders: Vec<TempDir>,
 }
+
+/// How long a server that is slow to start, or its client, may take.
+const SLOW: Duration = Duration::from_secs(150);
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -336,7 +343,8 @@ impl Service {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guard = Guard::start(&mut command)?;
         let mut ended = false;
-        wait::until(PATIENCE, &format!("{name} to listen"), || {
+        let patience = if UNHURRIED.contains(&name) { SLOW } else { PATIENCE };
+        wait::until(patience, &format!("{name} to listen"), || {
             ended = matches!(guard.inner().try_wait(), Ok(Some(_)));
             (ended || ready()).then_some(())
         })?;
@@ -368,6 +376,14 @@ impl Service {
             tls: self.tls,
         }
     }
+}
+
+/// Servers that take long to listen.
+const UNHURRIED: [&str; 4] = ["kafka", "cassandra", "mongodb", "rabbit"];
+
+/// The class path of a server that `cargo xtask setup` has installed.
+fn classes(name: &str) -> Result<String> {
+    Ok(format!("{}/*", paths::installed(name)?.display()))
 }
 
 fn host_and_port(address: SocketAddr) -> [String; 2] {

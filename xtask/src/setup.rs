@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 23] = [
+const PACKAGES: [(&str, &str); 27] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -35,10 +35,29 @@ const PACKAGES: [(&str, &str); 23] = [
     ("/var/lib/dpkg/info/uwsgi-plugin-python3.list", "uwsgi-plugin-python3"),
     ("mosquitto", "mosquitto"),
     ("nats-server", "nats-server"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("rabbitmq-server", "rabbitmq-server"),
+    ("clickhouse-server", "clickhouse-server"),
+    ("mvn", "maven"),
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 4] = ["gunicorn==23.0.0", "grpcio==1.76.0", "paho-mqtt==2.1.0", "nats-py==2.16.0"];
+const PYTHON: [&str; 11] = [
+    "gunicorn==23.0.0",
+    "grpcio==1.76.0",
+    "paho-mqtt==2.1.0",
+    "nats-py==2.16.0",
+    "kafka-python==3.0.12",
+    "pika==1.4.4",
+    "cassandra-driver==3.30.1",
+    "pymongo==4.10.1",
+    "clickhouse-driver==0.2.11",
+    "moto[server]==5.2.5",
+    "boto3==1.44.5",
+];
+
+/// Servers that Maven has, by the folders of their descriptions.
+const MAVEN: [&str; 3] = ["kafka", "cassandra", "mongodb"];
 
 /// The ways in which a Go program can be linked, each with arguments; by `cgo`, C's loader starts it. All but one are stripped.
 const GO_CALLS: [(&str, &[&str]); 4] = [
@@ -59,8 +78,12 @@ pub fn run() -> Result<()> {
     fs::create_dir_all(&setup.to)?;
     packages(&PACKAGES)?;
     virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
+    for server in MAVEN {
+        setup.maven(server)?;
+    }
     setup.compile()?;
     setup.go("go-server", "services/go", ".", &[])?;
+    setup.go("go-lookup", "services/go", "./lookup", &[])?;
     setup.go("go-tls-client", "services/go", "./tlsclient", &[])?;
     for (name, mode) in GO_CALLS {
         setup.go(name, "services/go", "./calls", mode)?;
@@ -90,6 +113,20 @@ impl Setup {
             let classes = self.to.join("java");
             call(Command::new("javac").arg("-d").arg(classes).arg(services.join("java/Server.java")))?;
         }
+        Ok(())
+    }
+
+    /// Fetches a server that Maven has, with all that it needs, unless it is there by the same description.
+    fn maven(&self, name: &str) -> Result<()> {
+        let pom = self.tests.join("services/maven").join(name).join("pom.xml");
+        let (wanted, stamp) = (fs::read(&pom)?, self.to.join(format!("{name}.pom")));
+        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
+        }
+        let mut command = Command::new("mvn");
+        command.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
+        call(command.arg(format!("-DoutputDirectory={}", self.to.join(name).display())))?;
+        fs::write(stamp, wanted)?;
         Ok(())
     }
 

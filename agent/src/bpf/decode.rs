@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    DECRYPTED, Data, END, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN,
-    HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process,
-    RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK,
-    USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    DATAGRAM, DECRYPTED, Data, END, Ends, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
+    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK,
+    PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK,
+    USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -30,6 +30,7 @@ pub enum DecodeError {
 trait Record: Copy {}
 impl Record for u64 {}
 impl Record for Data {}
+impl Record for Ends {}
 impl Record for Open {}
 impl Record for State {}
 impl Record for Process {}
@@ -65,7 +66,7 @@ pub fn time(bytes: &[u8]) -> Nanos {
 pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let kind = bytes.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes).ok_or(DecodeError::Short)?;
     match kind {
-        k if k == Kind::Data as u32 => data(bytes).map(Event::Data),
+        k if k == Kind::Data as u32 => data(bytes),
         k if k == Kind::Open as u32 => open(bytes).map(Event::Open),
         k if k == Kind::State as u32 => state(bytes).map(Event::State),
         k if k == Kind::Process as u32 => process(bytes).map(Event::Process),
@@ -76,8 +77,11 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     }
 }
 
-fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
+fn data(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let (data, rest) = read::<Data>(bytes)?;
+    if data.flags & DATAGRAM != 0 {
+        return datagram(&data, rest).map(Event::Datagram);
+    }
     let decrypted = data.flags & DECRYPTED != 0;
     let (wire, rest) = if decrypted {
         let (wire, rest) = read::<u64>(rest)?;
@@ -89,11 +93,11 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
     if u64::from(data.skipped) + u64::from(data.captured) > u64::from(data.len) {
         return Err(DecodeError::Unknown);
     }
-    Ok(event::Data {
+    Ok(Event::Data(event::Data {
         time: data.time,
         socket: SocketId { sock: data.sock, born: data.born },
         thread: thread((data.tgid, data.tid), data.task, data.task_parent),
-        direction: if data.direction == RECEIVE { Direction::Receive } else { Direction::Send },
+        direction: direction(&data),
         offset: data.offset,
         len: data.len,
         skipped: data.skipped,
@@ -102,7 +106,36 @@ fn data(bytes: &[u8]) -> Result<event::Data<'_>, DecodeError> {
         end: data.flags & END != 0,
         decrypted,
         wire,
+    }))
+}
+
+fn datagram<'a>(data: &Data, rest: &'a [u8]) -> Result<event::Datagram<'a>, DecodeError> {
+    let (ends, rest) = read::<Ends>(rest)?;
+    let bytes = rest.get(..data.captured as usize).ok_or(DecodeError::Short)?;
+    if data.captured > data.len || data.skipped != 0 {
+        return Err(DecodeError::Unknown);
+    }
+    let remote = SocketAddr::new(address(ends.remote_addr), ends.remote_port);
+    let local = match (address(ends.local_addr), remote) {
+        // A socket of IPv6 that is bound to all addresses.
+        (local, SocketAddr::V4(_)) if local.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
+        (local, _) => local,
+    };
+    Ok(event::Datagram {
+        time: data.time,
+        socket: SocketId { sock: data.sock, born: data.born },
+        thread: thread((data.tgid, data.tid), data.task, data.task_parent),
+        direction: direction(data),
+        local: SocketAddr::new(local, ends.local_port),
+        remote: (ends.remote_port != 0).then_some(remote),
+        netns: ends.netns,
+        len: data.len,
+        bytes,
     })
+}
+
+fn direction(data: &Data) -> Direction {
+    if data.direction == RECEIVE { Direction::Receive } else { Direction::Send }
 }
 
 fn open(bytes: &[u8]) -> Result<event::Open, DecodeError> {

@@ -136,7 +136,7 @@ pub const CALLS: &[(i64, Call)] = &[
     (libc::SYS_preadv2, Call::ReceiveVector),
     (libc::SYS_pwritev2, Call::SendVector),
     (libc::SYS_recvfrom, Call::ReceiveFrom),
-    (libc::SYS_sendto, Call::Send),
+    (libc::SYS_sendto, Call::SendTo),
     (libc::SYS_recvmsg, Call::ReceiveMessage),
     (libc::SYS_sendmsg, Call::SendMessage),
     (libc::SYS_recvmmsg, Call::ReceiveMessages),
@@ -168,12 +168,13 @@ mod arch {
     }
 
     /// rdi, rsi, rdx, r10
-    pub fn regs_args(btf: &Btf) -> Result<[u32; 4], BtfError> {
+    pub fn regs_args(btf: &Btf) -> Result<[u32; 5], BtfError> {
         Ok([
             btf.offset("pt_regs.di")?,
             btf.offset("pt_regs.si")?,
             btf.offset("pt_regs.dx")?,
             btf.offset("pt_regs.r10")?,
+            btf.offset("pt_regs.r8")?,
         ])
     }
 
@@ -235,9 +236,9 @@ mod arch {
     }
 
     /// x0 is overwritten by the result; the kernel keeps the argument beside it.
-    pub fn regs_args(btf: &Btf) -> Result<[u32; 4], BtfError> {
+    pub fn regs_args(btf: &Btf) -> Result<[u32; 5], BtfError> {
         let regs = btf.offset("pt_regs.regs")?;
-        Ok([btf.offset("pt_regs.orig_x0")?, regs + 8, regs + 16, regs + 24])
+        Ok([btf.offset("pt_regs.orig_x0")?, regs + 8, regs + 16, regs + 24, regs + 32])
     }
 
     pub fn regs_ip(btf: &Btf) -> Result<u32, BtfError> {

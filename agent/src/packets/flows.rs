@@ -6,8 +6,8 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Segment, Stats};
-use crate::event::{Change, Data, Direction, Endpoints, Event, Nanos, Open, Role, SocketId, State, Thread};
+use super::{Lookup, Segment, Stats};
+use crate::event::{Change, Data, Datagram, Direction, Endpoints, Event, Nanos, Open, Role, SocketId, State, Thread};
 
 /// Position of the first byte that is seen of a stream whose beginning was not: earlier ones may still come.
 const JOINED: u64 = 1 << 32;
@@ -15,6 +15,8 @@ const JOINED: u64 = 1 << 32;
 const LINGER: Nanos = 2_000_000_000;
 /// Connections that are kept track of.
 const CONNECTIONS: usize = 1 << 18;
+/// Marks the sockets that datagrams go through.
+const DATAGRAMS: Nanos = 1 << 63;
 /// Error of a connection that was reset (`ECONNRESET`).
 const RESET: i32 = 104;
 
@@ -111,6 +113,35 @@ impl Flows {
         }
     }
 
+    /// Takes a datagram, seen at `time`; `out` is told what it means.
+    pub fn lookup(&mut self, time: Nanos, lookup: &Lookup<'_>, mut out: impl FnMut(Heard<'_>)) {
+        self.stats.lookups += 1;
+        let number = self.server(lookup.server, &mut out);
+        out(Heard::Event(Event::Datagram(Datagram {
+            time,
+            // One socket for each server.
+            socket: SocketId { sock: u64::from(number), born: DATAGRAMS },
+            // No thread is known, and no two clients' queries are to be taken for one's work.
+            thread: Thread { tgid: number, tid: u32::from(lookup.client.port()), ..Thread::default() },
+            direction: if lookup.asks { Direction::Receive } else { Direction::Send },
+            local: lookup.server,
+            remote: Some(lookup.client),
+            netns: 0,
+            len: lookup.len,
+            bytes: lookup.bytes,
+        })));
+    }
+
+    /// The number of a server, which is told before it is used.
+    fn server(&mut self, address: SocketAddr, out: &mut impl FnMut(Heard<'_>)) -> u32 {
+        let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        *self.servers.entry(address).or_insert_with(|| {
+            let number = count.saturating_add(1);
+            out(Heard::Server(Server { number, address }));
+            number
+        })
+    }
+
     /// Closes what is over at this time.
     fn expire(&mut self, time: Nanos, out: &mut impl FnMut(Heard<'_>)) {
         while let Some((since, key, sock)) = self.over.front().copied().filter(|(since, ..)| *since <= time) {
@@ -151,12 +182,7 @@ impl Flows {
         } else {
             (segment.source, segment.destination)
         };
-        let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        let number = *self.servers.entry(server).or_insert_with(|| {
-            let number = count.saturating_add(1);
-            out(Heard::Server(Server { number, address: server }));
-            number
-        });
+        let number = self.server(server, out);
         self.next += 1;
         let socket = SocketId { sock: self.next, born: time };
         let thread = Thread {

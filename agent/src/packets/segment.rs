@@ -10,7 +10,7 @@ use super::Packet;
 /// Why a packet is of no use here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
-    /// It carries no TCP, or its link type is not known.
+    /// It carries something else, or its link type is not known.
     Other,
     /// It is a fragment of an IP packet.
     Fragment,
@@ -97,7 +97,7 @@ fn extensions(auth: Option<&etherparse::IpAuthHeaderSlice<'_>>) -> u32 {
 }
 
 /// Takes the headers apart; what is behind a header that is cut off is missing.
-fn slice<'a>(packet: &Packet<'a>) -> Result<LaxSlicedPacket<'a>, Unusable> {
+pub(super) fn slice<'a>(packet: &Packet<'a>) -> Result<LaxSlicedPacket<'a>, Unusable> {
     let bytes = packet.bytes;
     let after = |at: usize| bytes.get(at..).ok_or(Unusable::Damaged);
     let ether_type = |at: usize| -> Result<EtherType, Unusable> {

@@ -225,12 +225,12 @@ fn a_reset_ends_what_is_under_way() {
 }
 
 #[test]
-fn what_is_no_tcp_is_counted() {
+fn what_is_neither_tcp_nor_dns_is_counted() {
     let mut file = pcap(&conversation(1, 500), usize::MAX);
     let mut udp = Vec::new();
     PacketBuilder::ethernet2([2; 6], [4; 6])
         .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-        .udp(1, 53)
+        .udp(1, 443)
         .write(&mut udp, b"?")
         .unwrap();
     for packet in [&udp[..], &udp[..20]] {
@@ -242,6 +242,40 @@ fn what_is_no_tcp_is_counted() {
     let (spans, stats) = replay(file).unwrap();
     assert_eq!(spans.len(), 1);
     assert_eq!((stats.other, stats.damaged), (1, 1));
+}
+
+#[test]
+fn lookups_become_spans() {
+    const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+    let mut file = pcap(&[], usize::MAX);
+    for (i, port, response) in [(0_u32, 5000, false), (1, 5001, false), (2, 5001, true), (3, 5000, true)] {
+        let mut message = QUERY.to_vec();
+        let mut packet = Vec::new();
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let (from, to, ports) = if response { (b, a, (53, port)) } else { (a, b, (port, 53)) };
+        if response {
+            // The second client asked for what there is.
+            (message[2], message[3]) = (0x81, if port == 5000 { 3 } else { 0 });
+        }
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from, to, 64).udp(ports.0, ports.1);
+        builder.write(&mut packet, &message).unwrap();
+        for number in [BEGIN, i * 1000, packet.len() as u32, packet.len() as u32] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    let (mut spans, stats) = replay(file).unwrap();
+    assert_eq!((spans.len(), stats.lookups, stats.other), (2, 4, 0));
+    spans.sort_by_key(|span| std::cmp::Reverse(span.start_unix_nano));
+    let told: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let get = |key| span.attributes.get(key).cloned();
+            (get("network.peer.port"), get("error.type"), get("geophone.incomplete"))
+        })
+        .collect();
+    assert_eq!(told[0], (Some(Value::Int(5001)), None, None));
+    assert_eq!(told[1], (Some(Value::Int(5000)), Some(Value::Text("NXDOMAIN".into())), None));
 }
 
 #[test]

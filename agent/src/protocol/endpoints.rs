@@ -1,7 +1,7 @@
 //! Attributes that follow from a connection's ends: OpenTelemetry's `network.*`, and who they make server and client.
 //! <https://opentelemetry.io/docs/specs/semconv/general/attributes/>
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use compact_str::{CompactString, ToCompactString};
 
@@ -35,6 +35,19 @@ pub fn describe(connection: &Connection, attributes: &mut Attributes) {
         }
         None => {}
     }
+}
+
+/// The same for a datagram, as far as its ends are known.
+pub fn describe_datagram(local: SocketAddr, remote: Option<SocketAddr>, attributes: &mut Attributes) {
+    if let Some(remote) = remote {
+        attributes.push("network.peer.address", address(remote.ip()));
+        attributes.push("network.peer.port", remote.port());
+    }
+    if !local.ip().is_unspecified() {
+        attributes.push("network.local.address", address(local.ip()));
+    }
+    attributes.push("network.local.port", local.port());
+    attributes.push("network.transport", "udp");
 }
 
 /// The addresses of a connection of which this process is on `side`, as both ends know them.
@@ -91,7 +104,7 @@ pub fn peer(connection: &Connection) -> Option<End> {
 }
 
 /// An address as text, an IPv4 address mapped into IPv6 as IPv4.
-fn address(ip: IpAddr) -> CompactString {
+pub fn address(ip: IpAddr) -> CompactString {
     let IpAddr::V4(v4) = ip.to_canonical() else {
         return ip.to_compact_string();
     };

@@ -37,6 +37,8 @@ pub enum OtherEnd {
     Sequences(Sequences),
     /// Unix: its `struct sock`.
     Sock(u64),
+    /// UDP: it knows the client's address, the server's port, and this id of the message.
+    Datagram(u16),
     /// TCP, and what is inside of TLS.
     Encrypted {
         /// It has the same numbers the other way round.
@@ -64,6 +66,8 @@ pub struct Addresses {
 pub enum Note {
     /// A request's head is there.
     Asked(Asked),
+    /// Who sent a request, or who is asked, is known only now.
+    Named(Named),
     /// The first byte of a response is there.
     Answered(Answered),
     /// More of what a process reads is there: the last byte of a request that it is asked, or of a response to its own. Said where
@@ -92,6 +96,17 @@ pub struct Asked {
     pub addresses: Option<Addresses>,
     /// The contexts that its headers carry.
     pub carried: Option<Box<Carried>>,
+}
+
+/// The addresses of a request that was announced without.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// Which request.
+    pub id: CallId,
+    /// Whether the process is asked or asks.
+    pub side: Side,
+    /// The addresses.
+    pub addresses: Addresses,
 }
 
 /// A response, as soon as it begins.

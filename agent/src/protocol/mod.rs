@@ -40,8 +40,8 @@ mod waiting;
 
 pub use detect::Foreign;
 pub use exchange::{
-    Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Note, OtherEnd, Side,
-    Status, Value,
+    Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Named, Note, OtherEnd,
+    Side, Status, Value,
 };
 pub use http2::hpack;
 pub use session::{Session, Understanding};

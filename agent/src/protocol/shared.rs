@@ -71,6 +71,8 @@ counts! {
     unknown_fields,
     /// Times that the place in a stream of frames was lost with missing bytes, and had to be found again.
     lost_frames,
+    /// Datagrams from or to a port of DNS that are no messages of it.
+    datagrams_foreign,
 }
 
 /// Counts one more.

@@ -117,7 +117,7 @@ impl Wire {
             match note {
                 Note::Done(exchange) => self.out.push(exchange),
                 Note::Asked(asked) => self.asked.push(asked),
-                Note::Answered(_) | Note::WentOn(_) => {}
+                Note::Named(_) | Note::Answered(_) | Note::WentOn(_) => {}
             }
         }
         self

@@ -4,7 +4,7 @@ use super::replay::Course;
 use crate::{
     conn,
     event::Nanos,
-    packets::{File, FileError, Flows, Heard, Segment, Stats, Unusable},
+    packets::{File, FileError, Flows, Heard, Lookup, Segment, Stats, Unusable},
     pipeline::Pipeline,
     process::Facts,
     trace::{ClockSample, Span},
@@ -69,19 +69,29 @@ pub fn replay_packets(
         };
         flows.stats.packets += 1;
         course.now = course.now.max(packet.time);
-        match Segment::of(&packet) {
-            Ok(segment) => flows.segment(course.now, &segment, |heard| match heard {
-                Heard::Server(server) => pipeline.processes().fill(
-                    Facts {
-                        tgid: server.number,
-                        imagined: true,
-                        otel_service_name: Some(server.address.to_string()),
-                        ..Facts::default()
-                    },
-                    course.now,
-                ),
-                Heard::Event(event) => pipeline.event(&event, &mut course.spans),
-            }),
+        let now = course.now;
+        let mut hear = |heard: Heard<'_>| match heard {
+            Heard::Server(server) => pipeline.processes().fill(
+                Facts {
+                    tgid: server.number,
+                    imagined: true,
+                    otel_service_name: Some(server.address.to_string()),
+                    ..Facts::default()
+                },
+                now,
+            ),
+            Heard::Event(event) => pipeline.event(&event, &mut course.spans),
+        };
+        let taken = match Segment::of(&packet) {
+            Ok(segment) => {
+                flows.segment(now, &segment, &mut hear);
+                Ok(())
+            }
+            Err(Unusable::Other) => Lookup::of(&packet).map(|lookup| flows.lookup(now, &lookup, &mut hear)),
+            Err(why) => Err(why),
+        };
+        match taken {
+            Ok(()) => {}
             Err(Unusable::Other) => flows.stats.other += 1,
             Err(Unusable::Fragment) => flows.stats.fragments += 1,
             Err(Unusable::Damaged) => flows.stats.damaged += 1,

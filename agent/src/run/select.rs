@@ -81,6 +81,7 @@ impl Selection {
                 process.what != Life::Seen || !self.refused.contains_key(&process.tgid)
             }
             Event::Data(data) => !self.refused.contains_key(&data.thread.tgid),
+            Event::Datagram(datagram) => !self.refused.contains_key(&datagram.thread.tgid),
             Event::Open(open) => !self.refused.contains_key(&open.thread.tgid),
             Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
             Event::Sample(sample) => !self.refused.contains_key(&sample.thread.tgid),

@@ -71,10 +71,18 @@ const UNREADABLE: usize = 20;
 /// Those of the stream.
 pub fn write_summary(account: &Account, out: &mut impl Write) -> io::Result<()> {
     let conn = &account.connections;
-    if let Some(packets::Stats { packets, segments, other, fragments, damaged, evicted }) = account.packets {
-        let left_out =
-            [("not TCP", other), ("fragments", fragments), ("damaged", damaged), ("connections forgotten", evicted)];
-        writeln!(out, "packets:        {packets}, {segments} of TCP{}", list(left_out.to_vec()))?;
+    if let Some(packets::Stats { packets, segments, lookups, other, fragments, damaged, evicted }) = account.packets {
+        let left_out = [
+            ("something else", other),
+            ("fragments", fragments),
+            ("damaged", damaged),
+            ("connections forgotten", evicted),
+        ];
+        writeln!(
+            out,
+            "packets:        {packets}, {segments} of TCP, {lookups} of DNS by UDP{}",
+            list(left_out.to_vec())
+        )?;
     }
     writeln!(
         out,

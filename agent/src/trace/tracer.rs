@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::{Handover, Nanos, Open, Sample, SocketId, Spent, Usage},
     peer::Peers,
-    protocol::{Answered, Asked, Attributes, Exchange, Holes, Side, Value},
+    protocol::{Answered, Asked, Attributes, Exchange, Holes, Named, Side, Value},
 };
 
 /// Attribute: what of the span is not certain, a list of names of [`Holes`].
@@ -91,6 +91,11 @@ impl Tracer {
         self.stats.continued += u64::from(origin.is_some());
         let ids = carried.map(headers::ids).unwrap_or_default();
         self.engine.asked(asked, origin, ids);
+    }
+
+    /// The addresses of a request have become known.
+    pub fn named(&mut self, named: &Named) {
+        self.engine.named(named);
     }
 
     /// The beginning of an answer was seen.

@@ -3,23 +3,23 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, NEVER, Policy, policy_slot},
-    record::{DECRYPTED, Data, END, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
+    record::{DATAGRAM, DECRYPTED, Data, END, Ends, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
     stats::Counter,
 };
 
 use crate::{
-    connection, emit, http2,
+    connection, datagram, emit, http2,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_RAW, Moved,
-        NO_FRAMES, POLICIES, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch,
-        config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_DATAGRAM,
+        MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE,
+        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
     task, tls, usage,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
-const STEPS: u32 = 128;
+pub const STEPS: u32 = 128;
 
 /// `struct iovec`
 #[repr(C)]
@@ -41,6 +41,8 @@ struct Message {
     len: u32,
 }
 const MESSAGE_IOV: u64 = 16;
+/// Offset of `msg_len` in a `struct mmsghdr`.
+pub const MESSAGE_LEN: u64 = 56;
 /// Size of a `struct mmsghdr`.
 pub const MESSAGE_SIZE: u64 = 64;
 
@@ -87,7 +89,7 @@ pub extern "C" fn report_call() -> u64 {
     let call = unsafe { &(*scratch).call };
     let sk = call.sk;
     let Some(entry) = connection::find(sk, call.who) else {
-        return 0;
+        return datagram::report_datagrams();
     };
     // SAFETY: the map keeps the value alive while the program runs.
     let entry: &mut Connection = unsafe { &mut *entry };
@@ -221,9 +223,12 @@ pub extern "C" fn report_piece() -> u64 {
             let begins = call.decrypted != MOVED_RAW && piece.offset == (*scratch).offset;
             (&raw mut (*scratch).bytes).cast::<u64>().write(if begins { call.count } else { NOWHERE });
         }
+    } else if flags & DATAGRAM != 0 {
+        // They are there.
+        prefix = ENDS;
     }
     // Once more, because the verifier of 5.10 forgets the bounds of what lies on the stack meanwhile.
-    let len = at_most::<{ size_of::<Data>() as u64 + PREFIX + MOST }>(size_of::<Data>() as u64 + prefix + captured);
+    let len = at_most::<{ size_of::<Data>() as u64 + ENDS + MOST }>(size_of::<Data>() as u64 + prefix + captured);
     emit::write((&raw const *data).cast(), len, false);
     captured
 }
@@ -244,7 +249,7 @@ extern "C" fn note_task() -> u64 {
 /// What the agent wants of a direction: from which position, and how many bytes of a call. `decrypted`: whether it is about decrypted
 /// bytes.
 #[inline(always)]
-fn policy(sk: u64, born: u64, direction: u8, decrypted: u32) -> (u64, u32) {
+pub fn policy(sk: u64, born: u64, direction: u8, decrypted: u32) -> (u64, u32) {
     let usual = (0, config!(capture));
     let Some(slot) = POLICIES.get_ptr(policy_slot(sk, config!(policy_mask))) else {
         return usual;
@@ -288,11 +293,20 @@ pub const MOST: u64 = CAPTURE_MAX as u64;
 
 /// Bytes before decrypted ones.
 const PREFIX: u64 = 8;
+/// Bytes before those of a datagram.
+const ENDS: u64 = size_of::<Ends>() as u64;
+const _: () = assert!(ENDS as usize <= PREFIX_MAX && PREFIX <= ENDS);
 
 /// Where a call's bytes begin in the work space.
 #[inline(always)]
 pub fn prefix(call: &Moved) -> u64 {
-    if call.decrypted == MOVED_RAW { 0 } else { PREFIX }
+    if call.decrypted == MOVED_RAW {
+        0
+    } else if call.decrypted == MOVED_DATAGRAM {
+        ENDS
+    } else {
+        PREFIX
+    }
 }
 
 /// Copies `want` bytes, leaving out the first `skip`. Returns how many could be copied.
@@ -332,6 +346,8 @@ extern "C" fn copy_parts() -> u64 {
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let (source, parts, to) =
         unsafe { ((*scratch).call.source, &mut (*scratch).parts, (&raw mut (*scratch).bytes).cast::<u8>()) };
+    // SAFETY: as above.
+    let to = to.wrapping_add(prefix(unsafe { &(*scratch).call }) as usize);
     let mut step = 0;
     while step < STEPS && parts.filled < parts.want {
         step += 1;
@@ -366,7 +382,7 @@ extern "C" fn copy_parts() -> u64 {
         }
         let n = at_most::<MOST>((len - parts.skip).min(parts.want - parts.filled));
         let at = at_most::<{ MOST - 1 }>(parts.filled);
-        // SAFETY: the space is twice CAPTURE_MAX.
+        // SAFETY: the space is twice CAPTURE_MAX, and what may come before.
         if !unsafe { copy_user(to.add(at as usize), n, base + parts.skip) } {
             emit::count(Counter::ReadFault);
             break;

@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
+    config::PORT_TRACED,
     record::{Kind, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
@@ -18,8 +19,8 @@ use crate::{
 };
 
 const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
@@ -161,8 +162,8 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         connection.identity = tcp_identity(sk);
         // SAFETY: only whether there is an entry matters.
         let (listed, own) = unsafe {
-            let listed = PORTS.get(tuple.local_port).is_some() || PORTS.get(tuple.remote_port).is_some();
-            (listed, OWN_PEERS.get(tuple).is_some())
+            let flags = port(tuple.local_port) | port(tuple.remote_port);
+            (flags & PORT_TRACED != 0, OWN_PEERS.get(tuple).is_some())
         };
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
@@ -224,9 +225,16 @@ fn tcp_identity(sk: u64) -> u64 {
     u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default())
 }
 
+/// What is said of a port: `PORT_*`.
+#[inline(always)]
+pub fn port(number: u16) -> u8 {
+    // SAFETY: a copy is taken at once.
+    unsafe { PORTS.get(number) }.copied().unwrap_or_default()
+}
+
 /// Inode of a socket's network namespace.
 #[inline(always)]
-fn netns(sk: u64) -> u32 {
+pub fn netns(sk: u64) -> u32 {
     let net = read::<u64>(sk, config!(offsets.sock_net)).unwrap_or_default();
     read(net, config!(offsets.net_inum)).unwrap_or_default()
 }

@@ -101,6 +101,7 @@ pub fn received_end(sk: u64, who: Current) {
         decrypted: MOVED_RAW,
         address: 0,
         count: 0,
+        regs: 0,
     });
     // SAFETY: the map keeps the value alive while the program runs.
     if unsafe { (*entry).flags } & CONNECTION_DRAINING != 0 {

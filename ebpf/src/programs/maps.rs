@@ -84,9 +84,13 @@ pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 #[btf_map]
 pub static EXECUTED: LruHashMap<File, u8, 4096> = LruHashMap::new();
 
-/// Ports that are traced, when any is given.
+/// `PORT_*` flags, by port.
 #[btf_map]
 pub static PORTS: HashMap<u16, u8, 256> = HashMap::new();
+
+/// Sockets that have sent to a port of DNS without being connected to it, each with its own port.
+#[btf_map]
+pub static ASKERS: LruHashMap<u64, u32, 8192> = LruHashMap::new();
 
 /// Peers of the agent's own connections, so that the receiving side of its exports is not traced either.
 #[btf_map]
@@ -233,8 +237,11 @@ pub struct Scratch {
     pub data: Data,
     /// The record's bytes. Twice the capture limit, so that an offset and a length that are each within the limit stay inside
     /// without the verifier having to relate them.
-    pub bytes: [u8; 2 * CAPTURE_MAX as usize],
+    pub bytes: [u8; 2 * CAPTURE_MAX as usize + PREFIX_MAX],
 }
+
+/// What may come before a record's bytes.
+pub const PREFIX_MAX: usize = 64;
 
 /// What of a call goes into one record.
 #[repr(C)]
@@ -305,6 +312,8 @@ pub struct Moved {
     /// How many there are at that address; of decrypted bytes: the position on the socket where their TLS
     /// record began, or `NOWHERE`.
     pub count: u64,
+    /// Where the caller's registers are; 0: it is no system call.
+    pub regs: u64,
 }
 
 /// The bytes went through the socket as they are.
@@ -313,6 +322,8 @@ pub const MOVED_RAW: u32 = 0;
 pub const MOVED_JOINED: u32 = 1;
 /// The same, and none was missed.
 pub const MOVED_WHOLE: u32 = 2;
+/// They are a datagram.
+pub const MOVED_DATAGRAM: u32 = 3;
 
 /// The bytes cannot be read.
 pub const SOURCE_NONE: u32 = 0;

@@ -12,7 +12,7 @@ use geophone_ebpf::{
 };
 
 use crate::{
-    capture, emit, life,
+    capture, datagram, emit, life,
     maps::{
         CALLS, MOVED_RAW, Moved, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE, SOURCE_VECTOR, VECTORS, Vector, config,
     },
@@ -39,6 +39,10 @@ pub fn moved<const SECOND: bool>(ctx: &RawTracePointContext, direction: u8) {
     if !twin::is_mine::<SECOND>(Occurrence::Thread(who.tid)) {
         return;
     }
+    if ret == 0 && datagram::is_one(sk) {
+        // Nothing is in it, and the vector goes on.
+        return skip(who.tid);
+    }
     if ret <= 0 {
         // Whatever vector this thread was in, it is over.
         let _ = VECTORS.remove(who.tid);
@@ -58,6 +62,7 @@ pub fn moved<const SECOND: bool>(ctx: &RawTracePointContext, direction: u8) {
         decrypted: MOVED_RAW,
         address: 0,
         count: 0,
+        regs: 0,
     };
     if direction == SEND || flags & UNREADABLE_RECEIVE == 0 {
         locate(&mut call, direction);
@@ -103,7 +108,8 @@ fn locate(call: &mut Moved, direction: u8) {
     let is = |sending: Call, receiving: Call| number == if direction == SEND { sending } else { receiving } as u8;
     call.address = address;
     call.count = count;
-    if is(Call::Send, Call::Receive) || is(Call::Send, Call::ReceiveFrom) {
+    call.regs = regs as u64;
+    if is(Call::Send, Call::Receive) || is(Call::SendTo, Call::ReceiveFrom) {
         call.source = SOURCE_BUFFER;
     } else if is(Call::SendVector, Call::ReceiveVector) {
         call.source = SOURCE_VECTOR;
@@ -137,4 +143,13 @@ fn message(call: &Moved, vector: u64, len: u32, direction: u8) -> u64 {
         emit::count(Counter::MapFull);
     }
     first
+}
+
+/// The next message of the vector that a thread is in, if any, is done with.
+#[inline(always)]
+fn skip(tid: u32) {
+    if let Some(vector) = VECTORS.get_ptr_mut(tid) {
+        // SAFETY: the map keeps the value alive while the program runs; only this thread uses it.
+        unsafe { (*vector).next += 1 };
+    }
 }

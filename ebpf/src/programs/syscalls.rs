@@ -78,6 +78,7 @@ fn handle(regs: u64, ret: i64, number: u8, who: Current) {
         decrypted: MOVED_RAW,
         address: arg(config!(offsets.regs_args[1])),
         count: arg(config!(offsets.regs_args[2])),
+        regs,
     };
     if let Some(sk) = socket_of(arg(config!(offsets.regs_args[0])) as u32) {
         call.sk = sk;
@@ -94,7 +95,7 @@ fn handle(regs: u64, ret: i64, number: u8, who: Current) {
         return life::failed(call.sk, ret as i32);
     }
     let mut flags = 0;
-    if is(Call::Send) {
+    if is(Call::Send) || is(Call::SendTo) {
         call.source = SOURCE_BUFFER;
     } else if is(Call::SendVector) {
         call.source = SOURCE_VECTOR;

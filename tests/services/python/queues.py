@@ -46,8 +46,49 @@ async def nats(host, port):
     await connection.drain()
 
 
+def kafka(host, port):
+    import kafka as client
+
+    server = f"{host}:{port}"
+    producer = client.KafkaProducer(bootstrap_servers=server, acks="all")
+    for _ in range(3):
+        producer.send("orders", b"secret").get(30)
+    consumer = client.KafkaConsumer(
+        "orders",
+        bootstrap_servers=server,
+        group_id="billing",
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=20_000,
+    )
+    messages = [message.value for message, _ in zip(consumer, range(3))]
+    assert messages == [b"secret"] * 3, messages
+    consumer.commit()
+    consumer.close()
+    producer.close()
+
+
+def amqp(host, port):
+    import pika
+
+    connection = pika.BlockingConnection(pika.ConnectionParameters(host, port))
+    channel = connection.channel()
+    channel.queue_declare("orders", exclusive=True)
+    channel.confirm_delivery()
+    channel.basic_publish("", "orders", b"secret")
+    channel.basic_publish("", "orders", b"secret")
+    method, _, body = channel.basic_get("orders")
+    assert body == b"secret"
+    channel.basic_ack(method.delivery_tag)
+    for method, _, body in channel.consume("orders", inactivity_timeout=20):
+        assert body == b"secret"
+        channel.basic_ack(method.delivery_tag)
+        break
+    channel.cancel()
+    connection.close()
+
+
 PROTOCOL, HOST, PORT = sys.argv[1:]
-if PROTOCOL == "mqtt":
-    mqtt(HOST, int(PORT))
-else:
+if PROTOCOL == "nats":
     asyncio.run(nats(HOST, int(PORT)))
+else:
+    {"mqtt": mqtt, "kafka": kafka, "amqp": amqp}[PROTOCOL](HOST, int(PORT))

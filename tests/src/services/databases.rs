@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::{LOCAL, Recipe, Service};
+use super::{LOCAL, Recipe, SLOW, Service, classes, host_and_port, python};
 use crate::wait::PATIENCE;
-use crate::{child, paths, wait};
+use crate::{child, paths, ports, wait};
 
 impl Service {
     /// PostgreSQL, with a database and a superuser that are both called `shop`.
@@ -70,6 +70,82 @@ impl Service {
             command.args(["-u", "nobody", "-l", &address.ip().to_string(), "-p", &address.port().to_string()]);
             Ok(Recipe { command, name: "memcached", folders: Vec::new() })
         })
+    }
+
+    /// Something that talks to MongoDB's real clients.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn mongodb() -> Result<Self> {
+        let classes = classes("mongodb")?;
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::program("java")?);
+            command.args(["-Xmx256m", "-cp", &classes]).arg(paths::service("java/Mongo.java"));
+            command.args(host_and_port(address));
+            Ok(Recipe { command, name: "mongodb", folders: Vec::new() })
+        })
+    }
+
+    /// Cassandra.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn cassandra() -> Result<Self> {
+        let classes = classes("cassandra")?;
+        Self::on_port(LOCAL, |address| {
+            let folder = tempfile::tempdir()?;
+            let config = folder.path().join("cassandra.yaml");
+            let dir = folder.path().to_string_lossy();
+            let text = fs::read_to_string(paths::service("java/cassandra.yaml"))?;
+            let text = text.replace("{PORT}", &address.port().to_string()).replace("{DIR}", &dir);
+            fs::write(&config, text.replace("{STORAGE}", &ports::free()?.to_string()))?;
+            let mut command = Command::new(paths::program("java")?);
+            command.arg("-Xmx700m").arg(format!("@{}", paths::service("java/cassandra.options").display()));
+            command.arg(format!("-Dcassandra.config=file://{}", config.display()));
+            command.arg(format!("-Dcassandra.storagedir={dir}"));
+            command.args(["-cp", &classes, "org.apache.cassandra.service.CassandraDaemon"]);
+            Ok(Recipe { command, name: "cassandra", folders: vec![folder] })
+        })
+    }
+
+    /// ClickHouse.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn clickhouse() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let folder = tempfile::tempdir()?;
+            let config = folder.path().join("config.xml");
+            let text = fs::read_to_string(paths::service("clickhouse.xml"))?;
+            let text = text.replace("{PORT}", &address.port().to_string());
+            fs::write(&config, text.replace("{DIR}", &folder.path().to_string_lossy()))?;
+            let mut command = Command::new(paths::program("clickhouse-server")?);
+            command.arg(format!("--config-file={}", config.display())).current_dir(folder.path());
+            Ok(Recipe { command, name: "clickhouse", folders: vec![folder] })
+        })
+    }
+
+    /// moto: what stands for services of AWS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn aws() -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::installed("venv/bin/moto_server")?);
+            let [host, port] = host_and_port(address);
+            command.args(["-H", &host, "-p", &port]);
+            Ok(Recipe { command, name: "moto_server", folders: Vec::new() })
+        })
+    }
+
+    /// Lets a client write and read: see `services/python/stores.py`.
+    ///
+    /// # Errors
+    /// When it does not run, or reads something else than what was written.
+    pub fn store(&self, protocol: &str) -> Result<()> {
+        let mut command = Command::new(python()?);
+        command.arg(paths::service("python/stores.py")).arg(protocol).args(host_and_port(self.address));
+        child::output(&mut command, SLOW).map(drop)
     }
 
     /// MariaDB, with a database `shop` and a user `app` whose password is `pw`.

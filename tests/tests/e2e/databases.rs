@@ -158,3 +158,130 @@ fn memcached(capture: Capture) -> Result<()> {
     ensure!((get.text("db.system.name"), get.text("db.query.text")) == ("memcached", "get ? ?"), "{get:#?}");
     Ok(())
 }
+
+/// What a store is asked by its own client, for both ways to capture, with one start of the server: name, failure and number of rows of the
+/// spans of each side.
+fn store(service: &Service, protocol: &str, expected: &[(&str, &str, Option<u64>)]) -> Result<()> {
+    for capture in [Capture::Sockets, Capture::Syscalls] {
+        let agent = Agent::start(capture, &port(service))?;
+        service.store(protocol)?;
+        agent.wait_spans(2 * expected.len());
+        let mut spans = agent.finish()?.spans;
+        spans.sort_by_key(Span::start);
+        for kind in ["CLIENT", "SERVER"] {
+            let found: Vec<_> = spans
+                .iter()
+                .filter(|span| span.kind == kind && !IDLE.contains(&&*span.name))
+                .map(|span| (&*span.name, span.text("error.type"), span.number("db.response.returned_rows")))
+                .collect();
+            ensure!(found == expected, "{kind}: {found:#?}");
+        }
+        for span in &spans {
+            ensure!(!format!("{:?}", span.attributes).contains("secret"), "{span:#?}");
+            ensure!(!span.attributes.contains_key("geophone.incomplete"), "{span:#?}");
+            if span.kind == "SERVER" {
+                let parent = spans.iter().find(|other| other.span_id == span.parent_span_id);
+                let parent = parent.with_context(|| format!("{span:#?} has no parent"))?;
+                ensure!((&*parent.kind, &parent.name) == ("CLIENT", &span.name), "{span:#?} hangs under {parent:#?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What clients ask by themselves, as often as they like.
+const IDLE: [&str; 3] = ["PING", "ismaster", "hello"];
+
+#[test]
+fn mongodb() -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::mongodb()?;
+    store(
+        &service,
+        "mongodb",
+        &[
+            ("insert users", "", None),
+            ("find users", "", Some(3)),
+            ("insert users", "11000", None),
+            ("ping", "", None),
+            ("drop users", "", None),
+        ],
+    )
+}
+
+#[test]
+fn clickhouse() -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::clickhouse()?;
+    store(
+        &service,
+        "clickhouse",
+        &[
+            ("DROP TABLE users", "", None),
+            ("CREATE TABLE users", "", None),
+            ("INSERT users", "", None),
+            ("SELECT users", "", Some(3)),
+            ("SELECT nobody", "60", None),
+        ],
+    )
+}
+
+/// What stands for AWS answers as AWS does; who asks is Amazon's own client.
+#[test]
+fn aws() -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::aws()?;
+    for capture in [Capture::Sockets, Capture::Syscalls] {
+        let agent = Agent::start(capture, &port(&service))?;
+        service.store("aws")?;
+        agent.wait_spans(26);
+        let mut spans = agent.finish()?.spans;
+        spans.sort_by_key(Span::start);
+        let names: Vec<_> = spans.iter().filter(|span| span.kind == "CLIENT").map(|span| &*span.name).collect();
+        let expected = [
+            ["DynamoDB.CreateTable", "DynamoDB.PutItem", "DynamoDB.GetItem", "DynamoDB.DeleteTable"].as_slice(),
+            &["S3.CreateBucket", "S3.PutObject", "S3.GetObject", "S3.DeleteObject", "S3.DeleteBucket"],
+            &["SQS.CreateQueue", "SQS.SendMessage", "SQS.ReceiveMessage", "SQS.DeleteQueue"],
+        ]
+        .concat();
+        ensure!(names == expected, "{names:#?}");
+        for span in &spans {
+            ensure!(!format!("{:?}", span.attributes).contains("secret"), "{span:#?}");
+            ensure!(span.kind != "CLIENT" || span.text("cloud.region") == "eu-west-1", "{span:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// Cassandra takes half a minute to start.
+#[test]
+fn cassandra() -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::cassandra()?;
+    for capture in [Capture::Sockets, Capture::Syscalls] {
+        let agent = Agent::start(capture, &port(&service))?;
+        service.store("cassandra")?;
+        agent.wait_spans(30);
+        let spans = agent.finish()?.spans;
+        for (name, error, rows, expected) in [
+            ("CREATE TABLE users", "", None, 1),
+            ("INSERT users", "", None, 3),
+            ("SELECT users", "", Some(2), 1),
+            ("SELECT nobody", "8704", None, 1),
+        ] {
+            for kind in ["CLIENT", "SERVER"] {
+                let found = spans.iter().filter(|span| {
+                    span.kind == kind
+                        && span.name == name
+                        && span.text("error.type") == error
+                        && span.number("db.response.returned_rows") == rows
+                });
+                ensure!(found.count() == expected, "{kind} {name} {error}: {spans:#?}");
+            }
+        }
+        for span in &spans {
+            ensure!(!format!("{:?}", span.attributes).contains("secret"), "{span:#?}");
+        }
+    }
+    Ok(())
+}

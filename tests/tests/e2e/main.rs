@@ -12,6 +12,7 @@ mod clients;
 mod connections;
 mod databases;
 mod descriptors;
+mod dns;
 mod faults;
 mod gateways;
 mod goroutines;

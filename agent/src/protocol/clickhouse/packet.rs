@@ -252,17 +252,25 @@ pub(super) fn profile(c: &mut Cursor<'_>, revision: Revision) -> Result<u64, Sto
     Ok(rows)
 }
 
-/// An exception, and those that it follows from. Returns the code of the first.
-pub(super) fn exception(c: &mut Cursor<'_>) -> Result<i32, Stop> {
+/// An exception, and those that it follows from. Returns the code of the first, and how many bytes follow: the trace is usually longer than
+/// what was captured, and whether there is another exception is then not known.
+pub(super) fn exception(c: &mut Cursor<'_>) -> Result<(i32, u64), Stop> {
     let mut first = None;
     for _ in 0..16 {
         let code = c.i32_le().ok_or(Stop::More)?;
-        first.get_or_insert(code);
+        let first = *first.get_or_insert(code);
         name(c)?;
         text(c)?;
-        text(c)?;
+        let trace = number(c)?;
+        if trace > MAX_TEXT {
+            return Err(Stop::Bad);
+        }
+        if (c.len() as u64) <= trace {
+            return Ok((first, trace + 1));
+        }
+        skip(c, usize::try_from(trace).unwrap_or(usize::MAX))?;
         match byte(c)? {
-            0 => return Ok(first.unwrap_or(code)),
+            0 => return Ok((first, 0)),
             1 => {}
             _ => return Err(Stop::Bad),
         }

@@ -177,6 +177,23 @@ fn packets_in_chunks_are_left_alone() {
 }
 
 #[test]
+fn an_exception_whose_trace_is_longer_than_what_is_captured() {
+    let (mut wire, parts) = begun(NEW);
+    let before = wire.out.len();
+    let (query, answer) = asked(&parts, "FROM types");
+    // Its trace has 3,211 bytes.
+    let failure = b"\x02\x3c\0\0\0\x0dDB::Exception\x16DB::Exception: Table .\x8b\x190. /lib/x86_64";
+    let whole = failure.len() as u64 - 14 + 3211 + 1;
+    wire.send(&query).receive(failure).hole(Receive, whole - failure.len() as u64, Gap::NotCaptured);
+    wire.send(&query).receive(answer);
+    let told: Vec<_> =
+        wire.out.iter().skip(before).map(|e| (&*e.name, e.holes, e.attributes.get("error.type"))).collect();
+    assert_eq!(told[0].0, "SELECT types");
+    assert_eq!((told[0].1, told[0].2), (Holes::default(), Some(&"60".into())));
+    assert_eq!((told[1].1, told[1].2, told.len()), (Holes::default(), None, 2));
+}
+
+#[test]
 fn a_type_that_is_not_known_and_a_column_that_is_sparse() {
     let (query, _) = asked(&captured(NEW), "FROM big");
     let block = |column: &[u8]| [&b"\x01\0\x01\0\x02\xff\xff\xff\xff\0\x01\x02"[..], column].concat();

@@ -197,7 +197,13 @@ impl Way {
         let read = match role {
             Role::Request => self.asked(kind, &mut c, bytes.len()),
             Role::Response => match self.revision {
-                _ if kind == 2 => packet::exception(&mut c).map(|code| Part::Exception { code }),
+                _ if kind == 2 => match packet::exception(&mut c) {
+                    Ok((code, rest)) => {
+                        let want = bytes.len() - c.len();
+                        return Next::Is(Part::Exception { code }, want as u64 + rest, want);
+                    }
+                    Err(stop) => Err(stop),
+                },
                 Some(revision) => self.answered(kind, &mut c, revision),
                 // How it is written is not known.
                 None => return if kind <= 18 { Next::Endless } else { Next::Bad },

@@ -53,6 +53,19 @@ impl Header {
         self.flags & 15
     }
 
+    /// Whether the rest of the response did not fit.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.is_response() && self.flags & 0x200 != 0
+    }
+
+    /// How many questions it has.
+    #[must_use]
+    pub fn questions(&self) -> u16 {
+        let [questions, ..] = self.counts;
+        questions
+    }
+
     /// Whether it can be that of a message with one question: nothing is set that is reserved.
     #[must_use]
     pub fn is_usual(&self) -> bool {
@@ -74,6 +87,76 @@ pub struct Question {
     pub kind: u16,
     /// The class: usually 1, the Internet.
     pub class: u16,
+}
+
+impl Question {
+    /// Whether it asks the same. Upper and lower case are the same in names.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.kind, self.class) == (other.kind, other.class) && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}
+
+/// The header and the first question of a datagram of `len` bytes, of which these were captured; `None` where it is no message of DNS.
+#[must_use]
+pub fn datagram(bytes: &[u8], len: u32) -> Option<(Header, Option<Question>)> {
+    let header = Header::read(&mut Cursor::new(bytes))?;
+    let [questions, answers, authorities, additional] = header.counts.map(u32::from);
+    // A question has five bytes at least, a record eleven.
+    let least = HEADER as u32 + 5 * questions + 11 * (answers + authorities + additional);
+    if least > len || header.flags & 0x40 != 0 || !matches!(header.operation(), 0..=2 | 4..=6) {
+        return None;
+    }
+    match question(bytes) {
+        Some((question, _)) if questions > 0 => {
+            let known = matches!(question.class & 0x7fff, 1 | 3 | 4 | 254 | 255);
+            known.then_some((header, Some(question)))
+        }
+        // A server need not repeat what it could not read.
+        _ if questions == 0 => (header.is_response() && header.code() != 0).then_some((header, None)),
+        _ if (bytes.len() as u64) < u64::from(len) => Some((header, None)),
+        _ => None,
+    }
+}
+
+/// What follows the question of a response.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// See [`answers`].
+    pub answers: Vec<CompactString>,
+    /// The upper bits of the response's code (RFC 6891, section 6.1.3); 0 where they are not known.
+    pub extended_code: u16,
+}
+
+/// Reads the records that follow the question, as far as they are there.
+#[must_use]
+pub fn records<'a>(message: &'a [u8], mut c: Cursor<'a>, header: &Header) -> Records {
+    const OPT: u16 = 41;
+    let [questions, answers, authorities, additional] = header.counts;
+    let mut found = Records::default();
+    for _ in 1..questions.min(MAX_ANSWERS) {
+        if name(message, &mut c).is_none() || c.skip(4).is_none() {
+            return found;
+        }
+    }
+    found.answers = self::answers(message, c, answers);
+    for _ in 0..answers.saturating_add(authorities).saturating_add(additional).min(4 * MAX_ANSWERS) {
+        let mut record = || {
+            name(message, &mut c)?;
+            let kind = c.u16_be()?;
+            c.skip(2)?;
+            let extended = c.u8()?;
+            c.skip(3)?;
+            c.prefixed_u16_be()?;
+            Some((kind, extended))
+        };
+        match record() {
+            None => break,
+            Some((OPT, extended)) => found.extended_code = extended.into(),
+            Some(_) => {}
+        }
+    }
+    found
 }
 
 /// Reads the question after the header of this message.
@@ -199,6 +282,8 @@ pub fn error(code: u16) -> Option<&'static str> {
         8 => "NXRRSET",
         9 => "NOTAUTH",
         10 => "NOTZONE",
+        16 => "BADVERS",
+        23 => "BADCOOKIE",
         _ => "_OTHER",
     })
 }

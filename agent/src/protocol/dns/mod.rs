@@ -1,12 +1,18 @@
-//! DNS over TCP (RFC 7766): queries and responses by id, each after its length in two bytes. Messages are read by [`message`], which
-//! knows no transport. <https://opentelemetry.io/docs/specs/semconv/registry/attributes/dns/>
+//! DNS over TCP (RFC 7766): queries and responses by id, each after its length in two bytes; and over UDP ([`Datagrams`]), which has no
+//! connections. Messages are read by [`message`], which knows no transport. <https://opentelemetry.io/docs/specs/semconv/registry/attributes/dns/>
 //!
 //! Left out: what answers hold but addresses, and transfers of zones (`AXFR`), whose response is several messages: its span ends with the first.
 
+mod datagrams;
+#[cfg(test)]
+mod datagrams_tests;
 pub mod message;
+mod span;
 mod talk;
 #[cfg(test)]
 mod tests;
+
+pub use datagrams::Datagrams;
 
 use super::{Protocol, Sample, Side, Verdict, framed::Framed};
 

@@ -1,8 +1,9 @@
 //! DNS's messages over TCP as requests and responses.
 
-use compact_str::{CompactString, format_compact};
-
-use super::message::{self, HEADER, Header};
+use super::{
+    message::{self, HEADER, Header},
+    span,
+};
 use crate::{
     conn::Gap,
     protocol::{
@@ -95,19 +96,8 @@ impl Talk for Dns {
             return self.table.lost(Role::Request, Gap::NotCaptured, false, cx);
         };
         let mut attributes = Attributes::default();
-        let operation = match header.operation() {
-            4 => "NOTIFY",
-            5 => "UPDATE",
-            _ => "QUERY",
-        };
-        let mut title = CompactString::const_new(operation);
         let question = message::question(message).map(|(question, _)| question);
-        if let Some(question) = &question {
-            let kind = message::kind(question.kind);
-            title = format_compact!("{operation} {kind}");
-            attributes.push("dns.question.name", question.name.clone());
-            attributes.push("geophone.dns.question.type", kind);
-        }
+        let title = span::asked(&header, question.as_ref(), &mut attributes);
         if let Some(server) = endpoints::server(cx.connection, cx.side) {
             attributes.push("server.address", server.address);
             if let Some(port) = server.port {
@@ -146,16 +136,7 @@ impl Talk for Dns {
         call.answered(head.first, cx);
         call.exchange.holes.pairing |= call.data.losses != losses;
         call.exchange.holes.response_head = head.cut;
-        if let Some((_, rest)) = message::question(message) {
-            let [_, count, ..] = header.counts;
-            let answers = message::answers(message, rest, count);
-            if !answers.is_empty() {
-                call.exchange.attributes.push("dns.answers", answers);
-            }
-        }
-        if let Some(error) = message::error(header.code()) {
-            call.fail(error, "");
-        }
+        span::answered(&mut call.exchange, &header, message);
         self.answering = Some(header.id);
         Taken::Yes
     }

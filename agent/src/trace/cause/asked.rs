@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, SocketId, Thread},
-    protocol::{Asked, OtherEnd, Side},
+    protocol::{Asked, Named, OtherEnd, Side},
 };
 
 /// After so many requests in a row that have waited for their other end in vain, the next ones on the connection do not wait.
@@ -75,7 +75,8 @@ impl Engine {
         let (key, tgid) = (Key::of(thread), call.tgid());
         let names = call.names;
         let near =
-            matches!(call.other_end, OtherEnd::Sock(_)) || call.remote.is_some_and(|remote| remote.is_loopback());
+            // Where a datagram comes from is often not known until it is answered.
+            call.remote.map_or(matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_)), |remote| remote.is_loopback());
         self.calls.insert(serial, call);
         if let Key::Thread(tid) = key
             && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
@@ -111,6 +112,26 @@ impl Engine {
             let waiting = if near && in_vain == 0 { &mut self.near } else { &mut self.graces };
             waiting.add(start, serial);
         }
+    }
+
+    /// The addresses of a request are known only now.
+    pub fn named(&mut self, named: &Named) {
+        let Some(&serial) = self.by_id.get(&(named.id, named.side == Side::Server)) else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&serial).filter(|call| call.cause == Cause::Open) else {
+            return;
+        };
+        let OtherEnd::Datagram(id) = call.other_end else {
+            return;
+        };
+        self.ends.leave(named.side, &call.names, serial);
+        call.names = [ends::datagram(Some(named.addresses), id), None, None];
+        let names = call.names;
+        if let Some(outgoing) = self.meet(named.side, &names, serial) {
+            return self.settle(serial, Cause::Call(outgoing, Link::Socket));
+        }
+        self.ends.wait(named.side, &names, serial);
     }
 
     /// How many requests of a connection have waited in vain before this one.

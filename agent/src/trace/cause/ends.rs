@@ -1,5 +1,7 @@
 //! The two ends of one connection: which outgoing call is which request.
 
+use std::net::SocketAddr;
+
 use hashbrown::{HashMap, hash_map::Entry};
 
 use super::call::Serial;
@@ -28,6 +30,17 @@ pub enum Name {
     },
     /// Unix sockets, on which requests are taken in order.
     Unix(u64),
+    /// A datagram. The server's address is not a part of it, because a server that listens on all of them need not know it.
+    Datagram {
+        /// See [`Addresses`].
+        netns: u32,
+        /// Who asks.
+        client: SocketAddr,
+        /// The port that is asked.
+        port: u16,
+        /// The message's id.
+        id: u16,
+    },
     /// The addresses of a TCP connection, and the stream offset of the request, for an end whose sequence numbers are not right.
     Addresses(Addresses, u64),
 }
@@ -37,9 +50,19 @@ pub(super) type Names = [Option<Name>; 3];
 
 /// The names of a request.
 pub(super) fn names(asked: &Asked) -> Names {
+    if let OtherEnd::Datagram(id) = asked.other_end {
+        return [datagram(asked.addresses, id), None, None];
+    }
     let whole = !matches!(asked.other_end, OtherEnd::Encrypted { whole: false, .. });
     let addresses = asked.addresses.filter(|_| whole).map(|addresses| Name::Addresses(addresses, asked.id.place));
     [name(asked.side, asked.id, asked.other_end), record(asked), addresses]
+}
+
+/// The name of what is asked by a datagram; `None` where it is not known who asks.
+pub(super) fn datagram(addresses: Option<Addresses>, id: u16) -> Option<Name> {
+    let Addresses { netns, client, server } = addresses?;
+    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+    (!client.ip().is_unspecified()).then_some(Name::Datagram { netns, client, port: server.port(), id })
 }
 
 /// The name by the TLS record, which is the same at both ends whenever they began to look.
@@ -63,7 +86,7 @@ pub fn name(side: Side, id: CallId, other_end: OtherEnd) -> Option<Name> {
         other_end => other_end,
     };
     match (other_end, side) {
-        (OtherEnd::Unknown | OtherEnd::Encrypted { .. }, _) => None,
+        (OtherEnd::Unknown | OtherEnd::Encrypted { .. } | OtherEnd::Datagram(_), _) => None,
         (OtherEnd::Sequences(Sequences { sent, received }), Side::Client) => {
             Some(Name::Tcp { server_first: received, request: at(sent) })
         }

@@ -1,0 +1,175 @@
+//! Datagrams that may be DNS, because a port at either end says so. Every other one is left alone before anything of it is read.
+//!
+//! What is told of a datagram is complete by itself, and nothing is kept of its socket: nobody would say when that is closed.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use geophone_ebpf::{
+    config::{Call, NEVER, PORT_DNS, PORT_TRACED},
+    record::{DATAGRAM, DATAGRAM_BORN, Ends, SEND},
+    stats::Counter,
+};
+
+use crate::{
+    capture::{self, MESSAGE_LEN, MESSAGE_SIZE, STEPS},
+    connection::{self, AF_INET, AF_INET6},
+    emit,
+    kernel::{read, read_user_or_zero},
+    maps::{
+        ASKERS, CALLS, MOVED_DATAGRAM, MOVED_RAW, Moved, Piece, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE,
+        SOURCE_SIZED_MESSAGES, config,
+    },
+};
+
+const SOCK_DGRAM: u16 = 2;
+const IPPROTO_UDP: u16 = 17;
+
+/// Whether a socket is for datagrams.
+#[inline(always)]
+pub fn is_one(sk: u64) -> bool {
+    read::<u16>(sk, config!(offsets.sock_type)) == Some(SOCK_DGRAM)
+}
+
+/// A call on a socket that has no entry: reports its datagrams, if they may be DNS. What it is about is in the work space. Global, as
+/// `report_call`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_datagrams() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let call = unsafe { &mut (*scratch).call };
+    let family = read::<u16>(call.sk, config!(offsets.sock_family)).unwrap_or_default();
+    if family != AF_INET && family != AF_INET6 || call.decrypted != MOVED_RAW || call.source == SOURCE_NONE {
+        return 0;
+    }
+    if !is_one(call.sk) || read::<u16>(call.sk, config!(offsets.sock_protocol)) != Some(IPPROTO_UDP) {
+        return 0;
+    }
+    call.decrypted = MOVED_DATAGRAM;
+    if call.source != SOURCE_SIZED_MESSAGES {
+        report_datagram();
+        return 0;
+    }
+    // Each message is a datagram.
+    let mut step = 0;
+    let left = call.count;
+    while step < STEPS && u64::from(step) < left {
+        step += 1;
+        call.count = 1;
+        call.len = read_user_or_zero::<u32>(call.address + MESSAGE_LEN);
+        report_datagram();
+        call.address += MESSAGE_SIZE;
+    }
+    0
+}
+
+/// Reports the datagram that the work space is about. Global, as `report_call`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn report_datagram() -> u64 {
+    let Some(scratch) = emit::scratch() else {
+        return 0;
+    };
+    // SAFETY: the map keeps it alive; it is this program's while it runs. The record's bytes begin with the ends.
+    let (call, ends, piece) =
+        unsafe { (&(*scratch).call, &mut *(&raw mut (*scratch).bytes).cast::<Ends>(), &mut (*scratch).piece) };
+    let (sk, direction) = (call.sk, call.direction as u8);
+    let family = read::<u16>(sk, config!(offsets.sock_family)).unwrap_or_default();
+    let tuple = connection::tuple(sk, family);
+    ends.local_addr = tuple.local_addr;
+    ends.remote_addr = tuple.remote_addr;
+    ends.local_port = tuple.local_port;
+    ends.remote_port = tuple.remote_port;
+    let connected = tuple.remote_port != 0;
+    // Where it comes from is not there yet before the call returns.
+    if !connected && (direction == SEND || config!(returned) != 0) {
+        from_name(call, ends);
+    }
+    let (local, remote) = (connection::port(ends.local_port), connection::port(ends.remote_port));
+    let listed = local | remote;
+    let dns = listed & PORT_DNS != 0 && (config!(by_port) == 0 || listed & PORT_TRACED != 0);
+    let asker = u32::from(ends.local_port);
+    if direction == SEND {
+        if dns && !connected && remote & PORT_DNS != 0 {
+            // Answers need not say where they come from. An LRU map: an insertion makes room for itself.
+            let _ = ASKERS.insert(sk, asker, 0);
+        }
+    }
+    if !dns {
+        // SAFETY: a copy is taken at once.
+        let asked = unsafe { ASKERS.get(sk) }.copied();
+        if direction == SEND || ends.remote_port != 0 || asked != Some(asker) {
+            return 0;
+        }
+    }
+    let born = DATAGRAM_BORN | u64::from(ends.local_port);
+    let (from, limit) = capture::policy(sk, born, direction, 0);
+    if from == NEVER {
+        emit::count(Counter::Skipped);
+        return 0;
+    }
+    ends.netns = connection::netns(sk);
+    *piece = Piece {
+        offset: 0,
+        from: 0,
+        want: u64::from(call.len.min(limit)),
+        // SAFETY: the helper has no preconditions.
+        time: unsafe { bpf_ktime_get_ns() },
+        born,
+        len: call.len,
+        skipped: 0,
+        flags: u32::from(DATAGRAM),
+        pad: 0,
+    };
+    introduce();
+    capture::report_piece();
+    0
+}
+
+/// Tells the agent of the process; global, as `report_call`, of whose stack it takes none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn introduce() -> u64 {
+    if let Some(scratch) = emit::scratch() {
+        // SAFETY: the map keeps it alive; it is this program's while it runs.
+        unsafe { (*scratch).call.who }.introduce();
+    }
+    0
+}
+
+/// Takes the remote end from the address that goes with the call, if there is one.
+#[inline(always)]
+fn from_name(call: &Moved, ends: &mut Ends) {
+    let mut name = 0;
+    if call.source == SOURCE_MESSAGES || call.source == SOURCE_SIZED_MESSAGES {
+        // `msg_name` is what a message begins with.
+        name = read_user_or_zero::<u64>(call.address);
+    } else if call.source == SOURCE_BUFFER && call.regs != 0 {
+        let number = read::<u32>(call.regs, config!(offsets.regs_call)).unwrap_or_default();
+        let number = CALLS.get(number).copied().unwrap_or_default();
+        if number == Call::SendTo as u8 || number == Call::ReceiveFrom as u8 {
+            name = read::<u64>(call.regs, config!(offsets.regs_args[4])).unwrap_or_default();
+        }
+    }
+    if name == 0 {
+        return;
+    }
+    // The family, the port, and an IPv4 address; of IPv6, the address comes after another word.
+    let [family, port, high, low] = read_user_or_zero::<[u16; 4]>(name);
+    if family == AF_INET6 {
+        ends.remote_addr = read_user_or_zero::<[u8; 16]>(name + 8);
+    } else if family == AF_INET {
+        let ([a, b], [c, d]) = (high.to_ne_bytes(), low.to_ne_bytes());
+        ends.remote_addr = mapped([a, b, c, d]);
+    } else {
+        return;
+    }
+    ends.remote_port = u16::from_be(port);
+}
+
+/// An IPv4 address, as IPv6 writes it.
+#[inline(always)]
+fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
