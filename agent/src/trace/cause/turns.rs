@@ -88,7 +88,7 @@ impl Loop {
     /// What it did when it gave out an id.
     fn did(&self, id: u32) -> Option<Did> {
         let age = self.age(id);
-        let older = self.runs.iter().rev().skip_while(|run| self.age(run.last) <= age).next()?;
+        let older = self.runs.iter().rev().find(|run| self.age(run.last) > age)?;
         let newer = self.runs.iter().rev().take_while(|run| self.age(run.last) <= age).last()?;
         debug_assert!(self.age(older.last) > age);
         Some(newer.did)
