@@ -123,7 +123,7 @@ impl Datagrams {
             time: datagram.time,
             thread: datagram.thread,
         };
-        if let Err(early) = self.answered(early, &header, question.as_ref(), out) {
+        if let Some(early) = self.answered(early, &header, question.as_ref(), out) {
             if self.early.len() >= EARLY_MAX {
                 count(&shared.counts.orphans);
                 self.early.pop_front();
@@ -232,7 +232,7 @@ impl Datagrams {
             if early.key == key
                 && let Some(early) = self.early.remove(i)
                 && let Some((header, question)) = message::datagram(&early.message, early.len())
-                && let Err(early) = self.answered(early, &header, question.as_ref(), out)
+                && let Some(early) = self.answered(early, &header, question.as_ref(), out)
             {
                 self.early.insert(i, early);
             }
@@ -247,7 +247,7 @@ impl Datagrams {
         header: &Header,
         question: Option<&Question>,
         out: &mut Vec<Note>,
-    ) -> Result<(), Early> {
+    ) -> Option<Early> {
         let fits = |query: &Query| {
             let (asked, answered) = (query.question.as_ref(), question);
             query.remote.is_none_or(|remote| early.remote.is_none_or(|from| from == remote))
@@ -256,12 +256,12 @@ impl Datagrams {
         let queries = self.waiting.get(&early.key).map(Vec::as_slice).unwrap_or_default();
         let mut fitting = queries.iter().filter(|query| fits(query));
         let Some(place) = fitting.next().map(|query| query.exchange.id.place) else {
-            return Err(early);
+            return Some(early);
         };
         // Of several that nothing tells apart, it is one.
         let doubtful = fitting.next().is_some();
         let Some(mut query) = self.take(early.key, place) else {
-            return Err(early);
+            return Some(early);
         };
         let exchange = &mut query.exchange;
         exchange.holes.pairing |= doubtful;
@@ -279,7 +279,7 @@ impl Datagrams {
         query.remote = query.remote.or(early.remote);
         out.push(Note::Answered(Answered { id: exchange.id, side: exchange.side, time, thread: early.thread }));
         out.push(Note::Done(query.done()));
-        Ok(())
+        None
     }
 
     /// Takes a query that waits no longer.
