@@ -75,8 +75,8 @@ pub struct CaptureArgs {
     /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
     #[arg(long)]
     pub no_tls: bool,
-    /// Ports where DNS is spoken by UDP; the ports of --port are looked at anyway
-    #[arg(long, value_name = "PORT", value_delimiter = ',', default_values_t = [53], value_parser = clap::value_parser!(u16).range(1..))]
+    /// Ports where DNS is spoken by UDP, four at most; where --port is given, it is those
+    #[arg(long, value_name = "PORT", value_delimiter = ',', action = clap::ArgAction::Set, num_args = 1..=4, default_values_t = [53], value_parser = clap::value_parser!(u16).range(1..))]
     dns_port: Vec<u16>,
     /// Let the kernel programs say on standard error what they decide
     #[arg(long)]
@@ -94,7 +94,7 @@ impl CaptureArgs {
             selective,
             report_exec,
             ports: select.port.clone(),
-            dns_ports: self.dns_port.clone(),
+            dns_ports: std::array::from_fn(|i| self.dns_port.get(i).copied().unwrap_or_default()),
             debug: self.debug_kernel,
         }
     }
