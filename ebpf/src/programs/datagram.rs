@@ -46,6 +46,13 @@ pub extern "C" fn report_datagrams() -> u64 {
         if remote != 0 || unnamed && !has_asked(call.sk, u32::from(local)) {
             return 0;
         }
+        // Who sends says where to.
+        if call.direction as u8 == SEND && call.source != SOURCE_SIZED_MESSAGES {
+            let [_, port] = read_user_or_zero::<[u16; 2]>(name(call));
+            if !wanted(u16::from_be(port)) {
+                return 0;
+            }
+        }
     }
     let family = read::<u16>(call.sk, config!(offsets.sock_family)).unwrap_or_default();
     if family != AF_INET && family != AF_INET6 || call.decrypted != MOVED_RAW || call.source == SOURCE_NONE {
@@ -160,20 +167,27 @@ fn has_asked(sk: u64, port: u32) -> bool {
     unsafe { ASKERS.get(sk) }.copied() == Some(port)
 }
 
-/// Takes the remote end from the address that goes with the call, if there is one.
+/// Where the address is that goes with the call, or 0.
 #[inline(always)]
-fn from_name(call: &Moved, ends: &mut Ends) {
-    let mut name = 0;
+fn name(call: &Moved) -> u64 {
     if call.source == SOURCE_MESSAGES || call.source == SOURCE_SIZED_MESSAGES {
         // `msg_name` is what a message begins with.
-        name = read_user_or_zero::<u64>(call.address);
-    } else if call.source == SOURCE_BUFFER && call.regs != 0 {
+        return read_user_or_zero::<u64>(call.address);
+    }
+    if call.source == SOURCE_BUFFER && call.regs != 0 {
         let number = read::<u32>(call.regs, config!(offsets.regs_call)).unwrap_or_default();
         let number = CALLS.get(number).copied().unwrap_or_default();
         if number == Call::SendTo as u8 || number == Call::ReceiveFrom as u8 {
-            name = read::<u64>(call.regs, config!(offsets.regs_args[4])).unwrap_or_default();
+            return read::<u64>(call.regs, config!(offsets.regs_args[4])).unwrap_or_default();
         }
     }
+    0
+}
+
+/// Takes the remote end from the address that goes with the call, if there is one.
+#[inline(always)]
+fn from_name(call: &Moved, ends: &mut Ends) {
+    let name = name(call);
     if name == 0 {
         return;
     }
