@@ -176,6 +176,9 @@ pub struct Offsets {
     pub regs_go_g: u32,
 }
 
+/// How many ports of DNS there can be.
+pub const DNS_PORTS: usize = 4;
+
 /// The configuration.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -208,6 +211,9 @@ pub struct Config {
     pub unwind: u32,
     /// 1: a call is seen when it has returned, and what it tells its caller is there; 0: a little before that.
     pub returned: u32,
+    /// Datagrams from or to these ports may be DNS, unless only connections with a port in `PORTS` are traced, whose datagrams then may be;
+    /// 0: none.
+    pub dns_ports: [u32; DNS_PORTS],
     /// `pt_regs`: the frame pointer.
     pub regs_fp: u32,
     /// 1: samples are taken beside tracing, and say which of the runtime's tasks ran; 0: by themselves.
@@ -322,11 +328,6 @@ pub const PROCESS_SELECTED: u32 = 1;
 pub const PROCESS_KNOWN: u32 = 2;
 /// A sample of it was taken beside tracing.
 pub const PROCESS_SAMPLED: u32 = 4;
-
-/// Connections with this port are traced, as value of the `PORTS` map. Only looked at where any port is given.
-pub const PORT_TRACED: u8 = 1;
-/// Datagrams from or to this port may be DNS.
-pub const PORT_DNS: u8 = 2;
 
 /// Nothing of a direction is wanted any more, as `from` of a [`Policy`].
 pub const NEVER: u64 = u64::MAX;

@@ -10,7 +10,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
-    config::{CAPTURE_MAX, Config, PORT_DNS, PORT_TRACED, PROCESS_SELECTED},
+    config::{CAPTURE_MAX, Config, DNS_PORTS, PROCESS_SELECTED},
     stats, unwind,
 };
 use thiserror::Error;
@@ -84,8 +84,8 @@ pub struct Options {
     pub report_exec: bool,
     /// Only connections with one of these ports are traced; empty: all.
     pub ports: Vec<u16>,
-    /// Datagrams from or to these ports may be DNS, and those from or to `ports`.
-    pub dns_ports: Vec<u16>,
+    /// Datagrams from or to these ports may be DNS; where `ports` are given, it is those.
+    pub dns_ports: [u16; DNS_PORTS],
     /// Let the programs log.
     pub debug: bool,
     /// Samples a second on each processor beside all that, if any: see [`Kernel::start_sampling`].
@@ -198,6 +198,7 @@ impl Kernel {
             tracing: 1,
             usage: options.usage.into(),
             tick: tick(),
+            dns_ports: options.dns_ports.map(u32::from),
             returned: u32::from(front_end == FrontEnd::Syscalls),
         };
         let object = preempt::Object::new(OBJECT, preempt);
@@ -234,11 +235,8 @@ impl Kernel {
             waits.set(u32::try_from(*number).unwrap_or(u32::MAX), *wait as u8, 0)?;
         }
         let mut ports: HashMap<MapData, u16, u8> = take(&mut ebpf, "PORTS")?;
-        for port in &options.dns_ports {
-            ports.insert(port, PORT_DNS, 0)?;
-        }
         for port in &options.ports {
-            ports.insert(port, PORT_TRACED | PORT_DNS, 0)?;
+            ports.insert(port, 1, 0)?;
         }
         let processes = take(&mut ebpf, "PROCESSES")?;
         let runtimes = Some(take(&mut ebpf, "RUNTIMES")?);

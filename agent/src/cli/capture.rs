@@ -79,8 +79,8 @@ pub struct CaptureArgs {
     /// where a thread serves it from beginning to end; costs 0.1 us at each context switch of this host, and 0.5 us at those of traced threads
     #[arg(long)]
     usage: bool,
-    /// Ports where DNS is spoken by UDP; the ports of --port are looked at anyway
-    #[arg(long, value_name = "PORT", value_delimiter = ',', default_values_t = [53], value_parser = clap::value_parser!(u16).range(1..))]
+    /// Ports where DNS is spoken by UDP, four at most; where --port is given, it is those
+    #[arg(long, value_name = "PORT", value_delimiter = ',', action = clap::ArgAction::Set, num_args = 1..=4, default_values_t = [53], value_parser = clap::value_parser!(u16).range(1..))]
     dns_port: Vec<u16>,
     /// Let the kernel programs say on standard error what they decide
     #[arg(long)]
@@ -98,7 +98,7 @@ impl CaptureArgs {
             selective,
             report_exec,
             ports: select.port.clone(),
-            dns_ports: self.dns_port.clone(),
+            dns_ports: std::array::from_fn(|i| self.dns_port.get(i).copied().unwrap_or_default()),
             debug: self.debug_kernel,
             sampling: None,
             usage: self.usage,

@@ -2,7 +2,6 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_ns};
 use geophone_ebpf::{
-    config::PORT_TRACED,
     record::{Kind, Open, ROLE_CONNECT, SEND},
     stats::Counter,
 };
@@ -162,8 +161,8 @@ extern "C" fn announce(sk: u64, id: u64) -> u64 {
         connection.identity = tcp_identity(sk);
         // SAFETY: only whether there is an entry matters.
         let (listed, own) = unsafe {
-            let flags = port(tuple.local_port) | port(tuple.remote_port);
-            (flags & PORT_TRACED != 0, OWN_PEERS.get(tuple).is_some())
+            let listed = PORTS.get(tuple.local_port).is_some() || PORTS.get(tuple.remote_port).is_some();
+            (listed, OWN_PEERS.get(tuple).is_some())
         };
         let unwanted = own || config!(by_port) != 0 && !listed;
         if unwanted {
@@ -223,13 +222,6 @@ fn unix_identity(sk: u64) -> u64 {
 #[inline(always)]
 fn tcp_identity(sk: u64) -> u64 {
     u64::from(read::<u32>(sk, config!(offsets.sock_portpair)).unwrap_or_default())
-}
-
-/// What is said of a port: `PORT_*`.
-#[inline(always)]
-pub fn port(number: u16) -> u8 {
-    // SAFETY: a copy is taken at once.
-    unsafe { PORTS.get(number) }.copied().unwrap_or_default()
 }
 
 /// Inode of a socket's network namespace.

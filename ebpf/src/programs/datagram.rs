@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
-    config::{Call, NEVER, PORT_DNS, PORT_TRACED},
+    config::{Call, NEVER},
     record::{DATAGRAM, DATAGRAM_BORN, Ends, SEND},
     stats::Counter,
 };
@@ -15,7 +15,7 @@ use crate::{
     emit,
     kernel::{read, read_user_or_zero},
     maps::{
-        ASKERS, CALLS, MOVED_DATAGRAM, MOVED_RAW, Moved, Piece, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE,
+        ASKERS, CALLS, MOVED_DATAGRAM, MOVED_RAW, Moved, PORTS, Piece, SOURCE_BUFFER, SOURCE_MESSAGES, SOURCE_NONE,
         SOURCE_SIZED_MESSAGES, config,
     },
 };
@@ -39,6 +39,21 @@ pub extern "C" fn report_datagrams() -> u64 {
     };
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let call = unsafe { &mut (*scratch).call };
+    // What most datagrams need is this: one look at the socket's own ports.
+    let [remote, local] = read::<[u16; 2]>(call.sk, config!(offsets.sock_portpair)).unwrap_or_default();
+    if !wanted(local) && !wanted(u16::from_be(remote)) {
+        let unnamed = call.direction as u8 != SEND && config!(returned) == 0;
+        if remote != 0 || unnamed && !has_asked(call.sk, u32::from(local)) {
+            return 0;
+        }
+        // Who sends says where to.
+        if call.direction as u8 == SEND && call.source != SOURCE_SIZED_MESSAGES {
+            let [_, port] = read_user_or_zero::<[u16; 2]>(name(call));
+            if !wanted(u16::from_be(port)) {
+                return 0;
+            }
+        }
+    }
     let family = read::<u16>(call.sk, config!(offsets.sock_family)).unwrap_or_default();
     if family != AF_INET && family != AF_INET6 || call.decrypted != MOVED_RAW || call.source == SOURCE_NONE {
         return 0;
@@ -86,22 +101,14 @@ extern "C" fn report_datagram() -> u64 {
     if !connected && (direction == SEND || config!(returned) != 0) {
         from_name(call, ends);
     }
-    let (local, remote) = (connection::port(ends.local_port), connection::port(ends.remote_port));
-    let listed = local | remote;
-    let dns = listed & PORT_DNS != 0 && (config!(by_port) == 0 || listed & PORT_TRACED != 0);
     let asker = u32::from(ends.local_port);
-    if direction == SEND {
-        if dns && !connected && remote & PORT_DNS != 0 {
+    if wanted(ends.remote_port) {
+        if direction == SEND && !connected {
             // Answers need not say where they come from. An LRU map: an insertion makes room for itself.
             let _ = ASKERS.insert(sk, asker, 0);
         }
-    }
-    if !dns {
-        // SAFETY: a copy is taken at once.
-        let asked = unsafe { ASKERS.get(sk) }.copied();
-        if direction == SEND || ends.remote_port != 0 || asked != Some(asker) {
-            return 0;
-        }
+    } else if !wanted(ends.local_port) && (direction == SEND || ends.remote_port != 0 || !has_asked(sk, asker)) {
+        return 0;
     }
     let born = DATAGRAM_BORN | u64::from(ends.local_port);
     let (from, limit) = capture::policy(sk, born, direction, 0);
@@ -138,20 +145,49 @@ extern "C" fn introduce() -> u64 {
     0
 }
 
-/// Takes the remote end from the address that goes with the call, if there is one.
+/// Whether datagrams from or to a port may be DNS.
 #[inline(always)]
-fn from_name(call: &Moved, ends: &mut Ends) {
-    let mut name = 0;
+fn wanted(port: u16) -> bool {
+    if config!(by_port) != 0 {
+        // SAFETY: only whether there is an entry matters.
+        return unsafe { PORTS.get(port) }.is_some();
+    }
+    let port = u32::from(port);
+    port != 0
+        && (port == config!(dns_ports[0])
+            || port == config!(dns_ports[1])
+            || port == config!(dns_ports[2])
+            || port == config!(dns_ports[3]))
+}
+
+/// Whether a socket with this port of its own has sent to a port of DNS.
+#[inline(always)]
+fn has_asked(sk: u64, port: u32) -> bool {
+    // SAFETY: a copy is taken at once.
+    unsafe { ASKERS.get(sk) }.copied() == Some(port)
+}
+
+/// Where the address is that goes with the call, or 0.
+#[inline(always)]
+fn name(call: &Moved) -> u64 {
     if call.source == SOURCE_MESSAGES || call.source == SOURCE_SIZED_MESSAGES {
         // `msg_name` is what a message begins with.
-        name = read_user_or_zero::<u64>(call.address);
-    } else if call.source == SOURCE_BUFFER && call.regs != 0 {
+        return read_user_or_zero::<u64>(call.address);
+    }
+    if call.source == SOURCE_BUFFER && call.regs != 0 {
         let number = read::<u32>(call.regs, config!(offsets.regs_call)).unwrap_or_default();
         let number = CALLS.get(number).copied().unwrap_or_default();
         if number == Call::SendTo as u8 || number == Call::ReceiveFrom as u8 {
-            name = read::<u64>(call.regs, config!(offsets.regs_args[4])).unwrap_or_default();
+            return read::<u64>(call.regs, config!(offsets.regs_args[4])).unwrap_or_default();
         }
     }
+    0
+}
+
+/// Takes the remote end from the address that goes with the call, if there is one.
+#[inline(always)]
+fn from_name(call: &Moved, ends: &mut Ends) {
+    let name = name(call);
     if name == 0 {
         return;
     }

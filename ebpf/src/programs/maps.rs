@@ -84,7 +84,7 @@ pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 #[btf_map]
 pub static EXECUTED: LruHashMap<File, u8, 4096> = LruHashMap::new();
 
-/// `PORT_*` flags, by port.
+/// Ports that are traced, when any is given.
 #[btf_map]
 pub static PORTS: HashMap<u16, u8, 256> = HashMap::new();
 
