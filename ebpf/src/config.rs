@@ -198,6 +198,12 @@ pub struct Config {
     pub unwind: u32,
     /// `pt_regs`: the frame pointer.
     pub regs_fp: u32,
+    /// `task_struct`: the state; only where waits are sampled.
+    pub task_state: u32,
+    /// Microseconds of the shortest wait that counts.
+    pub wait_least: u32,
+    /// Stacks that a processor looks at in a second: so many of threads whose last wait was long, and so many of others.
+    pub wait_stacks: u32,
 }
 
 /// Which runtime's tasks run in a process, as `kind` of a [`Runtime`]: none of its own.

@@ -52,6 +52,8 @@ mod tokio;
 mod twin;
 #[path = "programs/unwind.rs"]
 mod unwind;
+#[path = "programs/waits.rs"]
+mod waits;
 
 use aya_ebpf::{
     macros::{perf_event, raw_tracepoint, uprobe, uretprobe},
@@ -116,6 +118,13 @@ tracepoint! {
 #[raw_tracepoint]
 pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| handover::waking(&ctx));
+    0
+}
+
+/// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next, ...)`. Interrupts are off, so nothing preempts it.
+#[raw_tracepoint]
+pub fn thread_switch(ctx: RawTracePointContext) -> i32 {
+    waits::switched(&ctx);
     0
 }
 

@@ -181,6 +181,9 @@ impl Kernel {
             // Of sampling.
             unwind: 0,
             regs_fp: 0,
+            task_state: 0,
+            wait_least: 0,
+            wait_stacks: 0,
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };

@@ -1,10 +1,13 @@
 //! What is said on the terminal at the end: the functions that took most of the time, and what became of the samples.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use super::{
     collect::Counts,
-    model::{End, Owner, Profile},
+    model::{End, Kind, Owner, Profile},
 };
 
 /// Functions in the table.
@@ -43,12 +46,22 @@ pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
 pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Result<()> {
     let seconds = profile.duration.as_secs_f64();
     let samples = profile.samples();
+    let (what, nothing) = match profile.kind {
+        Kind::OnCpu { .. } => ("samples".to_owned(), "no samples in {}: nothing that was chosen ran on a processor"),
+        Kind::OffCpu { .. } => {
+            let time = Duration::from_micros(profile.total());
+            (
+                format!("waits of {:.3} s altogether", time.as_secs_f64()),
+                "nothing that was chosen waited for long enough in {}",
+            )
+        }
+    };
     if samples == 0 {
-        writeln!(to, "no samples in {seconds:.1} s: nothing that was chosen ran on a processor")?;
+        writeln!(to, "{}", nothing.replace("{}", &format!("{seconds:.1} s")))?;
     } else {
         writeln!(
             to,
-            "{samples} samples in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {} frames, \
+            "{samples} {what} in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {} frames, \
              {} unreadable",
             profile.ending(End::Whole),
             profile.ending(End::Open),
@@ -57,15 +70,23 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, lost, dropped, undecodable, walks } = counts;
+    let Counts { taken: _, lost, dropped, undecodable, unseen, unseen_time, walks } = counts;
     let walks = walks.to_string();
     if !walks.is_empty() {
         writeln!(to, "walking stacks: {walks}")?;
     }
+    if unseen != 0 {
+        writeln!(
+            to,
+            "left out: {unseen} waits of {:.3} s altogether, so as not to look at too many stacks (choose fewer processes, or a longer \
+             --off-cpu-min)",
+            unseen_time.as_secs_f64()
+        )?;
+    }
     if lost + dropped + undecodable != 0 {
         writeln!(
             to,
-            "lost: {lost} (ring full), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
+            "lost: {lost} (ring or table full), {dropped} (too many stacks or processes), {undecodable} (undecodable)"
         )?;
     }
     Ok(())
@@ -110,7 +131,7 @@ mod tests {
             "4 samples in 10.0 s: 3 stacks whole, 1 without their outermost callers, 0 cut at 127 frames, 0 unreadable\n"
         );
         let text = say(&profile, Counts { taken: 4, lost: 7, ..Counts::default() });
-        assert!(text.ends_with("lost: 7 (ring full), 0 (too many stacks or processes), 0 (undecodable)\n"));
+        assert!(text.ends_with("lost: 7 (ring or table full), 0 (too many stacks or processes), 0 (undecodable)\n"));
         profile.stacks.clear();
         assert!(say(&profile, Counts::default()).starts_with("no samples"));
     }
