@@ -79,7 +79,9 @@ fn waits_that_last_and_waits_that_are_short() -> Result<()> {
     ensure!(output.status.code() == Some(1), "{output:?}");
     let stacks = folded(&file)?;
     ensure!(seconds(&stacks, &["by_sleep"]) == 0.0, "{stacks:#?}");
-    near(seconds(&stacks, &["main", "by_lock"]), 0.3, "by_lock")?;
+    // One wait only, and on a busy machine a thread gets its processor late.
+    let lock = seconds(&stacks, &["main", "by_lock"]);
+    ensure!((0.3..=0.4).contains(&lock), "{lock} s; {stacks:#?}");
     // Less than what the rounds take, and what starting takes.
     let last = seconds(&stacks, &["main", "at_end"]);
     ensure!((1.5..=2.5).contains(&last), "{last} s; {stacks:#?}");
