@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let interval = args.send.interval;
     let is_endless = child.is_some() || interval.is_some();
     let until = Until { limit: args.duration.or_else(|| (!is_endless).then_some(USUAL)), stop: &stop };
-    sample(&mut collection, until, child.as_mut(), interval.map(|interval| (interval, &sink)))?;
+    sample(&mut collection, &until, child.as_mut(), interval.map(|interval| (interval, &sink)))?;
     let status = child.map(end);
     let (profile, counts) = collection.finish();
     // Nobody may be there to read it.
@@ -180,7 +180,7 @@ impl Until<'_> {
 /// wanted.
 fn sample(
     collection: &mut Collection,
-    until: Until<'_>,
+    until: &Until<'_>,
     mut child: Option<&mut Child>,
     send: Option<(Duration, &Sink)>,
 ) -> Result<(), CliError> {

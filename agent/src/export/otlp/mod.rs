@@ -60,7 +60,7 @@ pub struct Otlp<T> {
 
 #[derive(Debug)]
 enum Client {
-    Grpc(GrpcClient),
+    Grpc(Box<GrpcClient>),
     Http(HttpClient),
 }
 
@@ -71,7 +71,7 @@ impl<T: Signal> Otlp<T> {
     /// The settings for TLS are not valid.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
         let client = match config.protocol {
-            Protocol::Grpc => Client::Grpc(GrpcClient::new(config, T::METHOD)?),
+            Protocol::Grpc => Client::Grpc(Box::new(GrpcClient::new(config, T::METHOD)?)),
             Protocol::Http => Client::Http(HttpClient::new(config, http::PROTOBUF)?),
         };
         Ok(Self { client, endpoint: shown(&config.endpoint), signal: PhantomData })

@@ -112,7 +112,7 @@ impl Carrier for Pyroscope {
                     return Ok((url, Bytes::new()));
                 };
                 query(&mut url, part);
-                self.client.body(pprof(part.profile().part(part.stacks()))?)?
+                self.client.body(pprof(&part.profile().part(part.stacks()))?)?
             }
         };
         Ok((url, body))
@@ -150,7 +150,7 @@ fn push(parts: &[Part]) -> io::Result<PushRequest> {
             continue;
         };
         let stacks = parts.iter().flat_map(|part| part.stacks());
-        let raw_profile = pprof(first.profile().part(stacks))?;
+        let raw_profile = pprof(&first.profile().part(stacks))?;
         let labels = labels.into_iter().map(|(name, value)| LabelPair { name, value }).collect();
         let id = format!("{:032x}", rand::rng().random::<u128>());
         series.push(RawProfileSeries { labels, samples: vec![RawSample { raw_profile, id }] });
@@ -158,9 +158,9 @@ fn push(parts: &[Part]) -> io::Result<PushRequest> {
     Ok(PushRequest { series })
 }
 
-fn pprof(profile: Profile) -> io::Result<Vec<u8>> {
+fn pprof(profile: &Profile) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    pprof::write_for_requests(&profile, &mut bytes)?;
+    pprof::write_for_requests(profile, &mut bytes)?;
     Ok(bytes)
 }
 
