@@ -56,6 +56,8 @@ mod twin;
 mod unwind;
 #[path = "programs/usage.rs"]
 mod usage;
+#[path = "programs/waits.rs"]
+mod waits;
 
 use aya_ebpf::{
     macros::{perf_event, raw_tracepoint, uprobe, uretprobe},
@@ -123,10 +125,17 @@ pub fn thread_waking(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next)`.
+/// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next, ...)`.
 #[raw_tracepoint]
 pub fn thread_switch(ctx: RawTracePointContext) -> i32 {
     preempt::without(|| usage::switched(&ctx));
+    0
+}
+
+/// The same, for profiles of waits. Interrupts are off, so nothing preempts it.
+#[raw_tracepoint]
+pub fn thread_waits(ctx: RawTracePointContext) -> i32 {
+    waits::switched(&ctx);
     0
 }
 

@@ -19,6 +19,8 @@ pub enum Kind {
     Sample = 6,
     /// [`Usage`]
     Usage = 7,
+    /// [`Waited`]
+    Waited = 8,
 }
 
 /// Bytes left the process.
@@ -262,6 +264,9 @@ pub const WALK_TOO_EARLY: u32 = 1 << 3;
 /// There was no room for the rows of some code on the way.
 pub const WALK_NO_ROOM: u32 = 1 << 4;
 
+/// The thread goes to sleep; a [`Waited`] follows if it sleeps for long.
+pub const SAMPLE_WAITS: u32 = 1 << 5;
+
 /// The kernel has walked the stack of the process, by frame pointers, as `result` of a [`Sample`].
 pub const RESULT_KERNEL: u32 = 0;
 /// The stack was walked to where it ends.
@@ -285,7 +290,7 @@ pub const RESULT_FOREIGN: u32 = 9;
 /// A thread of the kernel has no such stack.
 pub const RESULT_NONE: u32 = 10;
 
-/// What a thread was doing when its processor's clock ticked, followed by the addresses of the `kernel` frames and then of the `user`
+/// What a thread was doing when its processor's clock ticked, or when it went to sleep, followed by the addresses of the `kernel` frames and then of the `user`
 /// frames, eight bytes each, the innermost first. All but the innermost of each are behind the instruction that is meant: where a call
 /// returns to, and of what a signal has interrupted the address and one.
 #[repr(C)]
@@ -299,7 +304,7 @@ pub struct Sample {
     pub time: u64,
     /// Thread.
     pub tid: u32,
-    /// `KERNEL_FAILED`, `USER_FAILED`, `WALK_*`
+    /// `KERNEL_FAILED`, `USER_FAILED`, `WALK_*`, `SAMPLE_WAITS`
     pub flags: u32,
     /// How many frames of the kernel.
     pub kernel: u32,
@@ -350,4 +355,22 @@ pub struct Usage {
     pub since: u64,
     /// Nanoseconds, by `USAGE_*`.
     pub nanos: [u64; USAGES],
+}
+
+/// A thread runs again that has waited.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waited {
+    /// [`Kind::Waited`]
+    pub kind: u32,
+    /// Thread group (process).
+    pub tgid: u32,
+    /// When.
+    pub time: u64,
+    /// Since when: the time of its [`Sample`].
+    pub since: u64,
+    /// Thread.
+    pub tid: u32,
+    /// Zero.
+    pub pad: u32,
 }

@@ -44,6 +44,10 @@ counters! {
     Unclaimed = "unclaimed",
     /// A TLS library encrypted or decrypted bytes, and it is not known on which connection.
     TlsUnplaced = "tls_unplaced",
+    /// A thread waited for long, and its stack was not looked at, so as not to cost too much: the wait is in no profile.
+    WaitsUnseen = "waits_unseen",
+    /// Microseconds of those waits.
+    WaitsUnseenMicros = "waits_unseen_micros",
 }
 
 /// How many counters there are.

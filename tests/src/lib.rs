@@ -11,6 +11,7 @@ pub mod nat;
 pub mod netns;
 pub mod paths;
 pub mod ports;
+pub mod profiles;
 pub mod receivers;
 pub mod records;
 pub mod relay;

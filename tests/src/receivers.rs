@@ -34,7 +34,7 @@ impl Receiver {
     /// # Errors
     /// When it does not start.
     pub fn jaeger() -> Result<Self> {
-        Self::start("jaeger", include_str!("../receivers/jaeger/config.yaml"))
+        Self::start("jaeger", include_str!("../receivers/jaeger/config.yaml"), &[])
     }
 
     /// The Collector, which writes what it gets to a file.
@@ -42,10 +42,19 @@ impl Receiver {
     /// # Errors
     /// When it does not start.
     pub fn collector() -> Result<Self> {
-        Self::start("collector", include_str!("../receivers/collector/config.yaml"))
+        Self::start("collector", include_str!("../receivers/collector/config.yaml"), &[])
     }
 
-    fn start(program: &str, template: &str) -> Result<Self> {
+    /// The Collector, taking profiles.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn collector_of_profiles() -> Result<Self> {
+        let config = include_str!("../receivers/collector/profiles.yaml");
+        Self::start("collector", config, &["--feature-gates=service.profilesSupport"])
+    }
+
+    fn start(program: &str, template: &str, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (grpc, http, query) = (ports::free()?, ports::free()?, ports::free()?);
         let more = [ports::free()?, ports::free()?, ports::free()?];
@@ -64,7 +73,7 @@ impl Receiver {
         let mut command = Command::new(paths::installed(program)?);
         // Neither is to send spans of its own to its default port.
         command.env("OTEL_TRACES_SAMPLER", "always_off");
-        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.arg("--config").arg(&config).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut guard = Guard::start(&mut command)?;
         let mut ended = false;
         wait::until(PATIENCE, &format!("{program} to listen"), || {
@@ -83,13 +92,22 @@ impl Receiver {
     /// # Errors
     /// When the file is not what the Collector documents.
     pub fn written(&self) -> Result<Vec<Span>> {
-        let text = fs::read_to_string(self.folder.path().join("spans.json")).unwrap_or_default();
         let mut spans = Vec::new();
-        // The last line may still be in the making.
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            collect(&serde_json::from_str(line)?, &mut spans)?;
+        for document in self.documents()? {
+            collect(&document, &mut spans)?;
         }
         Ok(spans)
+    }
+
+    /// All that the Collector has written to its file: a document of OTLP/JSON for each request.
+    ///
+    /// # Errors
+    /// When the file is not what the Collector documents.
+    pub fn documents(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.folder.path().join("spans.json")).unwrap_or_default();
+        // The last line may still be in the making.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
     /// All spans of a service that Jaeger's query API gives back.
@@ -121,7 +139,7 @@ fn collect(document: &Value, spans: &mut Vec<Span>) -> Result<()> {
     Ok(())
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -137,7 +155,7 @@ fn flat(owner: &Value) -> Result<BTreeMap<String, Value>> {
 }
 
 /// OTLP/JSON's `AnyValue` as the value that it stands for.
-fn plain(value: &Value) -> Result<Value> {
+pub(crate) fn plain(value: &Value) -> Result<Value> {
     let (kind, inner) = value.as_object().and_then(|map| map.iter().next()).context("an empty attribute value")?;
     Ok(match kind.as_str() {
         "intValue" => Value::from(inner.as_str().context("an intValue is a string")?.parse::<i64>()?),

@@ -200,6 +200,10 @@ impl Kernel {
             tick: tick(),
             dns_ports: options.dns_ports.map(u32::from),
             returned: u32::from(front_end == FrontEnd::Syscalls),
+            // Of profiles of waits.
+            task_state: 0,
+            wait_least: 0,
+            wait_stacks: 0,
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
@@ -230,7 +234,7 @@ impl Kernel {
         for (number, call) in offsets::CALLS {
             calls.set(u32::try_from(*number).unwrap_or(u32::MAX), *call as u8, 0)?;
         }
-        let mut waits: Array<MapData, u8> = take(&mut ebpf, "WAITS")?;
+        let mut waits: Array<MapData, u8> = take(&mut ebpf, "WAIT_CALLS")?;
         for (number, wait) in offsets::WAITS {
             waits.set(u32::try_from(*number).unwrap_or(u32::MAX), *wait as u8, 0)?;
         }

@@ -18,7 +18,7 @@ mod tracepoints;
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
 pub use rings::now;
-pub use sampler::Sampler;
+pub use sampler::{Sampler, Target};
 pub use tables::{Part, Tables};
 
 use geophone_ebpf::stats;

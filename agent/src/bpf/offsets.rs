@@ -123,6 +123,14 @@ pub const WAITS: &[(libc::c_long, Wait)] = &[
     #[cfg(target_arch = "x86_64")] (libc::SYS_poll, Wait::Poll),
     #[cfg(target_arch = "x86_64")] (libc::SYS_select, Wait::Select),
 ];
+/// Where `task_struct` has the state of a task.
+///
+/// # Errors
+/// When the field is missing.
+pub fn task_state(btf: &Btf) -> Result<u32, BtfError> {
+    // Its name until 5.14, when it also was a word twice as long; the states that matter are in the lower half.
+    btf.offset("task_struct.__state").or_else(|_| btf.offset("task_struct.state"))
+}
 
 /// Mask of the word at `task_compat` that is set in a 32-bit system call.
 pub const COMPAT_MASK: u32 = arch::COMPAT_MASK;

@@ -12,6 +12,7 @@ mod peers;
 mod profile;
 mod replay;
 mod run;
+mod send;
 mod session;
 mod show;
 
@@ -116,6 +117,9 @@ pub enum CliError {
         /// Which.
         path: String,
     },
+    /// Profiles of intervals are wanted, and nobody to get them.
+    #[error("--interval: say where to send the profiles, by --endpoint, --otlp or --pyroscope")]
+    NowhereToSend,
     /// A profile cannot be written.
     #[error(transparent)]
     Profile(#[from] ProfileError),

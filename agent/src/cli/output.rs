@@ -6,9 +6,12 @@ use clap::{Args, ValueEnum};
 use tokio::runtime::Handle;
 
 use super::CliError;
-use crate::export::{
-    Format, Layout, Limits, Outputs, RetryPolicy, WhenFull,
-    otlp::config::{Config, RawConfig, RawEndpoint},
+use crate::{
+    export::{
+        Format, Layout, Limits, Outputs, RetryPolicy, Signal, WhenFull,
+        otlp::config::{Config, RawConfig, RawEndpoint},
+    },
+    trace::Span,
 };
 
 /// A kind of output.
@@ -24,13 +27,9 @@ pub enum Output {
     None,
 }
 
-/// Where spans go.
+/// How receivers of OTLP are reached: of spans and of profiles.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Output")]
-pub struct OutputArgs {
-    /// Where spans go; default: otlp when an endpoint is given by flag or variable, else text
-    #[arg(long, short, value_enum, value_delimiter = ',')]
-    output: Vec<Output>,
+pub struct OtlpArgs {
     /// OTLP receiver, such as http://localhost:4317 [env: OTEL_EXPORTER_OTLP_ENDPOINT]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
@@ -55,6 +54,50 @@ pub struct OutputArgs {
     /// Its private key (PEM) [env: OTEL_EXPORTER_OTLP_CLIENT_KEY]
     #[arg(long, value_name = "FILE")]
     client_key: Option<PathBuf>,
+}
+
+impl OtlpArgs {
+    /// What was given, together with the environment's variables for a signal.
+    pub fn raw<T: Signal>(&self) -> RawConfig {
+        let flags = RawConfig {
+            endpoint: self.endpoint.clone().map(RawEndpoint::Base),
+            protocol: self.protocol.clone(),
+            headers: self.headers.clone(),
+            compression: self.compression.clone(),
+            timeout: self.timeout.clone(),
+            certificate: self.certificate.clone(),
+            client_certificate: self.client_certificate.clone(),
+            client_key: self.client_key.clone(),
+            insecure: None,
+        };
+        flags.or(RawConfig::from_env::<T>(|name| std::env::var(name).ok()))
+    }
+
+    /// Only how to trust, and to be trusted by, receivers.
+    pub fn certificates(&self) -> RawConfig {
+        RawConfig {
+            certificate: self.certificate.clone(),
+            client_certificate: self.client_certificate.clone(),
+            client_key: self.client_key.clone(),
+            ..RawConfig::default()
+        }
+    }
+
+    /// An endpoint was given by its flag.
+    pub fn has_endpoint(&self) -> bool {
+        self.endpoint.is_some()
+    }
+}
+
+/// Where spans go.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Where spans go; default: otlp when an endpoint is given by flag or variable, else text
+    #[arg(long, short, value_enum, value_delimiter = ',')]
+    output: Vec<Output>,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// How long a span waits at most for others to be sent with
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     export_interval: Duration,
@@ -74,24 +117,13 @@ pub struct OutputSettings {
 impl OutputArgs {
     /// Checks what was given, together with the environment.
     pub fn check(&self, when_full: WhenFull) -> Result<OutputSettings, CliError> {
-        let flags = RawConfig {
-            endpoint: self.endpoint.clone().map(RawEndpoint::Base),
-            protocol: self.protocol.clone(),
-            headers: self.headers.clone(),
-            compression: self.compression.clone(),
-            timeout: self.timeout.clone(),
-            certificate: self.certificate.clone(),
-            client_certificate: self.client_certificate.clone(),
-            client_key: self.client_key.clone(),
-            insecure: None,
-        };
-        let raw = flags.or(RawConfig::from_env(|name| std::env::var(name).ok()));
+        let raw = self.otlp.raw::<Span>();
         let mut outputs = self.output.clone();
         if outputs.is_empty() {
             outputs.push(if raw.endpoint.is_some() { Output::Otlp } else { Output::Text });
         }
         let otlp = if outputs.contains(&Output::Otlp) {
-            Some(Config::new(raw).map_err(crate::export::StartError::from)?)
+            Some(Config::new::<Span>(raw).map_err(crate::export::StartError::from)?)
         } else {
             None
         };

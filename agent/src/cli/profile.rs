@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ExitCode},
     sync::{
         Arc,
@@ -21,16 +21,22 @@ use super::{
     CliError, diff, logger,
     output::duration,
     run::{end, spawn},
+    send::{self, SendArgs},
     session::{check, raise_limits},
     show,
 };
 use crate::{
-    process::{self, Pattern, Selector, Table},
-    profile::{Collection, Output, Settings, report},
+    export::profiles::Sink,
+    process::{self, Host, Pattern, Selector, Table},
+    profile::{Collection, Kind, Output, Settings, report},
 };
 
 /// How long is sampled when nothing is said and no command is run.
 const USUAL: Duration = Duration::from_secs(10);
+/// How long receivers may take to take what is left at the end.
+const FLUSH: Duration = Duration::from_secs(10);
+/// Characters of the bar of progress.
+const BAR: usize = 20;
 /// How often the line of progress changes.
 const PROGRESS: Duration = Duration::from_millis(200);
 
@@ -46,6 +52,8 @@ const PROGRESS: Duration = Duration::from_millis(200);
                   sudo geophone profile --exe nginx -o nginx.svg          one service, as a flame graph for a browser\n  \
                   sudo geophone profile --pid 4711 -o cpu.pb.gz && go tool pprof -top cpu.pb.gz\n  \
                   sudo geophone profile -o build.svg -- make -j4          one command and what it starts, until it ends\n  \
+                  sudo geophone profile --pid 4711 --off-cpu -o waits.svg where its threads wait, by time\n  \
+                  sudo geophone profile --endpoint http://localhost:4317 --interval 15s   to an OTLP receiver, until Ctrl-C\n  \
                   geophone profile diff before.folded after.folded        what has become more, and what less"
 )]
 pub struct Args {
@@ -72,9 +80,17 @@ pub struct Args {
     /// Samples a second on each processor
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     frequency: u32,
+    /// Say where threads wait, and for how long, instead of what runs
+    #[arg(long, conflicts_with = "frequency")]
+    off_cpu: bool,
+    /// Shorter waits are left out
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration, requires = "off_cpu")]
+    off_cpu_min: Duration,
     /// Where the profile goes: NAME.svg (flame graph), NAME.pb.gz (pprof) or NAME.folded (text); may be given several times
     #[arg(long, short, value_name = "FILE")]
     output: Vec<PathBuf>,
+    #[command(flatten)]
+    send: SendArgs,
     /// Start this command, and sample it and what it starts; its standard output goes to standard error
     #[arg(last = true, id = "program", value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -100,10 +116,16 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     check(&args.pid)?;
     let outputs = args.output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
     raise_limits();
-    let (_runtime, stop) = signals()?;
-    let settings =
-        Settings { selector: args.selector(), children: !args.command.is_empty(), frequency: args.frequency };
-    let mut collection = Collection::start(settings, Table::new(process::Settings::default()))?;
+    if args.send.interval.is_some() && !args.send.is_wanted() {
+        return Err(CliError::NowhereToSend);
+    }
+    let (runtime, stop) = signals()?;
+    let sink = args.send.start(runtime.handle())?;
+    let settings = Settings { selector: args.selector(), children: !args.command.is_empty(), kind: args.kind() };
+    // Resources are to be those of the spans.
+    let host = Host::read(Path::new("/"));
+    let processes = Table::new(process::Settings { host, ..process::Settings::default() });
+    let mut collection = Collection::start(settings, processes)?;
     let mut child = match args.command.split_first() {
         Some((program, arguments)) => Some(spawn(program, arguments).map_err(|error| {
             let command = program.to_string_lossy().into_owned();
@@ -111,8 +133,10 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         })?),
         None => None,
     };
-    let limit = args.duration.or_else(|| child.is_none().then_some(USUAL));
-    sample(&mut collection, limit, child.as_mut(), &stop)?;
+    let interval = args.send.interval;
+    let is_endless = child.is_some() || interval.is_some();
+    let until = Until { limit: args.duration.or_else(|| (!is_endless).then_some(USUAL)), stop: &stop };
+    sample(&mut collection, &until, child.as_mut(), interval.map(|interval| (interval, &sink)))?;
     let status = child.map(end);
     let (profile, counts) = collection.finish();
     // Nobody may be there to read it.
@@ -123,10 +147,17 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         output.write(&profile)?;
         anstream::eprintln!("written: {path}");
     }
-    Ok(status.unwrap_or(ExitCode::SUCCESS))
+    sink.hand_over(profile);
+    let is_sent = send::finish(sink, runtime.handle(), FLUSH);
+    let own = if is_sent { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok(status.unwrap_or(own))
 }
 
 impl Args {
+    fn kind(&self) -> Kind {
+        if self.off_cpu { Kind::OffCpu { least: self.off_cpu_min } } else { Kind::OnCpu { frequency: self.frequency } }
+    }
+
     fn selector(&self) -> Selector {
         Selector {
             pids: self.pid.clone(),
@@ -138,23 +169,41 @@ impl Args {
     }
 }
 
-/// Samples until the time is over, the command has ended, or a signal says so.
+/// When sampling ends, if no command does before.
+struct Until<'a> {
+    limit: Option<Duration>,
+    stop: &'a AtomicBool,
+}
+
+impl Until<'_> {
+    fn is_over(&self, since: Instant) -> bool {
+        self.stop.load(Ordering::Acquire) || self.limit.is_some_and(|limit| since.elapsed() >= limit)
+    }
+}
+
+/// Samples until the time is over, the command has ended, or a signal says so. Meanwhile, profiles of an interval each are sent, if that is
+/// wanted.
 fn sample(
     collection: &mut Collection,
-    limit: Option<Duration>,
+    until: &Until<'_>,
     mut child: Option<&mut Child>,
-    stop: &AtomicBool,
+    send: Option<(Duration, &Sink)>,
 ) -> Result<(), CliError> {
     let start = Instant::now();
     let mut progress = std::io::stderr().is_terminal().then_some(start);
-    while !stop.load(Ordering::Acquire)
-        && limit.is_none_or(|limit| start.elapsed() < limit)
-        && child.as_mut().is_none_or(|child| matches!(child.try_wait(), Ok(None)))
-    {
+    let mut cut = send.map(|(interval, _)| start + interval);
+    while !until.is_over(start) && child.as_mut().is_none_or(|child| matches!(child.try_wait(), Ok(None))) {
         collection.round().map_err(|error| CliError::System { what: "waiting for samples", error })?;
-        if let Some(next) = progress.filter(|next| Instant::now() >= *next) {
+        let now = Instant::now();
+        if let Some((due, (interval, sink))) = cut.zip(send)
+            && now >= due
+        {
+            sink.hand_over(collection.cut());
+            cut = Some(due.max(now - interval) + interval);
+        }
+        if let Some(next) = progress.filter(|next| now >= *next) {
             progress = Some(next + PROGRESS);
-            line(start.elapsed(), limit, collection.taken());
+            line(start.elapsed(), until.limit, collection.taken());
         }
     }
     if progress.is_some() {
@@ -165,13 +214,22 @@ fn sample(
 
 /// The line of progress, over the one before it.
 fn line(elapsed: Duration, limit: Option<Duration>, samples: u64) {
-    let of = limit.map(|limit| format!(" of {:.0}", limit.as_secs_f64())).unwrap_or_default();
     // Standard error is a terminal, but it may be gone.
-    let _ = write!(
-        std::io::stderr(),
-        "\r\x1b[Ksampling: {:.1}{of} s, {samples} samples; stop with Ctrl-C",
-        elapsed.as_secs_f64()
-    );
+    let _ = write!(std::io::stderr(), "\r\x1b[K{}", progress(elapsed, limit, samples));
+}
+
+/// A bar, where it is known how long it takes, and what has come so far.
+fn progress(elapsed: Duration, limit: Option<Duration>, samples: u64) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let (bar, of) = match limit.map(|limit| limit.as_secs_f64()) {
+        Some(limit) => {
+            let part = if limit > 0.0 { (seconds / limit).min(1.0) } else { 1.0 };
+            let done = (part * BAR as f64) as usize;
+            (format!("[{}{}] ", "#".repeat(done), "-".repeat(BAR - done)), format!(" of {limit:.0}"))
+        }
+        None => (String::new(), String::new()),
+    };
+    format!("{bar}sampling: {seconds:.1}{of} s, {samples} samples; stop with Ctrl-C")
 }
 
 /// What becomes true when a signal asks for the end, and the thread that waits for it.
@@ -190,4 +248,19 @@ fn signals() -> Result<(Runtime, Arc<AtomicBool>), CliError> {
     }
     drop(guard);
     Ok((runtime, stop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_a_bar_where_the_end_is_known() {
+        let at =
+            |millis, limit: Option<u64>| progress(Duration::from_millis(millis), limit.map(Duration::from_secs), 42);
+        assert_eq!(at(2_500, Some(10)), "[#####---------------] sampling: 2.5 of 10 s, 42 samples; stop with Ctrl-C");
+        assert_eq!(at(2_500, None), "sampling: 2.5 s, 42 samples; stop with Ctrl-C");
+        assert!(at(99_000, Some(10)).starts_with("[####################] "));
+        assert!(at(0, Some(0)).starts_with("[####################] "));
+    }
 }

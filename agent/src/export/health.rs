@@ -11,6 +11,8 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How a receiver is.
 #[derive(Debug)]
 pub struct Health {
+    /// What it is sent.
+    items: &'static str,
     /// How the log calls the receiver.
     name: String,
     state: Mutex<State>,
@@ -34,19 +36,19 @@ enum Say {
 }
 
 impl Health {
-    /// Of the receiver that the log is to call `name`.
+    /// Of the receiver of these items that the log is to call `name`.
     #[must_use]
-    pub fn new(name: String) -> Self {
-        Self { name, state: Mutex::default() }
+    pub fn new(items: &'static str, name: String) -> Self {
+        Self { items, name, state: Mutex::default() }
     }
 
     /// An attempt failed.
     pub fn failed(&self, error: &str) {
-        let (name, say) = (&self.name, self.update(|state| state.failed(Instant::now())));
-        match say {
-            Say::Failed { silent: 0 } => log::warn!("spans cannot be sent to {name}: {error}"),
+        let Self { items, name, .. } = self;
+        match self.update(|state| state.failed(Instant::now())) {
+            Say::Failed { silent: 0 } => log::warn!("{items} cannot be sent to {name}: {error}"),
             Say::Failed { silent } => {
-                log::warn!("spans cannot be sent to {name}: {error} ({silent} more failures since the last message)");
+                log::warn!("{items} cannot be sent to {name}: {error} ({silent} more failures since the last message)");
             }
             Say::Nothing | Say::Recovered => {}
         }
@@ -55,14 +57,14 @@ impl Health {
     /// An attempt succeeded.
     pub fn recovered(&self) {
         if self.update(State::recovered) == Say::Recovered {
-            log::info!("spans are sent to {} again", self.name);
+            log::info!("{} are sent to {} again", self.items, self.name);
         }
     }
 
-    /// The receiver refused some spans.
-    pub fn rejected(&self, spans: u64, message: &str) {
+    /// The receiver refused some items.
+    pub fn rejected(&self, count: u64, message: &str) {
         if let Say::Failed { .. } = self.update(|state| state.complain(Instant::now())) {
-            log::warn!("{} refused {spans} spans: {message}", self.name);
+            log::warn!("{} refused {count} {}: {message}", self.name, self.items);
         }
     }
 

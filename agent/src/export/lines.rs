@@ -58,7 +58,7 @@ pub fn start(
 }
 
 fn write(batch: &Batch, format: &Format, stream: &mut BufWriter<Box<dyn Write + Send>>) -> io::Result<()> {
-    for span in batch.spans() {
+    for span in batch.items() {
         match format {
             Format::Text(layout) => layout.write(span, stream)?,
             Format::Json => json::write(span, stream)?,

@@ -1,7 +1,7 @@
-//! The bounded queue between the thread that makes spans and the output that takes them away. The producer is a plain thread
+//! The bounded queue between the thread that makes spans (or profiles) and the output that takes them away. The producer is a plain thread
 //! and never waits (unless told to); the consumer is asynchronous and gets whole batches.
 //!
-//! Every span that was offered is settled exactly once: exported, or dropped for a reason. A [`Batch`] that is thrown away
+//! Every item that was offered is settled exactly once: exported, or dropped for a reason. A [`Batch`] that is thrown away
 //! settles what is left of it by itself, so an aborted task loses nothing silently.
 
 use std::{
@@ -13,10 +13,13 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::stats::{DropReason, Stats};
-use crate::{protocol::Value, trace::Span};
+use super::{
+    signal::Item,
+    stats::{DropReason, Stats},
+};
+use crate::trace::Span;
 
-/// Bounds of a queue and of its batches.
+/// Bounds of a queue and of its batches. Where profiles are queued, spans mean profiles.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most spans held, those that wait for an answer of the receiver included.
@@ -58,18 +61,18 @@ pub enum WhenFull {
 
 /// A queue. Shared by its producer, its consumer and the batches that are on their way.
 #[derive(Debug)]
-pub struct Queue {
+pub struct Queue<T = Span> {
     limits: Limits,
     stats: Arc<Stats>,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
     filled: Notify,
     room: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    complete: VecDeque<(Vec<Span>, usize)>,
-    open: Vec<Span>,
+#[derive(Debug)]
+struct State<T> {
+    complete: VecDeque<(Vec<T>, usize)>,
+    open: Vec<T>,
     open_bytes: usize,
     /// When the first span of `open` came.
     opened: Option<Instant>,
@@ -81,7 +84,22 @@ struct State {
     abandoned: bool,
 }
 
-impl Queue {
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            complete: VecDeque::new(),
+            open: Vec::new(),
+            open_bytes: 0,
+            opened: None,
+            spans: 0,
+            bytes: 0,
+            closed: None,
+            abandoned: false,
+        }
+    }
+}
+
+impl<T: Item> Queue<T> {
     /// An empty one.
     #[must_use]
     pub fn new(limits: Limits, stats: Arc<Stats>) -> Arc<Self> {
@@ -89,14 +107,14 @@ impl Queue {
         Arc::new(Self { limits, stats, state, filled: Notify::new(), room: Condvar::new() })
     }
 
-    /// Takes all of `spans` in, or drops (and counts) those for which there is no room. Leaves `spans` empty.
-    pub fn offer(&self, spans: &mut Vec<Span>) {
-        self.stats.offered(spans.len());
+    /// Takes all of `items` in, or drops (and counts) those for which there is no room. Leaves `items` empty.
+    pub fn offer(&self, items: &mut Vec<T>) {
+        self.stats.offered(items.len());
         let mut state = self.lock();
         let mut dropped = 0;
         let mut notify = false;
-        for span in spans.drain(..) {
-            let bytes = weight(&span);
+        for item in items.drain(..) {
+            let bytes = item.weight();
             while !self.has_room(&state, bytes) && self.limits.when_full == WhenFull::Wait && state.closed.is_none() {
                 // Whatever waits must be on its way, or there will never be room.
                 Self::complete(&mut state);
@@ -113,7 +131,7 @@ impl Queue {
                 state.opened = Some(Instant::now());
                 notify = true;
             }
-            state.open.push(span);
+            state.open.push(item);
             state.open_bytes += bytes;
             if state.open.len() >= self.limits.batch_spans || state.open_bytes >= self.limits.batch_bytes {
                 Self::complete(&mut state);
@@ -131,7 +149,7 @@ impl Queue {
 
     /// The next batch: when one is complete, when the oldest span has waited for the interval, or when the queue is closed.
     /// `None` once it is closed and empty. For one consumer.
-    pub async fn next(self: &Arc<Self>) -> Option<Batch> {
+    pub async fn next(self: &Arc<Self>) -> Option<Batch<T>> {
         loop {
             let due = {
                 let mut state = self.lock();
@@ -140,8 +158,8 @@ impl Queue {
                 {
                     Self::complete(&mut state);
                 }
-                if let Some((spans, bytes)) = state.complete.pop_front() {
-                    return Some(Batch { spans, bytes, queue: Arc::clone(self) });
+                if let Some((items, bytes)) = state.complete.pop_front() {
+                    return Some(Batch { items, bytes, queue: Arc::clone(self) });
                 }
                 if state.closed.is_some() {
                     return None;
@@ -183,11 +201,11 @@ impl Queue {
     }
 
     /// An empty queue takes any span: one that is larger than all bounds must not be stuck.
-    fn has_room(&self, state: &State, bytes: usize) -> bool {
+    fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
         state.spans == 0 || (state.spans < self.limits.spans && state.bytes + bytes <= self.limits.bytes)
     }
 
-    fn complete(state: &mut State) {
+    fn complete(state: &mut State<T>) {
         state.opened = None;
         if !state.open.is_empty() {
             // Batches are of about the same size: room for the next one saves growing it step by step.
@@ -208,30 +226,30 @@ impl Queue {
         self.room.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing that is done under the lock leaves it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Spans on their way out. Dropping it without settling it counts them as dropped for [`DropReason::Shutdown`].
+/// Items on their way out. Dropping it without settling it counts them as dropped for [`DropReason::Shutdown`].
 #[derive(Debug)]
-pub struct Batch {
-    spans: Vec<Span>,
+pub struct Batch<T: Item = Span> {
+    items: Vec<T>,
     bytes: usize,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<T>>,
 }
 
-impl Batch {
+impl<T: Item> Batch<T> {
     /// What is in it; never empty.
     #[must_use]
-    pub fn spans(&self) -> &[Span] {
-        &self.spans
+    pub fn items(&self) -> &[T] {
+        &self.items
     }
 
-    /// All of it arrived, but `rejected` spans that the receiver did not want.
+    /// All of it arrived, but `rejected` items that the receiver did not want.
     pub fn exported(mut self, rejected: usize) {
-        let spans = mem::take(&mut self.spans).len();
+        let spans = mem::take(&mut self.items).len();
         let rejected = rejected.min(spans);
         self.queue.settle(spans, self.bytes, |stats| {
             stats.exported(spans - rejected);
@@ -244,45 +262,31 @@ impl Batch {
         self.settle_dropped(reason);
     }
 
-    /// Two halves of it, or itself when it is a single span.
+    /// Two halves of it, or itself when it is a single item.
     ///
     /// # Errors
     /// The batch: it cannot be split.
     pub fn split(mut self) -> Result<(Self, Self), Self> {
-        if self.spans.len() < 2 {
+        if self.items.len() < 2 {
             return Err(self);
         }
-        let spans = self.spans.split_off(self.spans.len() / 2);
-        let bytes = spans.iter().map(weight).sum();
+        let items = self.items.split_off(self.items.len() / 2);
+        let bytes = items.iter().map(Item::weight).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
-        let second = Self { spans, bytes, queue: Arc::clone(&self.queue) };
+        let second = Self { items, bytes, queue: Arc::clone(&self.queue) };
         Ok((self, second))
     }
 
     fn settle_dropped(&mut self, reason: DropReason) {
-        let spans = mem::take(&mut self.spans).len();
+        let spans = mem::take(&mut self.items).len();
         if spans > 0 {
             self.queue.settle(spans, self.bytes, |stats| stats.dropped(spans, reason));
         }
     }
 }
 
-impl Drop for Batch {
+impl<T: Item> Drop for Batch<T> {
     fn drop(&mut self) {
         self.settle_dropped(DropReason::Shutdown);
     }
-}
-
-/// About how many bytes of memory a span takes; encoded it is smaller.
-#[must_use]
-pub fn weight(span: &Span) -> usize {
-    let entries = span.attributes.0.iter().map(|(key, value)| {
-        let text = match value {
-            Value::Text(text) => text.len(),
-            Value::List(texts) => texts.iter().map(|text| text.len() + 24).sum(),
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) => 0,
-        };
-        key.len() + text + 32
-    });
-    size_of::<Span>() + span.name.len() + size_of_val(span.links.as_slice()) + entries.sum::<usize>()
 }

@@ -5,17 +5,20 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use geophone_ebpf::stats::Counter;
+
 use super::{
     model::{Kind, Profile},
     sample::{self, Sample},
     spaces::Spaces,
-    stacks::Stacks,
+    stacks::{SpaceId, Stacks},
     symbols::{self, Known},
     unwind::Ranges,
+    waits::{self, Over, Waits},
     walks::Walks,
 };
 use crate::{
-    bpf::{Counters, LoadError, Sampler, decode},
+    bpf::{LoadError, Sampler, Target, decode},
     event::{Event, Life, Nanos},
     process::{Selector, Table},
     run::Selection,
@@ -42,8 +45,8 @@ pub struct Settings {
     pub selector: Selector,
     /// What this process starts, too.
     pub children: bool,
-    /// Samples a second on each processor.
-    pub frequency: u32,
+    /// What is sampled.
+    pub kind: Kind,
 }
 
 /// What happened to the samples.
@@ -53,12 +56,16 @@ pub struct Counts {
     pub taken: u64,
     /// Of those, how many are known to have been taken for a request.
     pub linked: u64,
-    /// Lost because a ring was full; beside tracing, because the thread that adds up was busy: what rings lose is counted with all else.
+    /// Lost because a ring or a table was full; beside tracing, because the thread that adds up was busy: what rings lose is counted with all else.
     pub lost: u64,
     /// Lost because there was no room for another stack or process.
     pub dropped: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Long waits that are not in the profile, because so many stacks were looked at already.
+    pub unseen: u64,
+    /// For how long those were, altogether.
+    pub unseen_time: Duration,
     /// How the walks of stacks ended.
     pub walks: Walks,
 }
@@ -70,6 +77,7 @@ pub struct Collection {
     processes: Table,
     spaces: Spaces,
     stacks: Stacks,
+    waits: Waits,
     ranges: Ranges,
     /// When a process was seen for the first time, the last time.
     news: Instant,
@@ -88,9 +96,13 @@ impl Collection {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, processes: Table) -> Result<Self, LoadError> {
-        let Settings { selector, children, frequency } = settings;
+        let Settings { selector, children, kind } = settings;
+        let target = match kind {
+            Kind::OnCpu { frequency } => Target::Running { frequency },
+            Kind::OffCpu { least } => Target::Waiting { least: u32::try_from(least.as_micros()).unwrap_or(u32::MAX) },
+        };
         let selective = children || !selector.is_everything();
-        let mut sampler = Sampler::load(selective, selector.depends_on_programs())?;
+        let mut sampler = Sampler::load(target, selective, selector.depends_on_programs())?;
         // First watch, then look at what there is: what begins in between is seen by both.
         sampler.watch()?;
         let mut selection = Selection::new(selector, children);
@@ -106,16 +118,17 @@ impl Collection {
             processes,
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
+            waits: Waits::default(),
             ranges: Ranges::new()?,
             news: Instant::now(),
             waiting: false,
-            kind: Kind::OnCpu { frequency },
+            kind,
             known: Known::default(),
             started: (SystemTime::now(), Instant::now()),
             counts: Counts::default(),
         };
         collection.prepare(&chosen);
-        collection.sampler.start(frequency)?;
+        collection.sampler.start()?;
         collection.started = (SystemTime::now(), Instant::now());
         Ok(collection)
     }
@@ -171,22 +184,41 @@ impl Collection {
         self.counts.taken
     }
 
+    /// Where records go, and where they come from.
+    fn intake(&mut self) -> (Intake<'_>, &mut Sampler) {
+        let Self { sampler, selection, processes, spaces, stacks, waits, counts, kind, .. } = self;
+        let (period, ended) = (kind.period().unwrap_or_default(), Vec::new());
+        (Intake { selection, processes, spaces, stacks, waits, counts, period, ended, news: false }, sampler)
+    }
+
+    /// Counts the waits that still last, up to now.
+    fn count_lasting(&mut self) {
+        let Kind::OffCpu { least } = self.kind else {
+            return;
+        };
+        let now = crate::bpf::now();
+        let (mut intake, sampler) = self.intake();
+        for over in intake.waits.still(now, |tid| sampler.waits_since(tid)) {
+            if u128::from(over.nanos) >= least.as_nanos() {
+                intake.over(&over, now);
+            }
+        }
+    }
+
     fn take(&mut self) {
         loop {
-            let Self { sampler, selection, processes, spaces, stacks, counts, kind, .. } = self;
-            let (period, ended) = (kind.period().unwrap_or_default(), Vec::new());
-            let mut intake = Intake { selection, processes, spaces, stacks, counts, period, ended, news: false };
+            let (mut intake, sampler) = self.intake();
             let (count, waiting) = sampler.drain(ROUND, |record| intake.record(record));
             let Intake { ended, news, .. } = intake;
             self.waiting = waiting;
             if news {
                 self.news = Instant::now();
             }
-            if let Some(tables) = sampler.tables() {
+            if let Some(tables) = self.sampler.tables() {
                 ended.into_iter().for_each(|tgid| self.ranges.ended(tgid, tables));
             }
-            for (tgid, selected) in selection.marks() {
-                if let Err(error) = sampler.select(tgid, selected) {
+            for (tgid, selected) in self.selection.marks() {
+                if let Err(error) = self.sampler.select(tgid, selected) {
                     log::warn!("a process that was chosen is not sampled: {error}");
                 }
             }
@@ -205,7 +237,7 @@ impl Collection {
         let stacks = self.stacks.take();
         self.counts.dropped += stacks.dropped();
         let profile = period.profile(&stacks, &self.spaces, &mut self.known);
-        self.spaces.forget_ended();
+        self.spaces.forget_ended(self.waits.spaces());
         self.known.forget_closed(self.spaces.files());
         profile
     }
@@ -219,10 +251,13 @@ impl Collection {
             std::thread::sleep(Duration::from_millis(1));
             self.take();
         }
+        self.count_lasting();
         self.spaces.look_at_all();
-        let Self { sampler, spaces, stacks, mut known, mut counts, kind, started, .. } = self;
-        let lost = |counters: Counters| counters.get(geophone_ebpf::stats::Counter::RingFull);
-        counts.lost = sampler.counters().map(lost).unwrap_or_default();
+        let Self { sampler, spaces, stacks, waits, mut known, mut counts, kind, started, .. } = self;
+        let counters = sampler.counters().unwrap_or_default();
+        counts.lost = counters.get(Counter::RingFull) + counters.get(Counter::MapFull) + waits.lost();
+        counts.unseen = counters.get(Counter::WaitsUnseen);
+        counts.unseen_time = Duration::from_micros(counters.get(Counter::WaitsUnseenMicros));
         counts.dropped += stacks.dropped() + spaces.dropped();
         // Before the long part: nothing more is to be paid for samples that nobody takes.
         drop(sampler);
@@ -240,7 +275,10 @@ struct Period {
 impl Period {
     fn profile(self, stacks: &Stacks, spaces: &Spaces, known: &mut Known) -> Profile {
         let Self { kind, start, duration } = self;
-        let (modules, locations, stacks) = symbols::resolve(stacks, spaces, known);
+        let (modules, locations, mut stacks) = symbols::resolve(stacks, spaces, known);
+        if let Kind::OffCpu { .. } = kind {
+            stacks.iter_mut().for_each(|stack| waits::without_probe(stack, &locations));
+        }
         Profile { kind, start, duration, modules, locations, stacks }
     }
 }
@@ -251,6 +289,7 @@ struct Intake<'a> {
     processes: &'a mut Table,
     spaces: &'a mut Spaces,
     stacks: &'a mut Stacks,
+    waits: &'a mut Waits,
     counts: &'a mut Counts,
     /// Nanoseconds that a sample stands for.
     period: u64,
@@ -264,8 +303,14 @@ impl Intake<'_> {
     fn record(&mut self, record: &[u8]) {
         if sample::is_sample(record) {
             match sample::decode(record) {
-                Ok(sample) => self.sample(&sample),
+                Ok(sample) => self.sample(&sample, record),
                 Err(_) => self.counts.undecodable += 1,
+            }
+            return;
+        }
+        if let Some(waited) = sample::waited(record) {
+            if let Some(over) = self.waits.end(&waited) {
+                self.over(&over, waited.time);
             }
             return;
         }
@@ -291,22 +336,37 @@ impl Intake<'_> {
         }
     }
 
-    fn space(&mut self, tgid: u32, now: Nanos) -> Option<super::stacks::SpaceId> {
+    fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
         self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
     }
 
-    fn sample(&mut self, sample: &Sample<'_>) {
+    fn sample(&mut self, sample: &Sample<'_>, record: &[u8]) {
         if self.selection.refuses(sample.tgid) {
             return;
         }
         let Some(space) = self.space(sample.tgid, sample.time) else {
             return;
         };
-        let dropped = self.stacks.dropped();
-        if self.stacks.add(space, sample, None, self.period) {
-            self.spaces.keep(space, sample.user.addresses(), sample.time);
+        if sample.waits() {
+            self.waits.begin(space, sample, record);
         } else {
-            self.spaces.look_again(space, sample.time);
+            self.add(space, sample, self.period, sample.time);
+        }
+    }
+
+    /// A wait that is to be counted.
+    fn over(&mut self, over: &Over, now: Nanos) {
+        if let Some(sample) = over.sample() {
+            self.add(over.space, &sample, over.nanos, now);
+        }
+    }
+
+    fn add(&mut self, space: SpaceId, sample: &Sample<'_>, nanos: u64, now: Nanos) {
+        let dropped = self.stacks.dropped();
+        if self.stacks.add(space, sample, None, nanos) {
+            self.spaces.keep(space, sample.user.addresses(), now);
+        } else {
+            self.spaces.look_again(space, now);
         }
         let is_taken = self.stacks.dropped() == dropped;
         self.counts.taken += u64::from(is_taken);

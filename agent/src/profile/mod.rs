@@ -1,6 +1,6 @@
-//! Profiles: samples of what runs become flame graphs. On-CPU only.
+//! Profiles: samples of what runs, or of what waits, become flame graphs.
 //!
-//! [`sample`] decodes, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
+//! [`sample`] decodes, [`waits`] keeps those of threads that sleep, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
 //! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
 //! drives them. [`input`] reads what was written, for [`diff`]. What works and what does not: `docs/profiles.md`.
 
@@ -22,6 +22,7 @@ pub mod spaces;
 pub mod stacks;
 pub mod symbols;
 pub mod unwind;
+pub mod waits;
 pub mod walks;
 
 pub use beside::{Profiler, Start};

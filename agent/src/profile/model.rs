@@ -207,7 +207,23 @@ impl Profile {
         stack.frames.iter().filter_map(|index| self.locations.get(*index))
     }
 
-    /// The functions that took most of the time themselves, at most `count` of them.
+    /// The same profile with some of its stacks only, and with what they need.
+    #[must_use]
+    pub fn part<'a>(&self, stacks: impl Iterator<Item = &'a Stack>) -> Self {
+        let (mut locations, mut modules) = (Kept::default(), Kept::default());
+        let stacks = stacks.map(|stack| {
+            let frames = stack.frames.iter().filter_map(|frame| locations.index(*frame, &self.locations)).collect();
+            Stack { frames, ..stack.clone() }
+        });
+        let stacks = stacks.collect();
+        for location in &mut locations.all {
+            location.module = location.module.and_then(|module| modules.index(module, &self.modules));
+        }
+        Self { modules: modules.all, locations: locations.all, stacks, ..*self }
+    }
+
+    /// The functions that took most of the time themselves, at most `count` of them. Of waits, those of the processes: a function waits
+    /// itself when it has asked the kernel to.
     #[must_use]
     pub fn top(&self, count: usize) -> Vec<Row> {
         // A function of a module, whatever the place in it.
@@ -215,7 +231,10 @@ impl Profile {
         let mut rows: HashMap<Key<'_>, (u64, u64, u64)> = HashMap::new();
         for (round, stack) in (1..).zip(&self.stacks) {
             let weight = self.weight(stack);
-            for (depth, location) in self.frames(stack).enumerate() {
+            // All waits end in the kernel's scheduler; which function waits is what says something.
+            let is_waiting = matches!(self.kind, Kind::OffCpu { .. });
+            let skipped = |location: &&Location| is_waiting && location.owner == Owner::Kernel;
+            for (depth, location) in self.frames(stack).skip_while(skipped).enumerate() {
                 let key = (&*location.name, location.owner, location.module);
                 let (own, total, seen) = rows.entry(key).or_default();
                 *own += if depth == 0 { weight } else { 0 };
@@ -239,6 +258,30 @@ impl Profile {
         rows.sort_by(|a, b| (b.own, b.total, &a.name).cmp(&(a.own, a.total, &b.name)));
         rows.truncate(count);
         rows
+    }
+}
+
+/// Entries of a table that are kept, each once.
+struct Kept<T> {
+    indices: HashMap<usize, usize>,
+    all: Vec<T>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { indices: HashMap::new(), all: Vec::new() }
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    /// The new index of an entry of `from`.
+    fn index(&mut self, index: usize, from: &[T]) -> Option<usize> {
+        if let Some(known) = self.indices.get(&index) {
+            return Some(*known);
+        }
+        self.all.push(from.get(index)?.clone());
+        self.indices.insert(index, self.all.len() - 1);
+        Some(self.all.len() - 1)
     }
 }
 
@@ -308,8 +351,20 @@ pub(crate) mod tests {
         }
         let top: Vec<_> = profile.top(3).into_iter().map(|row| (row.name.to_string(), row.own, row.total)).collect();
         let row = |name: &str, own, total| (name.to_owned(), own, total);
-        assert_eq!(top, [row("heavy", 7_000, 7_001), row("light", 2, 2), row("do_syscall_64", 1, 1)]);
+        assert_eq!(top, [row("heavy", 7_001, 7_001), row("light", 2, 2), row("main", 0, 7_003)]);
         assert_eq!((profile.samples(), profile.total(), profile.nanos()), (4, 7_003, 7_001_501));
         assert_eq!((profile.kind.period(), example().kind.period()), (None, Some(10_000_000)));
+    }
+
+    #[test]
+    fn a_part_has_what_it_needs() {
+        let profile = example();
+        let part = profile.part(profile.stacks.iter().skip(2));
+        let names: Vec<_> = part.locations.iter().map(|location| &*location.name).collect();
+        assert_eq!((names, part.modules.len()), (vec!["light", "main"], 1));
+        assert_eq!((&*part.stacks[0].frames, part.stacks.len()), ([0, 1].as_slice(), 1));
+        let whole = profile.part(profile.stacks.iter());
+        assert_eq!((whole.modules.len(), whole.locations.len(), whole.samples()), (2, 4, 4));
+        assert_eq!(whole.top(9), profile.top(9));
     }
 }

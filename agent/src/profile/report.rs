@@ -1,10 +1,13 @@
 //! What is said on the terminal at the end: the functions that took most of the time, and what became of the samples.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use super::{
     collect::Counts,
-    model::{End, Owner, Profile},
+    model::{End, Kind, Owner, Profile},
 };
 
 /// Functions in the table.
@@ -43,12 +46,22 @@ pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
 pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Result<()> {
     let seconds = profile.duration.as_secs_f64();
     let samples = profile.samples();
+    let (what, nothing) = match profile.kind {
+        Kind::OnCpu { .. } => ("samples".to_owned(), "no samples in {}: nothing that was chosen ran on a processor"),
+        Kind::OffCpu { .. } => {
+            let time = Duration::from_micros(profile.total());
+            (
+                format!("waits of {:.3} s altogether", time.as_secs_f64()),
+                "nothing that was chosen waited for long enough in {}",
+            )
+        }
+    };
     if samples == 0 {
-        writeln!(to, "no samples in {seconds:.1} s: nothing that was chosen ran on a processor")?;
+        writeln!(to, "{}", nothing.replace("{}", &format!("{seconds:.1} s")))?;
     } else {
         writeln!(
             to,
-            "{samples} samples in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {} frames, \
+            "{samples} {what} in {seconds:.1} s: {} stacks whole, {} without their outermost callers, {} cut at {} frames, \
              {} unreadable",
             profile.ending(End::Whole),
             profile.ending(End::Open),
@@ -57,13 +70,21 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, linked, lost, dropped, undecodable, walks } = counts;
+    let Counts { taken: _, linked, lost, dropped, undecodable, unseen, unseen_time, walks } = counts;
     if linked != 0 {
         writeln!(to, "taken for requests: {linked} of them")?;
     }
     let walks = walks.to_string();
     if !walks.is_empty() {
         writeln!(to, "walking stacks: {walks}")?;
+    }
+    if unseen != 0 {
+        writeln!(
+            to,
+            "left out: {unseen} waits of {:.3} s altogether, so as not to look at too many stacks (choose fewer processes, or a longer \
+             --off-cpu-min)",
+            unseen_time.as_secs_f64()
+        )?;
     }
     if lost + dropped + undecodable != 0 {
         writeln!(

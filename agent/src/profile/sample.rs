@@ -1,7 +1,8 @@
 //! Sample records as the kernel side writes them: `geophone_ebpf::record::Sample`, followed by addresses. Every length is checked.
 
 use geophone_ebpf::record::{
-    self, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, STACK_MAX, USER_FAILED, USER_MAX,
+    self, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, SAMPLE_WAITS, STACK_MAX, USER_FAILED,
+    USER_MAX,
 };
 
 use crate::{bpf::decode::DecodeError, event::Nanos};
@@ -26,8 +27,40 @@ pub struct Sample<'a> {
     pub user: Stack<'a>,
     /// How the walk of these ended: `RESULT_*`.
     pub result: u32,
-    /// What happened on the way: `WALK_*`.
+    /// What happened on the way: `WALK_*`; and `SAMPLE_WAITS`.
     pub flags: u32,
+}
+
+/// A thread runs again that has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// Process (thread group).
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// When it went to sleep: the time of its sample.
+    pub since: Nanos,
+    /// When it ran again.
+    pub time: Nanos,
+}
+
+/// A record of a wait; `None` when it is of another kind, or cut short.
+#[must_use]
+pub fn waited(bytes: &[u8]) -> Option<Waited> {
+    macro_rules! at {
+        ($field:ident) => {
+            std::mem::offset_of!(record::Waited, $field)
+        };
+    }
+    let long = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+    let kind = word(bytes, at!(kind))?;
+    (kind == Kind::Waited as u32).then_some(())?;
+    Some(Waited {
+        tgid: word(bytes, at!(tgid))?,
+        tid: word(bytes, at!(tid))?,
+        since: long(at!(since))?,
+        time: long(at!(time))?,
+    })
 }
 
 /// Addresses, the innermost first.
@@ -58,6 +91,12 @@ impl<'a> Stack<'a> {
 }
 
 impl Sample<'_> {
+    /// Whether the thread goes to sleep.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.flags & SAMPLE_WAITS != 0
+    }
+
     /// Whether one of the stacks has as many frames as are looked at, so that there may have been more.
     #[must_use]
     pub fn is_cut(&self) -> bool {
@@ -158,6 +197,17 @@ pub(super) mod tests {
         }
         let bytes = record(42, "x", RESULT_FAULT << 16, &[1], &[]);
         assert!(decode(&bytes).unwrap().user.failed, "without registers there is nothing");
+    }
+
+    #[test]
+    fn waits_are_decoded() {
+        let mut bytes: Vec<u8> = [Kind::Waited as u32, 42].into_iter().flat_map(u32::to_ne_bytes).collect();
+        bytes.extend([900u64, 700].into_iter().flat_map(u64::to_ne_bytes));
+        bytes.extend([43u32, 0].into_iter().flat_map(u32::to_ne_bytes));
+        assert_eq!(waited(&bytes), Some(Waited { tgid: 42, tid: 43, since: 700, time: 900 }));
+        assert!((0..bytes.len() - 4).all(|len| waited(&bytes[..len]).is_none()));
+        assert_eq!(waited(&record(1, "x", 0, &[], &[])), None);
+        assert!(decode(&record(1, "x", SAMPLE_WAITS, &[], &[])).unwrap().waits());
     }
 
     #[test]

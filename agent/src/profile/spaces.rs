@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{
     files::{self, Files},
@@ -222,11 +222,13 @@ impl Spaces {
     }
 
     /// Forgets the processes that have ended, and the files that are mapped in no other one. To be called when no samples of theirs
-    /// are left: their ids are given to others.
-    pub fn forget_ended(&mut self) {
+    /// are left, but for those in `needed`: their ids are given to others.
+    pub fn forget_ended(&mut self, needed: impl Iterator<Item = SpaceId>) {
+        let needed: HashSet<SpaceId> = needed.collect();
         for (index, place) in (0..).zip(&mut self.all) {
             let id = SpaceId(index);
-            if place.take_if(|space| self.current.get(&space.tgid) != Some(&id)).is_some() {
+            let is_over = |space: &mut Space| self.current.get(&space.tgid) != Some(&id) && !needed.contains(&id);
+            if place.take_if(is_over).is_some() {
                 self.free.push(id);
             }
         }
@@ -333,7 +335,9 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(spaces.get(ended).is_some(), "its samples are not named yet");
-        spaces.forget_ended();
+        spaces.forget_ended([ended].into_iter());
+        assert!(spaces.get(ended).is_some(), "a thread of it seemed to sleep");
+        spaces.forget_ended(std::iter::empty());
         assert!(spaces.get(ended).is_none() && spaces.get(own).is_some() && files(&spaces) > 0);
         assert_eq!(spaces.of(u32::MAX, 1, resource), Some(ended), "the id is free again");
     }

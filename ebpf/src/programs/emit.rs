@@ -13,9 +13,15 @@ use crate::maps::{RINGS, SCRATCH, STATS, Scratch, config};
 /// Adds one to a counter.
 #[inline(always)]
 pub fn count(counter: Counter) {
+    add(counter, 1);
+}
+
+/// Adds to a counter.
+#[inline(always)]
+pub fn add(counter: Counter, more: u64) {
     if let Some(value) = STATS.get_ptr_mut(counter as u32) {
         // SAFETY: a per-processor value that the map keeps alive.
-        unsafe { *value = (*value).wrapping_add(1) };
+        unsafe { *value = (*value).wrapping_add(more) };
     }
 }
 

@@ -66,7 +66,7 @@ pub static CALLS: Array<u8, CALL_NUMBERS> = Array::new();
 
 /// What a system call that blocks waits for, by its number: [`geophone_ebpf::config::Wait`].
 #[btf_map]
-pub static WAITS: Array<u8, CALL_NUMBERS> = Array::new();
+pub static WAIT_CALLS: Array<u8, CALL_NUMBERS> = Array::new();
 
 /// What threads do with their time, by thread; one entry where that is not counted.
 #[btf_map]
@@ -128,6 +128,14 @@ pub static RANGES: Array<Range, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static SPACES: HashMap<u32, Space, 1> = HashMap::new();
 
+/// Threads that wait, or have waited, by their numbers; one entry where waits are not sampled.
+#[btf_map]
+pub static WAITS: HashMap<u32, Wait, 1> = HashMap::new();
+
+/// How many stacks of waiting threads each processor has looked at; one entry where waits are not sampled.
+#[btf_map]
+pub static BUDGETS: Array<Budget, 1> = Array::new();
+
 /// The agent writes to it without system calls.
 const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
 
@@ -151,6 +159,35 @@ pub struct Ran {
 
 /// Waiting for something else, as an index of [`Ran::nanos`].
 pub const OTHER: u64 = 6;
+/// A thread's last wait.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Wait {
+    /// When it began; 0: it is over.
+    pub since: u64,
+    /// Thread group (process).
+    pub tgid: u32,
+    /// [`Wait::LONG`], [`Wait::SEEN`]
+    pub flags: u32,
+}
+
+impl Wait {
+    /// The one before was long enough to count.
+    pub const LONG: u32 = 1;
+    /// Its stack was looked at.
+    pub const SEEN: u32 = 2;
+}
+
+/// What a processor has spent.
+#[repr(C)]
+pub struct Budget {
+    /// When the second began that it is counted in.
+    pub began: u64,
+    /// Stacks of threads whose last wait was long.
+    pub long: u32,
+    /// Stacks of others.
+    pub short: u32,
+}
 
 /// A sample with room for both of its stacks.
 #[repr(C)]

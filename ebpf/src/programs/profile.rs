@@ -1,5 +1,5 @@
-//! Samples of what runs: at each tick of a processor's clock, the stacks of the thread that it interrupted. Loaded by `geophone profile`,
-//! and by `geophone run --profile`, where a sample says which of the runtime's tasks ran, too. The kernel walks its own stack; that of the process is walked in `unwind.rs`, or, on processors that it does not know, by
+//! Samples: the stacks of the current thread, at each tick of a processor's clock, or (`waits.rs`) when the thread goes to sleep. Loaded by
+//! `geophone profile`, and by `geophone run --profile`, where a sample says which of the runtime's tasks ran, too. The kernel walks its own stack; that of the process is walked in `unwind.rs`, or, on processors that it does not know, by
 //! the kernel too: by frame pointers.
 
 use core::ffi::c_void;
@@ -35,6 +35,14 @@ pub fn tick(ctx: &PerfEventContext) {
     let Some(who) = Current::traced() else {
         return;
     };
+    // SAFETY: the helper has no preconditions.
+    let time = unsafe { bpf_ktime_get_ns() };
+    sample(ctx.as_ptr(), who, time, 0);
+}
+
+/// Writes a record of what the current thread is doing.
+#[inline(always)]
+pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
     // The agent reads what is mapped where while the process is still there.
     let is_first = if config!(tracing) != 0 {
         who.is_first_sample()
@@ -42,16 +50,16 @@ pub fn tick(ctx: &PerfEventContext) {
         who.introduce();
         false
     };
-    // SAFETY: the helpers have no preconditions.
-    let (cpu, time) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(sample) = SAMPLES.get_ptr_mut(cpu) else {
         emit::count(Counter::KernelFault);
         return;
     };
-    // SAFETY: the map keeps it alive, and ticks of one processor do not interrupt each other.
+    // SAFETY: the map keeps it alive, and neither ticks nor switches of one processor interrupt each other.
     let sample: &mut Stacks = unsafe { &mut *sample };
     let frames = (&raw mut sample.frames).cast::<u8>();
-    let mut flags = 0;
+    let mut flags = what;
     let kernel = stack(ctx, frames, 0, &mut flags, KERNEL_FAILED);
     let mut result = RESULT_KERNEL;
     let user = if config!(unwind) != 0 {
@@ -102,9 +110,9 @@ extern "C" fn sample_task() -> u64 {
 
 /// Copies a stack to `to`. Returns how many bytes it has.
 #[inline(always)]
-fn stack(ctx: &PerfEventContext, to: *mut u8, which: u64, flags: &mut u32, failed: u32) -> u64 {
+fn stack(ctx: *mut c_void, to: *mut u8, which: u64, flags: &mut u32, failed: u32) -> u64 {
     // SAFETY: the verifier checks that there is room.
-    let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), to.cast::<c_void>(), STACK as u32, which) };
+    let bytes = unsafe { bpf_get_stack(ctx, to.cast::<c_void>(), STACK as u32, which) };
     if bytes < 0 {
         *flags |= failed;
         return 0;

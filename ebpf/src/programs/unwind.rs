@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
-const KERNEL_THREAD: u32 = 0x0020_0000;
+pub const KERNEL_THREAD: u32 = 0x0020_0000;
 /// What a return address is stored below of the CFA.
 const RETURN: u64 = 8;
 /// A word.

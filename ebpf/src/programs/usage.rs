@@ -18,7 +18,7 @@ use crate::{
     emit,
     handover::registers,
     kernel::read,
-    maps::{OTHER, Ran, USAGES, WAITS, config},
+    maps::{OTHER, Ran, USAGES, WAIT_CALLS, config},
     syscalls::socket_of,
 };
 
@@ -102,7 +102,7 @@ fn reason(task: u64) -> u64 {
     let registers = registers();
     // Outside of system calls it is a number that no call has.
     let number = read::<u32>(registers, config!(offsets.regs_call)).unwrap_or(u32::MAX);
-    let wait = WAITS.get(number).copied().unwrap_or_default();
+    let wait = WAIT_CALLS.get(number).copied().unwrap_or_default();
     let argument = |at: u32| read::<u64>(registers, at).unwrap_or_default();
     let is = |wanted: Wait| wait == wanted as u8;
     let way = if is(Wait::Lock) {

@@ -19,13 +19,13 @@ const TOLERANCE: f64 = 5.0;
 const LOADING: Duration = Duration::from_secs(120);
 
 /// A compiled program in a folder of its own, which profiles go to as well.
-struct Program {
+pub(crate) struct Program {
     folder: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Program {
-    fn c() -> Result<Self> {
+    pub(crate) fn c() -> Result<Self> {
         Self::build(|path| {
             let mut gcc = Command::new(paths::program("gcc")?);
             gcc.args(["-O2", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]);
@@ -42,14 +42,14 @@ impl Program {
         })
     }
 
-    fn build(compiler: impl FnOnce(&Path) -> Result<Command>) -> Result<Self> {
+    pub(crate) fn build(compiler: impl FnOnce(&Path) -> Result<Command>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("burn");
         run(&mut compiler(&path)?)?;
         Ok(Self { folder, path })
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }

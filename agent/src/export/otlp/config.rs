@@ -11,6 +11,8 @@ use reqwest::{
 };
 use thiserror::Error;
 
+use crate::export::signal::Signal;
+
 /// Settings as they were given: by variables, or by flags.
 #[derive(Clone, Default)]
 pub struct RawConfig {
@@ -37,29 +39,28 @@ pub struct RawConfig {
 /// An endpoint as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawEndpoint {
-    /// For all signals: over HTTP, `/v1/traces` is appended.
+    /// For all signals: over HTTP, the signal's path is appended.
     Base(String),
-    /// For traces: used as it is.
-    Traces(String),
+    /// For this signal: used as it is.
+    Signal(String),
 }
 
 impl RawEndpoint {
     fn names_grpc_port(&self) -> bool {
-        let (Self::Base(text) | Self::Traces(text)) = self;
+        let (Self::Base(text) | Self::Signal(text)) = self;
         text.trim().trim_end_matches('/').ends_with(":4317")
     }
 }
 
 impl RawConfig {
-    /// What the variables say. An empty one is as good as none; the one for traces goes before the one for all signals.
-    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Self {
+    /// What the variables say. An empty one is as good as none; the one for the signal goes before the one for all signals.
+    pub fn from_env<T: Signal>(var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| var(name).filter(|value| !value.trim().is_empty());
-        let either = |suffix: &str| {
-            var(&format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}")).or_else(|| var(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
-        };
+        let own = |suffix: &str| var(&format!("OTEL_EXPORTER_OTLP_{}_{suffix}", T::VARIABLES));
+        let either = |suffix: &str| own(suffix).or_else(|| var(&format!("OTEL_EXPORTER_OTLP_{suffix}")));
         Self {
-            endpoint: var(otlp::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
-                .map(RawEndpoint::Traces)
+            endpoint: own("ENDPOINT")
+                .map(RawEndpoint::Signal)
                 .or_else(|| var(otlp::OTEL_EXPORTER_OTLP_ENDPOINT).map(RawEndpoint::Base)),
             protocol: either("PROTOCOL"),
             headers: either("HEADERS"),
@@ -134,8 +135,8 @@ impl std::fmt::Debug for Tls {
 /// What is wrong with the settings of an OTLP output.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// Not a URL that can be sent to.
-    #[error("OTLP endpoint `{endpoint}` is not valid: {reason}; give it as http://HOST:PORT or https://HOST:PORT")]
+    /// Not a URL that can be sent to. Of OTLP or of Pyroscope, as the settings are.
+    #[error("endpoint `{endpoint}` is not valid: {reason}; give it as http://HOST:PORT or https://HOST:PORT")]
     Endpoint {
         /// As it was given.
         endpoint: String,
@@ -146,19 +147,19 @@ pub enum ConfigError {
     #[error("OTLP protocol `{0}` is not supported: use `grpc` or `http/protobuf`")]
     Protocol(String),
     /// Not a list of headers. Says the name at most: values are secrets.
-    #[error("OTLP header {0}: give headers as `name=value,name=value`, values percent-encoded")]
+    #[error("header {0}: give headers as `name=value,name=value`, values percent-encoded")]
     Header(String),
     /// Not a compression that is supported.
     #[error("OTLP compression `{0}` is not supported: use `gzip` or `none`")]
     Compression(String),
     /// Not a time.
-    #[error("OTLP timeout `{0}` is not valid: give milliseconds, or a time with its unit such as `10s`, above zero")]
+    #[error("timeout `{0}` is not valid: give milliseconds, or a time with its unit such as `10s`, above zero")]
     Timeout(String),
     /// Neither `true` nor `false`.
     #[error("OTLP setting `insecure` is `{0}`: use `true` or `false`")]
     Insecure(String),
     /// A file that cannot be read.
-    #[error("OTLP {what} `{path}` cannot be read: {error}")]
+    #[error("{what} `{path}` cannot be read: {error}")]
     File {
         /// What it should hold.
         what: &'static str,
@@ -168,19 +169,19 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// One of two that only make sense together.
-    #[error("OTLP client certificate and client key must be given together")]
+    #[error("client certificate and client key must be given together")]
     HalfIdentity,
     /// The files are not what TLS needs.
-    #[error("TLS for OTLP cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
 
 impl Config {
-    /// Checks settings, and reads the files that they name.
+    /// Checks settings of a signal's output, and reads the files that they name.
     ///
     /// # Errors
     /// Whatever [`ConfigError`] lists.
-    pub fn new(raw: RawConfig) -> Result<Self, ConfigError> {
+    pub fn new<T: Signal>(raw: RawConfig) -> Result<Self, ConfigError> {
         let protocol = match raw.protocol.as_deref().map(str::trim) {
             // The specification's default is HTTP. Who names the port that is gRPC's by convention, and no protocol, means gRPC.
             None if raw.endpoint.as_ref().is_some_and(RawEndpoint::names_grpc_port) => Protocol::Grpc,
@@ -206,7 +207,7 @@ impl Config {
             _ => return Err(ConfigError::HalfIdentity),
         };
         Ok(Self {
-            endpoint: endpoint(raw.endpoint, protocol, insecure)?,
+            endpoint: endpoint(raw.endpoint, protocol, insecure, T::PATH)?,
             protocol,
             headers: headers(raw.headers.as_deref().unwrap_or_default())?,
             gzip,
@@ -220,7 +221,7 @@ fn read(what: &'static str, path: PathBuf) -> Result<Vec<u8>, ConfigError> {
     fs::read(&path).map_err(|error| ConfigError::File { what, path, error })
 }
 
-fn endpoint(raw: Option<RawEndpoint>, protocol: Protocol, insecure: bool) -> Result<Url, ConfigError> {
+fn endpoint(raw: Option<RawEndpoint>, protocol: Protocol, insecure: bool, path: &str) -> Result<Url, ConfigError> {
     let default = match protocol {
         Protocol::Grpc => "http://localhost:4317",
         Protocol::Http => "http://localhost:4318",
@@ -228,7 +229,7 @@ fn endpoint(raw: Option<RawEndpoint>, protocol: Protocol, insecure: bool) -> Res
     let (text, is_base) = match raw {
         None => (default.to_owned(), true),
         Some(RawEndpoint::Base(text)) => (text, true),
-        Some(RawEndpoint::Traces(text)) => (text, false),
+        Some(RawEndpoint::Signal(text)) => (text, false),
     };
     let text = text.trim();
     let error = |reason: &str| ConfigError::Endpoint { endpoint: text.to_owned(), reason: reason.to_owned() };
@@ -248,7 +249,7 @@ fn endpoint(raw: Option<RawEndpoint>, protocol: Protocol, insecure: bool) -> Res
     match protocol {
         Protocol::Grpc => url.set_path(""),
         Protocol::Http if is_base => {
-            let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
+            let path = format!("{}/{path}", url.path().trim_end_matches('/'));
             url.set_path(&path);
         }
         Protocol::Http => {}
@@ -297,31 +298,32 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::{export::profiles::Part, trace::Span};
 
     fn env(vars: &[(&str, &str)]) -> RawConfig {
         let vars: HashMap<_, _> = vars.iter().copied().collect();
-        RawConfig::from_env(|name| vars.get(name).map(|value| (*value).to_owned()))
+        RawConfig::from_env::<Span>(|name| vars.get(name).map(|value| (*value).to_owned()))
     }
 
     #[test]
     fn has_the_defaults_of_the_specification() {
-        let config = Config::new(env(&[])).unwrap();
+        let config = Config::new::<Span>(env(&[])).unwrap();
         assert_eq!(config.endpoint.as_str(), "http://localhost:4318/v1/traces");
         assert_eq!(config.protocol, Protocol::Http);
         assert_eq!(config.timeout, Duration::from_secs(10));
         assert!(!config.gzip);
-        let config = Config::new(env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])).unwrap();
+        let config = Config::new::<Span>(env(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])).unwrap();
         assert_eq!(config.endpoint.as_str(), "http://localhost:4317/");
     }
 
     #[test]
     fn the_port_of_grpc_means_grpc_unless_something_else_is_said() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
-        assert_eq!(Config::new(env(&[endpoint])).unwrap().protocol, Protocol::Grpc);
+        assert_eq!(Config::new::<Span>(env(&[endpoint])).unwrap().protocol, Protocol::Grpc);
         let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
-        assert_eq!(Config::new(env(&[endpoint, http])).unwrap().protocol, Protocol::Http);
+        assert_eq!(Config::new::<Span>(env(&[endpoint, http])).unwrap().protocol, Protocol::Http);
         let other = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:14317x");
-        assert!(Config::new(env(&[other])).is_err());
+        assert!(Config::new::<Span>(env(&[other])).is_err());
     }
 
     #[test]
@@ -332,7 +334,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/in", "http://c:1/in"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1", "http://c:1/"),
         ] {
-            assert_eq!(Config::new(env(&[(name, given)])).unwrap().endpoint.as_str(), sent_to);
+            assert_eq!(Config::new::<Span>(env(&[(name, given)])).unwrap().endpoint.as_str(), sent_to);
         }
     }
 
@@ -349,7 +351,7 @@ mod tests {
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
                 ("OTEL_EXPORTER_OTLP_INSECURE", insecure),
             ];
-            assert_eq!(Config::new(env(&vars)).unwrap().endpoint.as_str(), sent_to);
+            assert_eq!(Config::new::<Span>(env(&vars)).unwrap().endpoint.as_str(), sent_to);
         }
     }
 
@@ -363,7 +365,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
         ]);
         let flags = RawConfig { protocol: Some("http/protobuf".into()), ..RawConfig::default() };
-        let config = Config::new(flags.or(raw)).unwrap();
+        let config = Config::new::<Span>(flags.or(raw)).unwrap();
         assert!(config.gzip);
         assert_eq!(config.timeout, Duration::from_millis(2_500));
         assert_eq!(config.protocol, Protocol::Http);
@@ -371,7 +373,7 @@ mod tests {
 
     #[test]
     fn reads_headers_and_keeps_them_secret() {
-        let config = Config::new(env(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b%3D, X-Two=2,")])).unwrap();
+        let config = Config::new::<Span>(env(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b%3D, X-Two=2,")])).unwrap();
         assert_eq!(config.headers.get("api-key").unwrap(), "a b=");
         assert_eq!(config.headers.get("x-two").unwrap(), "2");
         assert!(!format!("{config:?}").contains("a b="));
@@ -396,9 +398,23 @@ mod tests {
             ("CERTIFICATE", "/nonexistent/ca.pem", "/nonexistent/ca.pem"),
             ("CLIENT_KEY", "/nonexistent/key.pem", "together"),
         ] {
-            let error = Config::new(env(&[(&format!("OTEL_EXPORTER_OTLP_{name}"), value)])).unwrap_err().to_string();
+            let error =
+                Config::new::<Span>(env(&[(&format!("OTEL_EXPORTER_OTLP_{name}"), value)])).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
             assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn signals_have_their_own_variables_and_paths() {
+        let vars = HashMap::from([
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_PROFILES_HEADERS", "a=b"),
+        ]);
+        let raw = || RawConfig::from_env::<Part>(|name| vars.get(name).map(|value| (*value).to_owned()));
+        let config = Config::new::<Part>(raw()).unwrap();
+        assert_eq!(config.endpoint.as_str(), "http://c:1/v1development/profiles");
+        assert!(!config.gzip && config.headers.len() == 1);
     }
 }

@@ -30,9 +30,7 @@ pub fn request(spans: &[Span], out: &mut Vec<u8>) {
         };
         // ExportTraceServiceRequest.resource_spans
         wire::message(out, 1, 3, |out| {
-            wire::message(out, 1, 2, |out| {
-                attributes(out, 1, &first.resource.attributes);
-            });
+            wire::message(out, 1, 2, |out| resource(&first.resource, out));
             // ResourceSpans.scope_spans
             wire::message(out, 2, 3, |out| {
                 wire::message(out, 1, 1, |out| {
@@ -45,6 +43,11 @@ pub fn request(spans: &[Span], out: &mut Vec<u8>) {
             });
         });
     }
+}
+
+/// Appends a `Resource`.
+pub fn resource(resource: &Resource, out: &mut Vec<u8>) {
+    attributes(out, 1, &resource.attributes);
 }
 
 fn span(out: &mut Vec<u8>, span: &Span) {

@@ -15,16 +15,15 @@ use tonic::{
 };
 
 use super::{
-    Answer, USER_AGENT, chain,
+    USER_AGENT, chain,
     config::{Config, ConfigError},
     printable,
 };
 use crate::export::{
+    deliver::Answer,
     retry::{Failure, Retry, grpc_status},
     stats::FailureKind,
 };
-
-const METHOD: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
 /// Longest answer that is read, in bytes. A size that no receiver would choose as its own limit: tonic says it in the error.
 const ANSWER_MAX: usize = super::ANSWER_MAX + 13;
@@ -33,16 +32,17 @@ const ANSWER_MAX: usize = super::ANSWER_MAX + 13;
 #[derive(Clone, Debug)]
 pub struct GrpcClient {
     grpc: Grpc<Channel>,
+    method: PathAndQuery,
     metadata: MetadataMap,
     timeout: std::time::Duration,
 }
 
 impl GrpcClient {
-    /// Connects when the first request is sent. To be called inside of a runtime.
+    /// Calls `method`, given by its path. Connects when the first request is sent. To be called inside of a runtime.
     ///
     /// # Errors
     /// The settings for TLS are not valid.
-    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+    pub fn new(config: &Config, method: &'static str) -> Result<Self, ConfigError> {
         let error = |e: tonic::transport::Error| ConfigError::Tls(chain(&e));
         let mut endpoint = Endpoint::from_shared(config.endpoint.to_string())
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
@@ -65,6 +65,7 @@ impl GrpcClient {
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(ANSWER_MAX);
         Ok(Self {
+            method: PathAndQuery::from_static(method),
             grpc: if config.gzip { grpc.send_compressed(CompressionEncoding::Gzip) } else { grpc },
             metadata: MetadataMap::from_headers(config.headers.clone()),
             timeout: config.timeout,
@@ -85,7 +86,7 @@ impl GrpcClient {
                 retry: Retry::Backoff,
                 message: chain(&e),
             })?;
-            match grpc.unary(request, METHOD, BytesCodec).await {
+            match grpc.unary(request, self.method.clone(), BytesCodec).await {
                 Ok(response) => Ok(response.into_inner()),
                 // This side's limit, which reads like the receiver's. The receiver has the request.
                 Err(status) if status.message().contains(&format!("{ANSWER_MAX} bytes")) => {

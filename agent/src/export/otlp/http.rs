@@ -13,16 +13,18 @@ use reqwest::{
 };
 
 use super::{
-    ANSWER_MAX, Answer, USER_AGENT, chain,
+    ANSWER_MAX, USER_AGENT, chain,
     config::{Config, ConfigError},
     printable,
 };
 use crate::export::{
+    deliver::Answer,
     retry::{Failure, Retry, http_status},
     stats::FailureKind,
 };
 
-const PROTOBUF: &str = "application/x-protobuf";
+/// The content type of requests.
+pub const PROTOBUF: &str = "application/x-protobuf";
 
 /// Sends requests to one receiver.
 #[derive(Clone, Debug)]
@@ -30,16 +32,20 @@ pub struct HttpClient {
     client: Client,
     endpoint: Url,
     gzip: bool,
+    /// What a status other than 2xx means, with the value of `Retry-After`.
+    statuses: Statuses,
 }
 
+type Statuses = fn(u16, Option<&str>) -> (FailureKind, Retry);
+
 impl HttpClient {
-    /// Connects when the first request is sent.
+    /// For requests of one content type. Connects when the first request is sent.
     ///
     /// # Errors
     /// The settings for TLS are not valid.
-    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+    pub fn new(config: &Config, content_type: &'static str) -> Result<Self, ConfigError> {
         let mut headers = config.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if config.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -57,12 +63,18 @@ impl HttpClient {
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .timeout(config.timeout)
-            // A redirected POST becomes a GET: that would lose the spans and look like success.
+            // A redirected POST becomes a GET: that would lose what is in it and look like success.
             .redirect(redirect::Policy::none())
             .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| ConfigError::Tls(chain(&error)))?;
-        Ok(Self { client, endpoint: config.endpoint.clone(), gzip: config.gzip })
+        Ok(Self { client, endpoint: config.endpoint.clone(), gzip: config.gzip, statuses: http_status })
+    }
+
+    /// To a receiver whose statuses mean something else than those of OTLP.
+    #[must_use]
+    pub fn with_statuses(self, statuses: Statuses) -> Self {
+        Self { statuses, ..self }
     }
 
     /// What is sent for a request: compressed, if that is asked for. Done once, however often it is sent.
@@ -78,12 +90,18 @@ impl HttpClient {
         encoder.finish().map(Bytes::from)
     }
 
-    /// Sends one request.
+    /// Where requests go.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
+    /// Sends one request. What is returned has a status of success.
     ///
     /// # Errors
     /// It did not arrive, was not answered in time, or was refused.
-    pub async fn send(&self, body: Bytes) -> Result<Answer, Failure> {
-        let sent = self.client.post(self.endpoint.clone()).body(body).send().await;
+    pub async fn send(&self, to: Url, body: Bytes) -> Result<Response, Failure> {
+        let sent = self.client.post(to).body(body).send().await;
         let response = sent.map_err(|error| Failure {
             kind: if error.is_timeout() { FailureKind::TimedOut } else { FailureKind::Unreachable },
             retry: Retry::Backoff,
@@ -91,10 +109,10 @@ impl HttpClient {
         })?;
         let status = response.status();
         if status.is_success() {
-            return Ok(answer(response).await);
+            return Ok(response);
         }
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let (kind, retry) = http_status(status.as_u16(), retry_after);
+        let (kind, retry) = (self.statuses)(status.as_u16(), retry_after);
         let mut message = format!("HTTP status {status}");
         if let Some(text) = read(response).await.ok().as_deref().and_then(explanation) {
             message = format!("{message}: {text}");
@@ -104,7 +122,8 @@ impl HttpClient {
 }
 
 /// What an answer with a status of success says. The receiver has the request: whatever comes now, it is not sent again.
-async fn answer(response: Response) -> Answer {
+/// `rejected` is what JSON calls the number of refused items.
+pub async fn answer(response: Response, rejected: &str) -> Answer {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = content_type.is_some_and(|value| value.starts_with("application/json"));
     let body = match read(response).await {
@@ -114,7 +133,7 @@ async fn answer(response: Response) -> Answer {
         }
     };
     if is_json {
-        return json_answer(&body);
+        return json_answer(&body, rejected);
     }
     match ExportTraceServiceResponse::decode(body.as_slice()) {
         Ok(response) => Answer::from(response),
@@ -123,11 +142,11 @@ async fn answer(response: Response) -> Answer {
 }
 
 /// Some gateways answer in JSON whatever they are asked in.
-fn json_answer(body: &[u8]) -> Answer {
+fn json_answer(body: &[u8], rejected: &str) -> Answer {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(serde_json::Value::Object(object)) => {
             let partial = object.get("partialSuccess");
-            let rejected = partial.and_then(|partial| partial.get("rejectedSpans"));
+            let rejected = partial.and_then(|partial| partial.get(rejected));
             // 64-bit integers are strings in protobuf's JSON; numbers are accepted.
             let rejected = rejected.and_then(|n| n.as_u64().or_else(|| n.as_str()?.parse().ok())).unwrap_or(0);
             let message = partial.and_then(|partial| partial.get("errorMessage")).and_then(serde_json::Value::as_str);

@@ -55,7 +55,7 @@ struct Running {
 impl Running {
     fn otlp(raw: RawConfig, limits: Limits, retry: RetryPolicy) -> Self {
         let mut outputs = Outputs::new(Handle::current());
-        outputs.add_otlp(&Config::new(raw).unwrap(), limits, retry).unwrap();
+        outputs.add_otlp(&Config::new::<Span>(raw).unwrap(), limits, retry).unwrap();
         Self::new(outputs)
     }
 

@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::batch;
-use crate::export::{
-    DropReason, Limits, Snapshot, Stats,
-    queue::{Queue, weight},
-    sample,
-};
+use crate::export::{DropReason, Limits, Snapshot, Stats, queue::Queue, sample, signal::Item as _};
 
 fn queue(limits: Limits) -> (Arc<Queue>, Arc<Stats>) {
     let stats = Arc::<Stats>::default();
@@ -29,7 +25,7 @@ async fn drops_the_newest_beyond_its_bounds() {
     queue.offer(&mut batch(30));
     assert_eq!(dropped(&stats, DropReason::QueueFull), 20);
     let first = queue.next().await.unwrap();
-    assert_eq!(first.spans().len(), 40);
+    assert_eq!(first.items().len(), 40);
     queue.offer(&mut batch(1));
     assert_eq!(dropped(&stats, DropReason::QueueFull), 21, "what is on its way counts");
     first.exported(0);
@@ -40,7 +36,7 @@ async fn drops_the_newest_beyond_its_bounds() {
 
 #[tokio::test]
 async fn is_bounded_in_bytes_too() {
-    let bytes = weight(&sample::server()) * 3;
+    let bytes = sample::server().weight() * 3;
     let (queue, stats) = queue(Limits { bytes, ..limits() });
     queue.offer(&mut vec![sample::server(); 5]);
     assert_eq!((stats.snapshot().pending(), dropped(&stats, DropReason::QueueFull)), (3, 2));
@@ -52,13 +48,13 @@ async fn is_bounded_in_bytes_too() {
 
 #[tokio::test]
 async fn batches_are_bounded_in_bytes() {
-    let batch_bytes = weight(&sample::server()) * 2;
+    let batch_bytes = sample::server().weight() * 2;
     let (queue, _) = queue(Limits { batch_bytes, ..limits() });
     queue.offer(&mut vec![sample::server(); 5]);
     queue.close(DropReason::Shutdown);
     let mut sizes = Vec::new();
     while let Some(batch) = queue.next().await {
-        sizes.push(batch.spans().len());
+        sizes.push(batch.items().len());
     }
     assert_eq!(sizes, [2, 2, 1]);
 }
@@ -68,7 +64,7 @@ async fn hands_on_after_the_interval() {
     let (queue, _) = queue(Limits { interval: Duration::from_millis(30), ..limits() });
     let began = std::time::Instant::now();
     queue.offer(&mut batch(1));
-    assert_eq!(queue.next().await.unwrap().spans().len(), 1);
+    assert_eq!(queue.next().await.unwrap().items().len(), 1);
     assert!(began.elapsed() >= Duration::from_millis(30));
 }
 
@@ -80,7 +76,7 @@ async fn a_consumer_that_waits_is_woken() {
         async move {
             let mut spans = 0;
             while let Some(batch) = queue.next().await {
-                spans += batch.spans().len();
+                spans += batch.items().len();
                 batch.exported(0);
             }
             spans

@@ -1,7 +1,7 @@
 //! Profiles as files.
 
 mod folded;
-mod pprof;
+pub mod pprof;
 mod svg;
 
 use std::{

@@ -22,8 +22,21 @@ use crate::profile::{
 /// # Errors
 /// Those of the writer.
 pub fn write(profile: &Profile, to: impl Write) -> io::Result<()> {
+    zipped(&encode(profile, &labels), to)
+}
+
+/// Writes a profile for a server that makes a series of each combination of labels, and is told apart whose it is: only requests are
+/// labels.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_for_requests(profile: &Profile, to: impl Write) -> io::Result<()> {
+    zipped(&encode(profile, &labels_of_request), to)
+}
+
+fn zipped(pprof: &Pprof, to: impl Write) -> io::Result<()> {
     let mut gzip = GzEncoder::new(to, Compression::default());
-    gzip.write_all(&encode(profile).encode_to_vec())?;
+    gzip.write_all(&pprof.encode_to_vec())?;
     gzip.finish()?;
     Ok(())
 }
@@ -52,12 +65,12 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn encode(profile: &Profile) -> Pprof {
+fn encode(profile: &Profile, labels: &dyn Fn(&Stack, &mut Strings) -> Vec<Label>) -> Pprof {
     let mut strings = Strings::new();
     let mut value = |name: &str, unit: &str| ValueType { r#type: strings.index(name), unit: strings.index(unit) };
     let (samples, time) = match profile.kind {
         Kind::OnCpu { .. } => (value("samples", "count"), value("cpu", "nanoseconds")),
-        Kind::OffCpu { .. } => (value("contentions", "count"), value("delay", "nanoseconds")),
+        Kind::OffCpu { .. } => (value("waits", "count"), value("off_cpu", "nanoseconds")),
     };
     let mapping = (1u64..).zip(&profile.modules).map(|(id, module)| Mapping {
         id,
@@ -99,8 +112,8 @@ fn encode(profile: &Profile) -> Pprof {
         function,
         time_nanos: profile.start.duration_since(UNIX_EPOCH).map(nanos).unwrap_or_default(),
         duration_nanos: nanos(profile.duration),
-        period_type: Some(time),
-        period: number(profile.kind.period().unwrap_or(1)),
+        period_type: profile.kind.period().map(|_| time),
+        period: number(profile.kind.period().unwrap_or_default()),
         default_sample_type: time.r#type,
         string_table: strings.all,
     }
@@ -109,15 +122,19 @@ fn encode(profile: &Profile) -> Pprof {
 fn labels(stack: &Stack, strings: &mut Strings) -> Vec<Label> {
     let mut text = |key: &str, value: &str| Label { key: strings.index(key), str: strings.index(value), num: 0 };
     let mut labels = vec![text("service.name", stack.service()), text("thread.name", &stack.thread)];
-    if let Some(link) = &stack.link {
-        labels.push(text("trace_id", &link.trace_id.to_string()));
-        labels.push(text("span_id", &link.span_id.to_string()));
-        if !link.endpoint.is_empty() {
-            labels.push(text("endpoint", &link.endpoint));
-        }
-    }
     labels.push(Label { key: strings.index("process.pid"), str: 0, num: stack.tgid.into() });
+    labels.extend(labels_of_request(stack, strings));
     labels
+}
+
+fn labels_of_request(stack: &Stack, strings: &mut Strings) -> Vec<Label> {
+    let Some(link) = &stack.link else {
+        return Vec::new();
+    };
+    let (trace, span) = (link.trace_id.to_string(), link.span_id.to_string());
+    let texts = [("trace_id", &*trace), ("span_id", &*span), ("endpoint", &*link.endpoint)];
+    let texts = texts.into_iter().filter(|(_, value)| !value.is_empty());
+    texts.map(|(key, value)| Label { key: strings.index(key), str: strings.index(value), num: 0 }).collect()
 }
 
 #[cfg(test)]
