@@ -115,6 +115,11 @@ pub struct OutputSettings {
 }
 
 impl OutputArgs {
+    /// How a receiver of OTLP is reached.
+    pub fn receiver(&self) -> &OtlpArgs {
+        &self.otlp
+    }
+
     /// Checks what was given, together with the environment.
     pub fn check(&self, when_full: WhenFull) -> Result<OutputSettings, CliError> {
         let raw = self.otlp.raw::<Span>();

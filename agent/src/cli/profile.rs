@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         return Err(CliError::NowhereToSend);
     }
     let (runtime, stop) = signals()?;
-    let sink = args.send.start(runtime.handle())?;
+    let sink = args.send.check()?.start(runtime.handle())?;
     let settings = Settings { selector: args.selector(), children: !args.command.is_empty(), kind: args.kind() };
     // Resources are to be those of the spans.
     let host = Host::read(Path::new("/"));

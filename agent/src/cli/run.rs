@@ -13,6 +13,7 @@ use super::{
     capture::{CaptureArgs, SelectArgs},
     output::{OutputArgs, duration},
     peers::PeerArgs,
+    send::{PyroscopeArgs, Receivers},
     session::{Sampling, Session, Target},
 };
 use crate::{export::WhenFull, profile::Output};
@@ -39,8 +40,16 @@ pub struct Args {
     profile: Option<u32>,
     /// Where the profile goes at the end: NAME.pb.gz (pprof, with trace_id, span_id and endpoint as labels), NAME.svg (flame graph) or
     /// NAME.folded (text); may be given several times, and switches sampling on
-    #[arg(long, value_name = "FILE", help_heading = PROFILE)]
+    #[arg(long, value_name = "FILE", help_heading = PROFILE, conflicts_with_all = ["profile_otlp", "pyroscope"])]
     profile_output: Vec<PathBuf>,
+    /// Send profiles while it goes on, by OTLP to where spans go, unless OTEL_EXPORTER_OTLP_PROFILES_* say otherwise; switches sampling on
+    #[arg(long, help_heading = PROFILE)]
+    profile_otlp: bool,
+    #[command(flatten, next_help_heading = PROFILE)]
+    pyroscope: PyroscopeArgs,
+    /// How often profiles are sent
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration, help_heading = PROFILE)]
+    profile_interval: Duration,
     /// Start this command, and trace it and what it starts; its standard output goes to standard error
     // Not by its own name, which is that of `--command`.
     #[arg(last = true, id = "program", value_name = "COMMAND")]
@@ -80,8 +89,11 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
 impl Args {
     fn sampling(&self) -> Result<Option<Sampling>, CliError> {
         let outputs = self.profile_output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let frequency = self.profile.or((!outputs.is_empty()).then_some(FREQUENCY));
-        Ok(frequency.map(|frequency| Sampling { frequency, outputs }))
+        let sends = self.profile_otlp || self.pyroscope.is_given();
+        let receivers = || Receivers::new(self.profile_otlp, self.output.receiver(), &self.pyroscope);
+        let receivers = sends.then(receivers).transpose()?.map(|receivers| (receivers, self.profile_interval));
+        let frequency = self.profile.or((sends || !outputs.is_empty()).then_some(FREQUENCY));
+        Ok(frequency.map(|frequency| Sampling { frequency, outputs, receivers }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where profiles are sent, OTLP or Pyroscope: flags of `geophone profile`, and the account of what became of them.
+//! Where profiles are sent, OTLP or Pyroscope: flags of `geophone profile` and `geophone run`, and the account of what became of them.
 
 use std::time::Duration;
 
@@ -24,6 +24,16 @@ pub struct SendArgs {
     otlp: bool,
     #[command(flatten)]
     receiver: OtlpArgs,
+    #[command(flatten)]
+    pyroscope: PyroscopeArgs,
+    /// Send a profile each so often, such as 15s, until --duration is over or Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "output")]
+    pub interval: Option<Duration>,
+}
+
+/// How a Pyroscope server is reached.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PyroscopeArgs {
     /// Send the profile to a Pyroscope server, such as http://localhost:4040; user:password@ before the host becomes basic authentication
     #[arg(long, value_name = "URL")]
     pyroscope: Option<String>,
@@ -33,35 +43,60 @@ pub struct SendArgs {
     /// Sent to Pyroscope with every request: key=value,key=value (X-Scope-OrgID=TENANT)
     #[arg(long, value_name = "LIST")]
     pyroscope_headers: Option<String>,
-    /// Send a profile each so often, such as 15s, until --duration is over or Ctrl-C
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "output")]
-    pub interval: Option<Duration>,
+}
+
+/// Receivers of profiles, as they were given.
+pub struct Receivers {
+    otlp: Option<Config>,
+    pyroscope: Option<(Config, Api)>,
 }
 
 impl SendArgs {
     /// Whether profiles are sent anywhere.
     pub fn is_wanted(&self) -> bool {
-        self.otlp || self.receiver.has_endpoint() || self.pyroscope.is_some()
+        self.otlp || self.receiver.has_endpoint() || self.pyroscope.is_given()
     }
 
-    /// Starts what sends them.
-    pub fn start(&self, runtime: &Handle) -> Result<Sink, CliError> {
-        let mut sink = Sink::new(runtime.clone());
-        if self.otlp || self.receiver.has_endpoint() {
-            let config = Config::new::<Part>(self.receiver.raw::<Part>()).map_err(StartError::from)?;
-            sink.add_otlp(&config, Limits::of_profiles(), RetryPolicy::default())?;
-        }
-        if let Some(url) = &self.pyroscope {
-            let endpoint = format!("{}/{}", url.trim().trim_end_matches('/'), self.pyroscope_api.path());
-            let raw = RawConfig {
+    /// Checks what was given, together with the environment.
+    pub fn check(&self) -> Result<Receivers, CliError> {
+        Receivers::new(self.otlp || self.receiver.has_endpoint(), &self.receiver, &self.pyroscope)
+    }
+}
+
+impl PyroscopeArgs {
+    /// Whether there is such a server.
+    pub fn is_given(&self) -> bool {
+        self.pyroscope.is_some()
+    }
+}
+
+impl Receivers {
+    /// Checks what was given, together with the environment: one of OTLP, if that is wanted, and a Pyroscope server.
+    pub fn new(otlp: bool, receiver: &OtlpArgs, pyroscope: &PyroscopeArgs) -> Result<Self, CliError> {
+        let config = |raw| Config::new::<Part>(raw).map_err(StartError::from);
+        let otlp = otlp.then(|| config(receiver.raw::<Part>())).transpose()?;
+        let api = pyroscope.pyroscope_api;
+        let server = pyroscope.pyroscope.as_ref().map(|url| {
+            let endpoint = format!("{}/{}", url.trim().trim_end_matches('/'), api.path());
+            config(RawConfig {
                 endpoint: Some(RawEndpoint::Signal(endpoint)),
                 protocol: Some("http/protobuf".to_owned()),
-                headers: self.pyroscope_headers.clone(),
+                headers: pyroscope.pyroscope_headers.clone(),
                 // Certificates are the machine's matter; what else is given for OTLP is for that receiver.
-                ..self.receiver.certificates()
-            };
-            let config = Config::new::<Part>(raw).map_err(StartError::from)?;
-            sink.add_pyroscope(&config, self.pyroscope_api, Limits::of_profiles(), RetryPolicy::default())?;
+                ..receiver.certificates()
+            })
+        });
+        Ok(Self { otlp, pyroscope: server.transpose()?.map(|config| (config, api)) })
+    }
+
+    /// Starts what sends to them.
+    pub fn start(&self, runtime: &Handle) -> Result<Sink, CliError> {
+        let mut sink = Sink::new(runtime.clone());
+        if let Some(config) = &self.otlp {
+            sink.add_otlp(config, Limits::of_profiles(), RetryPolicy::default())?;
+        }
+        if let Some((config, api)) = &self.pyroscope {
+            sink.add_pyroscope(config, *api, Limits::of_profiles(), RetryPolicy::default())?;
         }
         Ok(sink)
     }

@@ -17,20 +17,24 @@ use super::{
     capture::{CaptureArgs, SelectArgs},
     logger,
     output::OutputSettings,
+    send::{self, Receivers},
 };
 use crate::{
     bpf::{Kernel, Options},
     doctor::{self, Machine},
+    export::profiles::Sink,
     peer::{Transport, TransportSettings},
     pipeline::Pipeline,
     process::{self, Host, Selector},
-    profile::{Output, Profiler, report},
+    profile::{Output, Periods, Profiler, Start, report},
     run::{Account, Capture, Finished, Recorder, Settings, sample_clock, write_summary},
     trace::Tracer,
 };
 
 /// How long outputs may take to deliver what is queued when the agent stops; with the rest, it stops within five seconds.
 const FLUSH: Duration = Duration::from_millis(3500);
+/// The same for what sends profiles, after that.
+const FLUSH_PROFILES: Duration = Duration::from_millis(500);
 /// How often it is looked whether a command has ended, and whether the capture still runs.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -41,6 +45,7 @@ pub struct Session {
     peers: Option<Transport>,
     signals: [Signal; 3],
     profiles: Vec<Output>,
+    sink: Option<Arc<Sink>>,
 }
 
 /// What is traced besides what the flags say.
@@ -61,6 +66,8 @@ pub struct Sampling {
     pub frequency: u32,
     /// Where the profile goes at the end.
     pub outputs: Vec<Output>,
+    /// Where profiles go meanwhile, and how often.
+    pub receivers: Option<(Receivers, Duration)>,
 }
 
 impl Session {
@@ -107,7 +114,7 @@ impl Session {
         let options = Options { sampling: frequency, ..capture.options(select, selective, report_exec) };
         let kernel = Kernel::load(&options)?;
         let front_end = kernel.front_end();
-        let sampled = frequency.map(|frequency| (frequency, processes.clone()));
+        let sampled = processes.clone();
         let mut pipeline = Pipeline::new(capture.limits(), shared, tracer, process::Table::new(processes));
         let peers = match target.peers {
             Some(settings) => {
@@ -118,15 +125,25 @@ impl Session {
             None => None,
         };
         let Target { selector, children, sampling, .. } = target;
-        let profiles = sampling.map(|sampling| sampling.outputs).unwrap_or_default();
+        let (mut profiles, mut sink, mut start) = (Vec::new(), None, None);
+        if let Some(Sampling { frequency, outputs, receivers }) = sampling {
+            profiles = outputs;
+            let mut periods = None;
+            if let Some((receivers, every)) = receivers {
+                let sending = Arc::new(receivers.start(runtime.handle())?);
+                sink = Some(Arc::clone(&sending));
+                periods = Some(Periods { every, to: Box::new(move |profile| sending.hand_over(profile)) });
+            }
+            start = Some(Start { tables: None, chosen: Vec::new(), processes: sampled, frequency, periods });
+        }
         let tls = !capture.no_tls;
-        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, sampling: sampled };
+        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, sampling: start };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());
         }
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
-        Ok(Self { runtime, capture, peers, signals, profiles })
+        Ok(Self { runtime, capture, peers, signals, profiles, sink })
     }
 
     /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
@@ -170,7 +187,6 @@ impl Session {
             stats
         });
         self.runtime.block_on(outputs.shutdown(FLUSH));
-        self.runtime.shutdown_background();
         let account = Account {
             kernel: counters.ok(),
             undecodable,
@@ -182,21 +198,33 @@ impl Session {
         };
         // Nobody may be there to read it.
         let _ = write_summary(&account, &mut anstream::stderr().lock());
-        if let Some(profiler) = profiler {
-            write_profile(profiler, self.profiles)?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let written = match profiler {
+            Some(profiler) => write_profile(profiler, self.profiles, self.sink, &self.runtime),
+            None => Ok(()),
+        };
+        self.runtime.shutdown_background();
+        written.map(|()| ExitCode::SUCCESS)
     }
 }
 
-/// Names what was sampled, writes it, and says what became of the samples.
-fn write_profile(profiler: Profiler, outputs: Vec<Output>) -> Result<(), CliError> {
+/// Names what was sampled since it was sent last, writes or sends it, and says what became of the samples.
+fn write_profile(
+    profiler: Profiler,
+    outputs: Vec<Output>,
+    sink: Option<Arc<Sink>>,
+    runtime: &Runtime,
+) -> Result<(), CliError> {
     let (profile, counts) = profiler.finish().map_err(|error| CliError::System { what: "sampling", error })?;
     let _ = report::summary(&profile, counts, &mut anstream::stderr().lock());
     for output in outputs {
         let path = output.path().display().to_string();
         output.write(&profile)?;
         anstream::eprintln!("written: {path}");
+    }
+    // The thread that handed it profiles has ended.
+    if let Some(sink) = sink.and_then(Arc::into_inner) {
+        sink.hand_over(profile);
+        send::finish(sink, runtime.handle(), FLUSH_PROFILES);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 
 use super::{
     Counts,
-    beside::{Batch, Item, Start},
+    beside::{Batch, Item, Periods, Start},
     model::{Kind, Link, Profile},
     sample::{self, Sample},
     spaces::Spaces,
@@ -60,6 +60,8 @@ pub(super) struct Adder {
     /// Their numbers, the oldest first, and some that wait no longer.
     order: VecDeque<u64>,
     bytes: usize,
+    periods: Option<Periods>,
+    known: Known,
 }
 
 impl Adder {
@@ -76,6 +78,8 @@ impl Adder {
             waiting: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,
+            periods: start.periods,
+            known: Known::default(),
         })
     }
 
@@ -96,7 +100,7 @@ impl Adder {
         self.started = (SystemTime::now(), Instant::now());
     }
 
-    /// Takes batches until no more can come, and names what was seen.
+    /// Takes batches until no more can come, and names what was seen since the last period.
     pub(super) fn run(mut self, batches: &Receiver<Batch>) -> (Profile, Counts) {
         let mut expired = Instant::now();
         loop {
@@ -111,7 +115,23 @@ impl Adder {
                 expired = Instant::now();
                 self.processes.expire(bpf::now());
             }
+            if let Some(periods) = self.periods.take_if(|periods| self.started.1.elapsed() >= periods.every) {
+                (periods.to)(self.cut());
+                self.periods = Some(periods);
+            }
         }
+    }
+
+    /// Names what was seen since sampling began, or since this was done the last time. What waits to be settled comes later.
+    fn cut(&mut self) -> Profile {
+        let (start, duration) = (self.started.0, self.started.1.elapsed());
+        self.started = (start + duration, self.started.1 + duration);
+        let stacks = self.stacks.take();
+        self.counts.dropped += stacks.dropped();
+        let (modules, locations, stacks) = symbols::resolve(&stacks, &self.spaces, &mut self.known);
+        self.spaces.forget_ended(self.waiting.values().map(|waiting| waiting.space));
+        self.known.forget_closed(self.spaces.files());
+        Profile { kind: self.kind, start, duration, modules, locations, stacks }
     }
 
     /// Tells the kernel side what is mapped where, and which rows are there for it.
@@ -225,10 +245,10 @@ impl Adder {
             self.release(number, None);
         }
         self.spaces.look_at_all();
-        let Self { tables, spaces, stacks, mut counts, kind, started, .. } = self;
+        let Self { tables, spaces, stacks, mut counts, kind, started, mut known, .. } = self;
         drop(tables);
-        counts.dropped = stacks.dropped() + spaces.dropped();
-        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces, &mut Known::default());
+        counts.dropped += stacks.dropped() + spaces.dropped();
+        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces, &mut known);
         (Profile { kind, start: started.0, duration, modules, locations, stacks }, counts)
     }
 }
@@ -243,7 +263,8 @@ mod tests {
     };
 
     fn adder() -> Adder {
-        let start = Start { tables: None, chosen: Vec::new(), processes: process::Settings::default(), frequency: 100 };
+        let processes = process::Settings::default();
+        let start = Start { tables: None, chosen: Vec::new(), processes, frequency: 100, periods: None };
         Adder::new(start).unwrap()
     }
 
@@ -294,6 +315,33 @@ mod tests {
         let links = links(adder);
         let [(None, without), (Some(7), with)] = links[..] else { panic!("{links:?}") };
         assert!(without > 0 && with > 0 && without + with == 4, "{links:?}");
+    }
+
+    #[test]
+    fn what_waits_is_in_the_next_period() {
+        let mut adder = adder();
+        adder.batch(batch(&[(8, None), (8, Some(1))], vec![]));
+        let first = adder.cut();
+        assert_eq!(first.samples(), 1);
+        adder.batch(batch(&[], vec![settled(Some(7), &[1])]));
+        let second = adder.cut();
+        assert_eq!(second.start, first.start + first.duration);
+        assert!(second.stacks.iter().all(|stack| stack.link.is_some()));
+        assert_eq!((second.samples(), adder.cut().samples()), (1, 0));
+    }
+
+    #[test]
+    fn periods_are_handed_on() {
+        let (to, profiles) = std::sync::mpsc::channel();
+        let mut adder = adder();
+        let to = Box::new(move |profile: Profile| to.send(profile.samples()).unwrap());
+        adder.periods = Some(Periods { every: Duration::from_millis(1), to });
+        let (batches, waiting) = std::sync::mpsc::sync_channel(1);
+        batches.send(batch(&[(8, None), (8, None)], vec![])).unwrap();
+        let thread = std::thread::spawn(move || adder.run(&waiting));
+        assert_eq!(profiles.recv().unwrap(), 2);
+        drop(batches);
+        assert_eq!(thread.join().unwrap().0.samples(), 0);
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub struct Start {
     pub processes: process::Settings,
     /// Samples a second on each processor.
     pub frequency: u32,
+    /// Profiles of some time each, while sampling goes on; `None`: one, at the end.
+    pub periods: Option<Periods>,
+}
+
+/// Who takes profiles while sampling goes on.
+pub struct Periods {
+    /// For how long each is.
+    pub every: Duration,
+    /// Is given them on the thread that adds up: must not wait.
+    pub to: Box<dyn Fn(Profile) + Send>,
 }
 
 /// Things that have come, in order of time.
@@ -127,7 +137,7 @@ impl Profiler {
         }
     }
 
-    /// Ends sampling, and names what was seen.
+    /// Ends sampling, and names what was seen since the last period.
     ///
     /// # Errors
     /// When the thread has failed, which it must not.
@@ -149,7 +159,8 @@ mod tests {
     fn what_is_handed_over_is_in_the_profile() {
         let processes = process::Settings::default();
         let mut profiler =
-            Profiler::start(Start { tables: None, chosen: Vec::new(), processes, frequency: 100 }).unwrap();
+            Profiler::start(Start { tables: None, chosen: Vec::new(), processes, frequency: 100, periods: None })
+                .unwrap();
         let own = record(std::process::id(), "test", 0, &[], &[8]);
         let mut numbers = Vec::new();
         for round in 0..10_000u32 {

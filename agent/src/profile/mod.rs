@@ -25,7 +25,7 @@ pub mod unwind;
 pub mod waits;
 pub mod walks;
 
-pub use beside::{Profiler, Start};
+pub use beside::{Periods, Profiler, Start};
 pub use collect::{Collection, Counts, Settings};
 pub use diff::Difference;
 pub use input::InputError;

@@ -17,7 +17,7 @@ use crate::{
     export::Outputs,
     opaque::Unreadable,
     pipeline::Pipeline,
-    process::{self, Selector},
+    process::Selector,
     profile::{Profiler, Start},
     runtime::{self, Watch},
     trace::Span,
@@ -51,8 +51,8 @@ pub struct Settings {
     pub tls: bool,
     /// Where to record.
     pub recorder: Option<Recorder>,
-    /// Samples a second on each processor, if any; what the programs were loaded with.
-    pub sampling: Option<(u32, process::Settings)>,
+    /// How it is sampled, if it is, as the programs were loaded; tables and processes are filled in.
+    pub sampling: Option<Start>,
 }
 
 /// A capture that runs.
@@ -95,9 +95,9 @@ impl Capture {
         selection.apply(&mut kernel)?;
         let chosen = selection.chosen();
         let profiler = match sampling {
-            Some((frequency, processes)) => {
+            Some(start) => {
                 let (tables, chosen) = (kernel.take_tables(), chosen.clone().unwrap_or_default());
-                let profiler = Profiler::start(Start { tables, chosen, processes, frequency })?;
+                let profiler = Profiler::start(Start { tables, chosen, ..start })?;
                 kernel.start_sampling()?;
                 Some(profiler)
             }

@@ -1,7 +1,7 @@
 //! Samples that know their request, and requests that know what they have cost. The services say what is right: by the names of the
 //! functions that their endpoints spend their time in, and by what their threads measure of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,11 +13,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture, Report};
 use geophone_tests::child::Guard;
+use geophone_tests::receivers::Receiver;
 use geophone_tests::span::Span;
 use geophone_tests::{paths, ports, wait};
 use tempfile::TempDir;
 
 use crate::profile::{folded, profile, run};
+use crate::sending::written;
 use crate::support::{both, flags, pids};
 
 both!(of_threads, of_goroutines, what_threads_wait_for);
@@ -66,23 +68,12 @@ impl Run {
         requests: usize,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (program, port) = (build(folder.path())?, ports::free()?);
-        let service = Guard::start(Command::new(program).arg(port.to_string()).current_dir(folder.path()))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        wait::until(wait::PATIENCE, "the service", || TcpStream::connect(address).ok())?;
+        let (service, address) = serve(build(folder.path())?, folder.path())?;
         let mut arguments = pids([service.pid()]);
         arguments.extend(flags(&["--usage", "--profile", "499", "--profile-output"]));
         arguments.push(folder.path().join("a.pb.gz").display().to_string());
         let agent = Agent::start(capture, &arguments)?;
-        let clients = (0..connections).map(|number| {
-            let endpoints = endpoints.to_vec();
-            thread::spawn(move || client(address, number, &endpoints, requests))
-        });
-        let clients: Vec<_> = clients.collect();
-        let mut truth = BTreeMap::new();
-        for client in clients {
-            truth.extend(client.join().ok().context("a client has failed")??);
-        }
+        let truth = load(address, endpoints, connections, requests)?;
         agent.wait_spans(truth.len());
         let report = agent.finish_within(Duration::from_secs(30))?;
         ensure!(report.spans.len() == truth.len(), "{} spans of {} requests", report.spans.len(), truth.len());
@@ -136,6 +127,34 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Starts a service.
+fn serve(program: PathBuf, folder: &Path) -> Result<(Guard, SocketAddr)> {
+    let port = ports::free()?;
+    let service = Guard::start(Command::new(program).arg(port.to_string()).current_dir(folder))?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    wait::until(wait::PATIENCE, "the service", || TcpStream::connect(address).ok())?;
+    Ok((service, address))
+}
+
+/// Sends requests on some connections at a time. Returns what the service has said, by path.
+fn load(
+    address: SocketAddr,
+    endpoints: &[&'static str],
+    connections: usize,
+    requests: usize,
+) -> Result<BTreeMap<String, Truth>> {
+    let clients = (0..connections).map(|number| {
+        let endpoints = endpoints.to_vec();
+        thread::spawn(move || client(address, number, &endpoints, requests))
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut truth = BTreeMap::new();
+    for client in clients {
+        truth.extend(client.join().ok().context("a client has failed")??);
+    }
+    Ok(truth)
 }
 
 /// Sends requests on one connection. Returns their paths with what the service has said.
@@ -242,5 +261,44 @@ fn what_threads_wait_for(capture: Capture) -> Result<()> {
         .map(|(span, _)| nanos(span, "geophone.wait.sleep") / 1e6)
         .fold((0.0, 0), |(sum, n), ms| (sum + ms, n + 1));
     ensure!((other / f64::from(what) - 2.0).abs() < 0.5, "{other} ms of sleep with the lock, of {what} requests");
+    Ok(())
+}
+
+/// Profiles that are sent while tracing goes on: period by period, and each sample that has a link has that of a span.
+#[test]
+fn sent_meanwhile() -> Result<()> {
+    let _shared = wait::shared();
+    let folder = tempfile::tempdir()?;
+    let (service, address) = serve(c(folder.path())?, folder.path())?;
+    let receiver = Receiver::collector_of_profiles()?;
+    let endpoint = format!("http://127.0.0.1:{}/v1development/profiles", receiver.http);
+    let mut arguments = pids([service.pid()]);
+    arguments.extend(flags(&["--output", "json", "--profile", "499", "--profile-otlp", "--profile-interval", "1s"]));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT", &*endpoint),
+        ("OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL", "http/protobuf"),
+    ];
+    let agent = Agent::start_with(Capture::Sockets, &arguments, &variables)?;
+    let truth = load(address, &BURNING, 4, 400)?;
+    agent.wait_spans(truth.len());
+    let report = agent.finish_within(Duration::from_secs(30))?;
+    let said = report.log.join("\n");
+    let spans: BTreeMap<_, _> = report.spans.iter().map(|span| (&*span.span_id, span)).collect();
+    let samples = written(&receiver, 1)?;
+    let periods: BTreeSet<_> = samples.iter().map(|sample| sample.time.0).collect();
+    ensure!(periods.len() >= 2, "{periods:?}: {said}");
+    let (mut all, mut linked) = (0, 0);
+    for sample in samples.iter().filter(|sample| sample.frames.iter().any(|(name, _)| name.starts_with("burn_"))) {
+        all += sample.value;
+        let Some((trace, span)) = &sample.link else {
+            continue;
+        };
+        linked += sample.value;
+        let span = spans.get(&**span).with_context(|| format!("there is no span {span}"))?;
+        ensure!((&*span.kind, &span.trace_id) == ("SERVER", trace), "{span:#?}");
+        ensure!(sample.attributes.get("endpoint") == Some(&span.name), "{sample:#?} of {span:#?}");
+    }
+    ensure!(all > 100 && linked * 100 >= all * 98, "{linked} of {all} samples are linked: {said}");
+    ensure!(said.contains("sent by") && !said.contains("lost ("), "{said}");
     Ok(())
 }

@@ -25,7 +25,7 @@ fn ports_of(receiver: &Receiver) -> [(&'static str, u16); 2] {
 }
 
 /// Waits until the Collector has written so many samples.
-fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
+pub fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
     let read = || {
         let all: Result<Vec<_>> = receiver.documents()?.iter().map(samples).collect();
         anyhow::Ok(all?.concat())
