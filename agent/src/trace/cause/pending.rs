@@ -9,6 +9,11 @@ use super::{
 };
 use crate::event::Nanos;
 
+/// How far calls are followed that may have the same cause: the first one, the one whose answer it was made after, and another one after that.
+const ALIKE: usize = 3;
+/// How many of each.
+const FOLLOWED: usize = 8;
+
 /// Calls by those who may be found to have worked for a request.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -90,6 +95,17 @@ impl Engine {
         (last.is_proved() || last.is_refuted()).then_some(last.is_proved())
     }
 
+    /// Whether what points to the cause of a call, or of one that may have the same one, may still prove to mean something. So many calls
+    /// are looked at, one behind the other.
+    fn may_show(&self, serial: Serial, calls: usize) -> bool {
+        let Some(call) = self.calls.get(&serial) else {
+            return false;
+        };
+        let hint = call.search.as_ref().and_then(|search| search.hint);
+        hint.is_some_and(|hint| self.believes(call.tgid(), hint).is_none())
+            || calls > 1 && call.perhaps_alike.iter().take(FOLLOWED).any(|other| self.may_show(*other, calls - 1))
+    }
+
     /// It has shown that what the event loop of a process has read last means something: what waited for that is settled.
     pub(super) fn proved(&mut self, tgid: u32) {
         let waits = |call: &Call| {
@@ -152,11 +168,9 @@ impl Engine {
                 Some((_, Some(false))) | None => {}
             }
             let left = self.calls.get(&serial).and_then(|call| call.search.as_ref());
-            let is_left = left.is_some_and(|search| {
-                search.candidates.iter().any(|candidate| self.is_open(On::Request(*candidate)))
-                    || search.hint.is_some_and(|hint| self.believes(tgid, hint).is_none())
-            });
-            if !is_left {
+            let is_left = left
+                .is_some_and(|search| search.candidates.iter().any(|candidate| self.is_open(On::Request(*candidate))));
+            if !is_left && !self.may_show(serial, ALIKE) {
                 // Nobody is left who could say that it was his.
                 self.give_up(serial);
             }

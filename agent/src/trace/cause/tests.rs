@@ -309,6 +309,24 @@ fn what_waited_for_an_event_loop_to_prove_itself_is_found() {
     world.caused(End(51, 0), End(60, 0), Link::Thread);
 }
 
+/// Also those whose answers only led to what points to the request.
+#[test]
+fn what_waited_for_an_event_loop_is_found_with_what_was_before_it() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let (request, other) = (End(11, 0), End(13, 0));
+    let (first, second, third) = (End(20, 0), End(22, 0), End(24, 0));
+    world.serve(request, main).serve(other, main).call(End(26, 0), main);
+    // A timer.
+    world.hand(main, main, How::Idle).call(first, main).read(first, main).call(second, main).call(third, main);
+    world.read(second, main).read(third, main).answer(request, main);
+    world.read(End(26, 0), main).answer(other, main);
+    world.prove(main).pass(6_000 * MS);
+    for call in [first, second, third] {
+        world.caused(request, call, Link::Answer);
+    }
+}
+
 #[test]
 fn an_event_loop_that_never_shows_it_is_not_believed() {
     let mut world = World::new();
