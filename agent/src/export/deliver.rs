@@ -109,10 +109,10 @@ impl<C: Carrier> Delivery<C> {
                     Ok((first, second)) => parts.extend([second, first]),
                     Err(batch) => batch.dropped(DropReason::TooLarge),
                 },
-                Err(_) if *self.ending.borrow() => batch.dropped(DropReason::Shutdown),
                 Err(failure) if failure.retry == Retry::Never => {
                     batch.dropped(DropReason::Refused);
                 }
+                Err(_) if *self.ending.borrow() => batch.dropped(DropReason::Shutdown),
                 Err(_) => batch.dropped(DropReason::RetriesExhausted),
             }
         }
