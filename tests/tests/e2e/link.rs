@@ -19,7 +19,7 @@ use geophone_tests::{paths, ports, wait};
 use tempfile::TempDir;
 
 use crate::profile::{folded, profile, run};
-use crate::sending::written;
+use crate::sending::of_periods;
 use crate::support::{both, flags, pids};
 
 both!(of_threads, of_goroutines, what_threads_wait_for);
@@ -284,7 +284,7 @@ fn sent_meanwhile() -> Result<()> {
     let report = agent.finish_within(Duration::from_secs(30))?;
     let said = report.log.join("\n");
     let spans: BTreeMap<_, _> = report.spans.iter().map(|span| (&*span.span_id, span)).collect();
-    let samples = written(&receiver, 1)?;
+    let samples = of_periods(&receiver, 2)?;
     let periods: BTreeSet<_> = samples.iter().map(|sample| sample.time.0).collect();
     ensure!(periods.len() >= 2, "{periods:?}: {said}");
     let (mut all, mut linked) = (0, 0);

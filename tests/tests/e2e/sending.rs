@@ -1,6 +1,6 @@
 //! Profiles that are sent: what comes out of a real Collector is what was put in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,8 +24,18 @@ fn ports_of(receiver: &Receiver) -> [(&'static str, u16); 2] {
     [("grpc", receiver.grpc), ("http/protobuf", receiver.http)]
 }
 
+/// Waits until the Collector has written samples of so many periods.
+pub fn of_periods(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
+    let are_there =
+        |samples: &[Sample]| samples.iter().map(|sample| sample.time.0).collect::<BTreeSet<_>>().len() >= count;
+    wait::until(wait::PATIENCE, "profiles of several periods", || {
+        are_there(&written(receiver, 1).ok()?).then_some(())
+    })?;
+    written(receiver, 1)
+}
+
 /// Waits until the Collector has written so many samples.
-pub fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
+fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
     let read = || {
         let all: Result<Vec<_>> = receiver.documents()?.iter().map(samples).collect();
         anyhow::Ok(all?.concat())
@@ -190,7 +200,7 @@ fn profiles_of_intervals() -> Result<()> {
     let mut arguments = words(&["--frequency", "199", "--endpoint", &endpoint, "--interval", "1s", "--"]);
     arguments.extend([program.path.as_os_str(), OsStr::new("4")]);
     let (_, said) = profile::profile(&arguments)?;
-    let all = written(&receiver, 1)?;
+    let all = of_periods(&receiver, 4)?;
     let mut periods: Vec<_> = all.iter().map(|sample| sample.time).collect();
     periods.sort_unstable();
     periods.dedup();
