@@ -11,6 +11,8 @@ use crate::profile::{self, Program, folded, words};
 
 /// Part of a time that it may be wrong by.
 const TOLERANCE: f64 = 0.05;
+/// Part of it that it may take to get a processor.
+const BUSY: f64 = 0.3;
 
 /// The program, built with these flags.
 fn program(flags: &[&str]) -> Result<Program> {
@@ -29,8 +31,10 @@ fn seconds(stacks: &[(Vec<String>, u64)], chain: &[&str]) -> f64 {
     found as f64 / 1e6
 }
 
+/// No shorter than it must be; longer by what a busy machine takes to give a thread that was woken a processor.
 fn near(found: f64, expected: f64, what: &str) -> Result<()> {
-    ensure!((found - expected).abs() <= expected * TOLERANCE, "{what}: {found} s, expected {expected} s");
+    let right = expected * (1.0 - TOLERANCE)..=expected * (1.0 + BUSY);
+    ensure!(right.contains(&found), "{what}: {found} s, expected {expected} s");
     Ok(())
 }
 
