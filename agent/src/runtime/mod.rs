@@ -18,9 +18,10 @@ mod tokio;
 mod watch;
 mod worker;
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use geophone_ebpf::config;
+use procfs::ProcError;
 use thiserror::Error;
 
 pub use file::{FileId, Image, Segment};
@@ -115,7 +116,7 @@ pub struct Probe {
 pub enum Refusal {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// It is no proper ELF file of this machine.
     #[error("it is no ELF file that can be understood: {0}")]
     Elf(#[from] object::read::Error),
@@ -125,4 +126,17 @@ pub enum Refusal {
     /// Something that must be there is not, or is not what it should be.
     #[error("{0}")]
     Malformed(&'static str),
+}
+
+impl From<ProcError> for Refusal {
+    fn from(error: ProcError) -> Self {
+        match error {
+            ProcError::Io(error, _) => error.into(),
+            ProcError::NotFound(_) => io::Error::from(io::ErrorKind::NotFound).into(),
+            ProcError::PermissionDenied(_) => io::Error::from(io::ErrorKind::PermissionDenied).into(),
+            ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
+                Self::Malformed("its mappings cannot be understood")
+            }
+        }
+    }
 }

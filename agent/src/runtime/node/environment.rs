@@ -3,10 +3,7 @@
 //! `fields_`, `async_id_fields_`. Node 18 to 26 have them alike. Environments of worker threads are left alone: the first one in memory
 //! is taken, of those that the heap of the main thread has.
 
-use procfs::{
-    ProcError,
-    process::{MMPermissions, MMapPath, Process},
-};
+use procfs::process::{MMPermissions, MMapPath, Process};
 
 use crate::runtime::{
     Refusal, Target,
@@ -36,9 +33,9 @@ const MOST: u64 = 64 << 20;
 
 /// Memory of a process in which its environment may be: the heap first.
 pub fn heaps(target: &Target) -> Result<Vec<(u64, u64)>, Refusal> {
-    let process = Process::new_with_root(target.proc.clone()).map_err(error)?;
+    let process = Process::new_with_root(target.proc.clone())?;
     let (mut heaps, mut others) = (Vec::new(), Vec::new());
-    for map in process.maps().map_err(error)? {
+    for map in process.maps()? {
         let writable = map.perms.contains(MMPermissions::READ | MMPermissions::WRITE);
         match map.pathname {
             MMapPath::Heap if writable => heaps.push(map.address),
@@ -48,13 +45,6 @@ pub fn heaps(target: &Target) -> Result<Vec<(u64, u64)>, Refusal> {
     }
     heaps.extend(others);
     Ok(heaps)
-}
-
-fn error(error: ProcError) -> Refusal {
-    match error {
-        ProcError::Io(error, _) => Refusal::Io(error),
-        error => Refusal::Io(std::io::Error::other(error)),
-    }
 }
 
 /// Looks for the ids in some ranges of addresses, and gives the address of four `double`s; `None`: they are not there (yet).

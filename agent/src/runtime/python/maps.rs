@@ -2,10 +2,7 @@
 
 use std::{ffi::OsStr, path::PathBuf};
 
-use procfs::{
-    ProcError,
-    process::{MMPermissions, MMapPath, MemoryMap, Process},
-};
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
 use super::layout::Version;
 use crate::runtime::{Refusal, Segment, Target};
@@ -35,8 +32,8 @@ impl Maps {
     /// # Errors
     /// When it is gone, or may not be looked at.
     pub fn read(target: &Target) -> Result<Self, Refusal> {
-        let process = Process::new_with_root(target.proc.clone()).map_err(error)?;
-        let all = process.maps().map_err(error)?.into_iter().filter_map(Map::new).collect();
+        let process = Process::new_with_root(target.proc.clone())?;
+        let all = process.maps()?.into_iter().filter_map(Map::new).collect();
         Ok(Self { all, exe: process.exe().ok() })
     }
 
@@ -94,17 +91,6 @@ fn version(path: &str) -> Option<Version> {
     let (_, rest) = path.split_once("python3.")?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest.get(..digits)?.parse().ok().map(Version)
-}
-
-fn error(error: ProcError) -> Refusal {
-    match error {
-        ProcError::Io(error, _) => error.into(),
-        ProcError::NotFound(_) => std::io::Error::from(std::io::ErrorKind::NotFound).into(),
-        ProcError::PermissionDenied(_) => std::io::Error::from(std::io::ErrorKind::PermissionDenied).into(),
-        ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_) => {
-            Refusal::Malformed("its mappings cannot be understood")
-        }
-    }
 }
 
 #[test]

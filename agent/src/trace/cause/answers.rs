@@ -35,9 +35,7 @@ impl Engine {
     /// Whoever reads an answer goes on with what it was asked for.
     fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
         let key = Key::of(thread);
-        if let Some(turn) = thread.turn {
-            self.turns.seen(thread.tid, turn);
-        }
+        self.turns.seen(thread);
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
@@ -111,7 +109,7 @@ impl Engine {
         let Some(turn) = thread.turn else {
             return;
         };
-        self.turns.seen(thread.tid, turn);
+        self.turns.seen(thread);
         match self.turns.sends(thread.tid, turn.running) {
             For::Last => {}
             For::This(on) => self.workers.set(Key::of(thread), on, now, Link::Task),

@@ -54,14 +54,15 @@ impl Engine {
             samples: Vec::new(),
             cost: None,
         };
-        match (asked.side, asked.thread.turn) {
-            (Side::Client, _) => self.goes_on(asked.thread, asked.time),
-            (Side::Server, Some(turn)) => self.turns.seen(asked.thread.tid, turn),
-            (Side::Server, None) => {}
-        }
         match asked.side {
-            Side::Server => self.request(serial, call, ids),
-            Side::Client => self.outgoing(serial, call, &ids),
+            Side::Server => {
+                self.turns.seen(asked.thread);
+                self.request(serial, call, ids);
+            }
+            Side::Client => {
+                self.goes_on(asked.thread, asked.time);
+                self.outgoing(serial, call, &ids);
+            }
         }
     }
 

@@ -30,9 +30,7 @@ impl Engine {
                 self.connects.insert(sock, self.work_of(from));
             }
             How::Idle => {
-                if let Some(turn) = from.turn {
-                    self.turns.seen(from.tid, turn);
-                }
+                self.turns.seen(from);
                 self.turns.idle(from.tid);
                 self.loops.idle(from.tid);
                 self.workers.clear(Key::of(from));

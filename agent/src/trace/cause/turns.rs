@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::{call::Serial, trust::Proof, work::On};
-use crate::event::Turn;
+use crate::event::Thread;
 
 /// Runs of ids that are remembered of a loop.
 const RUNS: usize = 1024;
@@ -130,8 +130,11 @@ pub(super) struct Turns {
 
 impl Turns {
     /// A loop's ids were seen: those that are new were given out for what it did until now.
-    pub(super) fn seen(&mut self, tid: u32, turn: Turn) {
-        let thread = self.loops.entry(tid).or_default();
+    pub(super) fn seen(&mut self, thread: Thread) {
+        let Some(turn) = thread.turn else {
+            return;
+        };
+        let thread = self.loops.entry(thread.tid).or_default();
         let new = turn.made.wrapping_sub(thread.made);
         let is_first = thread.runs.is_empty();
         if new == 0 && !is_first {
@@ -244,11 +247,12 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Turn;
 
     const TID: u32 = 7;
 
     fn seen(turns: &mut Turns, made: u32) {
-        turns.seen(TID, Turn { running: 0, made });
+        turns.seen(Thread { tid: TID, turn: Some(Turn { running: 0, made }), ..Thread::default() });
     }
 
     /// undici: what follows from two reads is put off until both have been read.
