@@ -200,10 +200,8 @@ impl Kernel {
             tick: tick(),
             dns_ports: options.dns_ports.map(u32::from),
             returned: u32::from(front_end == FrontEnd::Syscalls),
-            // Of profiles of waits.
-            task_state: 0,
-            wait_least: 0,
-            wait_stacks: 0,
+            // What is only for profiles of waits.
+            ..Config::default()
         };
         let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };

@@ -185,8 +185,8 @@ impl Sampler {
     }
 
     /// What stacks are walked by; `None` where the kernel walks them, by frame pointers.
-    pub fn tables(&mut self) -> Option<&mut Tables> {
-        self.tables.as_mut()
+    pub fn take_tables(&mut self) -> Option<Tables> {
+        self.tables.take()
     }
 
     /// Hands on what has come, in order of time; see [`Rings::drain`].

@@ -134,7 +134,7 @@ impl Session {
                 sink = Some(Arc::clone(&sending));
                 periods = Some(Periods { every, to: Box::new(move |profile| sending.hand_over(profile)) });
             }
-            start = Some(Start { tables: None, chosen: Vec::new(), processes: sampled, frequency, periods });
+            start = Some(Start { processes: sampled, frequency, periods });
         }
         let tls = !capture.no_tls;
         let settings = Settings { kernel, pipeline, selector, children, tls, recorder, sampling: start };

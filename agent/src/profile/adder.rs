@@ -8,7 +8,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
@@ -18,14 +18,11 @@ use super::{
     beside::{Batch, Item, Periods, Start},
     model::{Kind, Link, Profile},
     sample::{self, Sample},
-    spaces::Spaces,
-    stacks::{SpaceId, Stacks},
-    symbols::{self, Known},
-    unwind::Ranges,
+    stacks::SpaceId,
+    sum::Sum,
 };
 use crate::{
     bpf::{self, Tables},
-    event::{Life, Nanos, Process},
     process::Table,
     trace::Samples,
 };
@@ -48,74 +45,48 @@ struct Waiting {
 
 /// See the module.
 pub(super) struct Adder {
-    tables: Option<Tables>,
-    processes: Table,
-    spaces: Spaces,
-    stacks: Stacks,
-    ranges: Ranges,
-    kind: Kind,
-    started: (SystemTime, Instant),
-    counts: Counts,
+    sum: Sum,
     waiting: HashMap<u64, Waiting>,
     /// Their numbers, the oldest first, and some that wait no longer.
     order: VecDeque<u64>,
     bytes: usize,
     periods: Option<Periods>,
-    known: Known,
 }
 
 impl Adder {
-    pub(super) fn new(start: Start) -> io::Result<Self> {
+    pub(super) fn new(start: Start, tables: Option<Tables>) -> io::Result<Self> {
+        let Start { processes, frequency, periods } = start;
         Ok(Self {
-            tables: start.tables,
-            processes: Table::new(start.processes),
-            spaces: Spaces::new("/proc"),
-            stacks: Stacks::default(),
-            ranges: Ranges::new()?,
-            kind: Kind::OnCpu { frequency: start.frequency },
-            started: (SystemTime::now(), Instant::now()),
-            counts: Counts::default(),
+            sum: Sum::new(Kind::OnCpu { frequency }, Table::new(processes), tables)?,
             waiting: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,
-            periods: start.periods,
-            known: Known::default(),
+            periods,
         })
     }
 
     /// Makes rows for processes that run already, for some time at most.
-    pub(super) fn prepare(&mut self, chosen: &[u32], limit: Duration) {
-        let start = Instant::now();
-        let now = bpf::now();
-        // The agent is marked for the sake of what it starts, and not sampled itself.
-        let own = std::process::id();
-        for tgid in chosen.iter().filter(|tgid| **tgid != own) {
-            self.spaces.of(*tgid, now, || self.processes.resource(*tgid, now));
-        }
-        self.place();
-        while self.ranges.is_busy() && start.elapsed() < limit {
-            std::thread::sleep(NAP);
-            self.place();
-        }
-        self.started = (SystemTime::now(), Instant::now());
+    pub(super) fn prepare(&mut self, chosen: &[u32]) {
+        self.sum.prepare(chosen, NAP);
+        self.sum.begin();
     }
 
     /// Takes batches until no more can come, and names what was seen since the last period.
     pub(super) fn run(mut self, batches: &Receiver<Batch>) -> (Profile, Counts) {
         let mut expired = Instant::now();
         loop {
-            let timeout = if self.ranges.is_busy() { NAP } else { SLEEP };
+            let timeout = if self.sum.is_busy() { NAP } else { SLEEP };
             match batches.recv_timeout(timeout) {
                 Ok(batch) => self.batch(batch),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.finish(),
             }
-            self.place();
+            self.sum.place();
             if expired.elapsed() > EXPIRE {
                 expired = Instant::now();
-                self.processes.expire(bpf::now());
+                self.sum.processes.expire(bpf::now());
             }
-            if let Some(periods) = self.periods.take_if(|periods| self.started.1.elapsed() >= periods.every) {
+            if let Some(periods) = self.periods.take_if(|periods| self.sum.lasts() >= periods.every) {
                 (periods.to)(self.cut());
                 self.periods = Some(periods);
             }
@@ -124,31 +95,12 @@ impl Adder {
 
     /// Names what was seen since sampling began, or since this was done the last time. What waits to be settled comes later.
     fn cut(&mut self) -> Profile {
-        let (start, duration) = (self.started.0, self.started.1.elapsed());
-        self.started = (start + duration, self.started.1 + duration);
-        let stacks = self.stacks.take();
-        self.counts.dropped += stacks.dropped();
-        let (modules, locations, stacks) = symbols::resolve(&stacks, &self.spaces, &mut self.known);
-        self.spaces.forget_ended(self.waiting.values().map(|waiting| waiting.space));
-        self.known.forget_closed(self.spaces.files());
-        Profile { kind: self.kind, start, duration, modules, locations, stacks }
-    }
-
-    /// Tells the kernel side what is mapped where, and which rows are there for it.
-    fn place(&mut self) {
-        let Some(tables) = &mut self.tables else {
-            self.spaces.forget_read();
-            return;
-        };
-        while let Some((space, files)) = self.spaces.next_read() {
-            self.ranges.process(space.tgid, space.mappings(), files, tables);
-        }
-        self.ranges.advance(tables);
+        self.sum.cut(self.waiting.values().map(|waiting| waiting.space))
     }
 
     fn batch(&mut self, batch: Batch) {
         let Batch { records, items, lost } = batch;
-        self.counts.lost += lost;
+        self.sum.counts.lost += lost;
         let mut rest = records.as_slice();
         for item in items {
             match item {
@@ -157,40 +109,24 @@ impl Adder {
                     rest = behind;
                     match sample::decode(record) {
                         Ok(sample) => self.sample(&sample, record, number),
-                        Err(_) => self.counts.undecodable += 1,
+                        Err(_) => self.sum.counts.undecodable += 1,
                     }
                 }
-                Item::Process(process) => self.process(&process),
+                Item::Process(process) => self.sum.process(&process),
                 Item::Settled(samples) => self.settled(&samples),
             }
         }
     }
 
-    fn process(&mut self, process: &Process) {
-        self.processes.apply(process);
-        if matches!(process.what, Life::Exec | Life::Exit) {
-            self.spaces.ended(process.tgid);
-            if let Some(tables) = &mut self.tables {
-                self.ranges.ended(process.tgid, tables);
-            }
-        }
-    }
-
     fn sample(&mut self, sample: &Sample<'_>, record: &[u8], number: Option<u64>) {
-        let now: Nanos = sample.time;
-        let Some(space) = self.spaces.of(sample.tgid, now, || self.processes.resource(sample.tgid, now)) else {
+        let Some(space) = self.sum.space(sample.tgid, sample.time) else {
             return;
         };
         let Some(number) = number else {
-            if self.add(space, sample, None) {
-                self.spaces.keep(space, sample.user.addresses(), now);
-            } else {
-                self.spaces.look_again(space, now);
-            }
-            return;
+            return self.sum.take(space, sample, self.period(), sample.time);
         };
         // Now, because its process may be gone later.
-        self.spaces.keep(space, sample.user.addresses(), now);
+        self.sum.keep(space, sample, sample.time);
         self.bytes += record.len() + OVERHEAD;
         self.waiting.insert(number, Waiting { space, record: record.into() });
         self.order.push_back(number);
@@ -223,33 +159,22 @@ impl Adder {
         self.bytes = self.bytes.saturating_sub(record.len() + OVERHEAD);
         // It was decoded before.
         if let Ok(sample) = sample::decode(&record) {
-            self.add(space, &sample, link);
+            self.sum.add(space, &sample, link, self.period());
         }
     }
 
-    /// Whether it is the first with this stack.
-    fn add(&mut self, space: SpaceId, sample: &Sample<'_>, link: Option<&Link>) -> bool {
-        let dropped = self.stacks.dropped();
-        let is_new = self.stacks.add(space, sample, link, self.kind.period().unwrap_or_default());
-        if self.stacks.dropped() == dropped {
-            self.counts.taken += 1;
-            self.counts.linked += u64::from(link.is_some());
-            self.counts.walks.add(sample.result, sample.flags);
-        }
-        is_new
+    /// Nanoseconds that a sample stands for.
+    fn period(&self) -> u64 {
+        self.sum.kind().period().unwrap_or_default()
     }
 
     fn finish(mut self) -> (Profile, Counts) {
-        let duration = self.started.1.elapsed();
+        let duration = self.sum.lasts();
         while let Some(number) = self.order.pop_front() {
             self.release(number, None);
         }
-        self.spaces.look_at_all();
-        let Self { tables, spaces, stacks, mut counts, kind, started, mut known, .. } = self;
-        drop(tables);
-        counts.dropped += stacks.dropped() + spaces.dropped();
-        let (modules, locations, stacks) = symbols::resolve(&stacks, &spaces, &mut known);
-        (Profile { kind, start: started.0, duration, modules, locations, stacks }, counts)
+        self.sum.look_at_all();
+        self.sum.finish(duration)
     }
 }
 
@@ -264,8 +189,8 @@ mod tests {
 
     fn adder() -> Adder {
         let processes = process::Settings::default();
-        let start = Start { tables: None, chosen: Vec::new(), processes, frequency: 100, periods: None };
-        Adder::new(start).unwrap()
+        let start = Start { processes, frequency: 100, periods: None };
+        Adder::new(start, None).unwrap()
     }
 
     /// A batch of samples, each with its address and perhaps its number, and of what they were taken for.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Counts, Profile, adder::Adder};
+use super::{Counts, Profile, adder::Adder, sum::PREPARING};
 use crate::{bpf::Tables, event, process, trace::Samples};
 
 /// Batches that wait for the thread.
@@ -17,15 +17,9 @@ const BATCHES: usize = 64;
 /// Bytes of samples, and items, of a batch. What comes when it is full, and the thread takes none, is lost.
 const BYTES: usize = 1 << 20;
 const ITEMS: usize = 16_384;
-/// How long the start waits for the rows of processes that are there.
-const PREPARING: Duration = Duration::from_secs(5);
 
 /// What is sampled, and how often.
 pub struct Start {
-    /// What stacks are walked by.
-    pub tables: Option<Tables>,
-    /// The processes that were chosen by what they are; their rows are made first.
-    pub chosen: Vec<u32>,
     /// How processes are read.
     pub processes: process::Settings,
     /// Samples a second on each processor.
@@ -71,18 +65,17 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Starts the thread, and waits until the rows of the processes that were chosen are there, but not for longer than somebody likes
-    /// to wait.
+    /// Starts the thread, and waits until the rows of the processes that were chosen by what they are (`chosen`) are there, but not for
+    /// longer than somebody likes to wait. `tables`: what stacks are walked by; `None` where the kernel walks them.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(start: Start) -> io::Result<Self> {
+    pub fn start(start: Start, tables: Option<Tables>, chosen: Vec<u32>) -> io::Result<Self> {
         let (batches, waiting): (_, Receiver<Batch>) = sync_channel(BATCHES);
         let (ready, prepared) = sync_channel(1);
-        let chosen = start.chosen.clone();
-        let mut adder = Adder::new(start)?;
+        let mut adder = Adder::new(start, tables)?;
         let thread = thread::Builder::new().name("geophone-profile".to_owned()).spawn(move || {
-            adder.prepare(&chosen, PREPARING);
+            adder.prepare(&chosen);
             // Nobody may wait any more.
             let _ = ready.send(());
             adder.run(&waiting)
@@ -159,8 +152,7 @@ mod tests {
     fn what_is_handed_over_is_in_the_profile() {
         let processes = process::Settings::default();
         let mut profiler =
-            Profiler::start(Start { tables: None, chosen: Vec::new(), processes, frequency: 100, periods: None })
-                .unwrap();
+            Profiler::start(Start { processes, frequency: 100, periods: None }, None, Vec::new()).unwrap();
         let own = record(std::process::id(), "test", 0, &[], &[8]);
         let mut numbers = Vec::new();
         for round in 0..10_000u32 {

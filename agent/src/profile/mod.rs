@@ -20,6 +20,7 @@ pub mod report;
 pub mod sample;
 pub mod spaces;
 pub mod stacks;
+mod sum;
 pub mod symbols;
 pub mod unwind;
 pub mod waits;

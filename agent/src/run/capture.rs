@@ -51,7 +51,7 @@ pub struct Settings {
     pub tls: bool,
     /// Where to record.
     pub recorder: Option<Recorder>,
-    /// How it is sampled, if it is, as the programs were loaded; tables and processes are filled in.
+    /// How it is sampled, if it is, as the programs were loaded.
     pub sampling: Option<Start>,
 }
 
@@ -97,7 +97,7 @@ impl Capture {
         let profiler = match sampling {
             Some(start) => {
                 let (tables, chosen) = (kernel.take_tables(), chosen.clone().unwrap_or_default());
-                let profiler = Profiler::start(Start { tables, chosen, ..start })?;
+                let profiler = Profiler::start(start, tables, chosen)?;
                 kernel.start_sampling()?;
                 Some(profiler)
             }

@@ -1,0 +1,189 @@
+//! What samples add up to: the stacks of a period, what was mapped in the processes that they are of, and the rows that they are walked by.
+//! Where samples come from is `collect`'s (sampling by itself) and `adder`'s (sampling beside tracing).
+
+use std::{
+    io, thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    collect::Counts,
+    model::{Kind, Link, Profile},
+    sample::Sample,
+    spaces::Spaces,
+    stacks::{SpaceId, Stacks},
+    symbols::{self, Known},
+    unwind::Ranges,
+    waits,
+};
+use crate::{
+    bpf::{self, Tables},
+    event::{Life, Nanos, Process},
+    process::Table,
+};
+
+/// How long it takes at most until the rows of processes that are there are waited for no longer.
+pub(super) const PREPARING: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Sum {
+    /// What is known of processes.
+    pub(super) processes: Table,
+    /// What happened to the samples.
+    pub(super) counts: Counts,
+    tables: Option<Tables>,
+    spaces: Spaces,
+    stacks: Stacks,
+    ranges: Ranges,
+    kind: Kind,
+    known: Known,
+    /// When the period began that is not cut off yet.
+    started: (SystemTime, Instant),
+}
+
+impl Sum {
+    /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers.
+    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>) -> io::Result<Self> {
+        Ok(Self {
+            processes,
+            counts: Counts::default(),
+            tables,
+            spaces: Spaces::new("/proc"),
+            stacks: Stacks::default(),
+            ranges: Ranges::new()?,
+            kind,
+            known: Known::default(),
+            started: (SystemTime::now(), Instant::now()),
+        })
+    }
+
+    /// Makes rows for processes that were chosen by what they are, so that their first samples are as good as the last. Not for longer
+    /// than somebody likes to wait. Looks whether they are there each `nap`.
+    pub(super) fn prepare(&mut self, chosen: &[u32], nap: Duration) {
+        let start = Instant::now();
+        let now = bpf::now();
+        // The agent is marked for the sake of what it starts, and not sampled itself.
+        let own = std::process::id();
+        for tgid in chosen.iter().filter(|tgid| **tgid != own) {
+            self.space(*tgid, now);
+        }
+        self.place();
+        while self.ranges.is_busy() && start.elapsed() < PREPARING {
+            thread::sleep(nap);
+            self.place();
+        }
+    }
+
+    /// The period begins now.
+    pub(super) fn begin(&mut self) {
+        self.started = (SystemTime::now(), Instant::now());
+    }
+
+    /// For how long it lasts.
+    pub(super) fn lasts(&self) -> Duration {
+        self.started.1.elapsed()
+    }
+
+    /// What is sampled.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether rows are being made.
+    pub(super) fn is_busy(&self) -> bool {
+        self.ranges.is_busy()
+    }
+
+    /// Tells the kernel side what is mapped where, and which rows are there for it.
+    pub(super) fn place(&mut self) {
+        let Some(tables) = &mut self.tables else {
+            self.spaces.forget_read();
+            return;
+        };
+        while let Some((space, files)) = self.spaces.next_read() {
+            self.ranges.process(space.tgid, space.mappings(), files, tables);
+        }
+        self.ranges.advance(tables);
+    }
+
+    /// A process began, changed or ended.
+    pub(super) fn process(&mut self, process: &Process) {
+        self.processes.apply(process);
+        if matches!(process.what, Life::Exec | Life::Exit) {
+            self.spaces.ended(process.tgid);
+            if let Some(tables) = &mut self.tables {
+                self.ranges.ended(process.tgid, tables);
+            }
+        }
+    }
+
+    /// What is mapped in a process; `None` where there is no room for another one.
+    pub(super) fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
+        self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
+    }
+
+    /// Sees to it that a sample can be named although its process may be gone later.
+    pub(super) fn keep(&mut self, space: SpaceId, sample: &Sample<'_>, now: Nanos) {
+        self.spaces.keep(space, sample.user.addresses(), now);
+    }
+
+    /// Adds a sample, which stands for so many nanoseconds, and sees to it that it can be named.
+    pub(super) fn take(&mut self, space: SpaceId, sample: &Sample<'_>, nanos: u64, now: Nanos) {
+        if self.add(space, sample, None, nanos) {
+            self.keep(space, sample, now);
+        } else {
+            self.spaces.look_again(space, now);
+        }
+    }
+
+    /// Adds a sample. Whether it is the first with this stack.
+    pub(super) fn add(&mut self, space: SpaceId, sample: &Sample<'_>, link: Option<&Link>, nanos: u64) -> bool {
+        let dropped = self.stacks.dropped();
+        let is_new = self.stacks.add(space, sample, link, nanos);
+        if self.stacks.dropped() == dropped {
+            self.counts.taken += 1;
+            self.counts.linked += u64::from(link.is_some());
+            self.counts.walks.add(sample.result, sample.flags);
+        }
+        is_new
+    }
+
+    /// Names what was seen since the period began, and begins the next one. `needed`: spaces of samples that are not added yet.
+    pub(super) fn cut(&mut self, needed: impl Iterator<Item = SpaceId>) -> Profile {
+        let (start, duration) = (self.started.0, self.lasts());
+        self.started = (start + duration, self.started.1 + duration);
+        let stacks = self.stacks.take();
+        self.counts.dropped += stacks.dropped();
+        let profile = named(self.kind, (start, duration), &stacks, &self.spaces, &mut self.known);
+        self.spaces.forget_ended(needed);
+        self.known.forget_closed(self.spaces.files());
+        profile
+    }
+
+    /// Nothing more comes: looks at what is mapped while that is there. Best done before anything that takes long.
+    pub(super) fn look_at_all(&mut self) {
+        self.spaces.look_at_all();
+    }
+
+    /// Names what was seen since the period began, which has lasted so long.
+    pub(super) fn finish(self, duration: Duration) -> (Profile, Counts) {
+        let Self { tables, spaces, stacks, mut counts, kind, started, mut known, .. } = self;
+        drop(tables);
+        counts.dropped += stacks.dropped() + spaces.dropped();
+        (named(kind, (started.0, duration), &stacks, &spaces, &mut known), counts)
+    }
+}
+
+fn named(
+    kind: Kind,
+    (start, duration): (SystemTime, Duration),
+    stacks: &Stacks,
+    spaces: &Spaces,
+    known: &mut Known,
+) -> Profile {
+    let (modules, locations, mut stacks) = symbols::resolve(stacks, spaces, known);
+    if let Kind::OffCpu { .. } = kind {
+        stacks.iter_mut().for_each(|stack| waits::without_probe(stack, &locations));
+    }
+    Profile { kind, start, duration, modules, locations, stacks }
+}
