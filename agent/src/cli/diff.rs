@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::CliError;
+use super::{CliError, profile::write};
 use crate::profile::{Difference, Output};
 
 #[derive(clap::Args)]
@@ -27,9 +27,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let _ = difference.table(&mut anstream::stdout().lock());
     anstream::eprintln!("{before} samples before, {after} after");
     if let Some(output) = output {
-        let path = output.path().display().to_string();
-        output.write_difference(&difference)?;
-        anstream::eprintln!("written: {path}");
+        write(output, |output| output.write_difference(&difference))?;
     }
     Ok(ExitCode::SUCCESS)
 }

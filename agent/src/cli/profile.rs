@@ -28,7 +28,7 @@ use super::{
 use crate::{
     export::profiles::Sink,
     process::{self, Host, Pattern, Selector, Table},
-    profile::{Collection, Kind, Output, Settings, report},
+    profile::{Collection, Kind, Output, OutputError, Settings, report},
 };
 
 /// How long is sampled when nothing is said and no command is run.
@@ -143,14 +143,20 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let _ = report::top(&profile, &mut anstream::stdout().lock());
     let _ = report::summary(&profile, counts, &mut anstream::stderr().lock());
     for output in outputs {
-        let path = output.path().display().to_string();
-        output.write(&profile)?;
-        anstream::eprintln!("written: {path}");
+        write(output, |output| output.write(&profile))?;
     }
     sink.hand_over(profile);
     let is_sent = send::finish(sink, runtime.handle(), FLUSH);
     let own = if is_sent { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     Ok(status.unwrap_or(own))
+}
+
+/// Writes a file, and says so.
+pub(super) fn write(output: Output, write: impl FnOnce(Output) -> Result<(), OutputError>) -> Result<(), CliError> {
+    let path = output.path().display().to_string();
+    write(output)?;
+    anstream::eprintln!("written: {path}");
+    Ok(())
 }
 
 impl Args {

@@ -17,6 +17,7 @@ use super::{
     capture::{CaptureArgs, SelectArgs},
     logger,
     output::OutputSettings,
+    profile::write,
     send::{self, Receivers},
 };
 use crate::{
@@ -217,9 +218,7 @@ fn write_profile(
     let (profile, counts) = profiler.finish().map_err(|error| CliError::System { what: "sampling", error })?;
     let _ = report::summary(&profile, counts, &mut anstream::stderr().lock());
     for output in outputs {
-        let path = output.path().display().to_string();
-        output.write(&profile)?;
-        anstream::eprintln!("written: {path}");
+        write(output, |output| output.write(&profile))?;
     }
     // The thread that handed it profiles has ended.
     if let Some(sink) = sink.and_then(Arc::into_inner) {

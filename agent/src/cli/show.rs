@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use opentelemetry::trace::TraceId;
 
-use super::CliError;
+use super::{CliError, profile::write};
 use crate::profile::{Filter, Output, Part};
 
 #[derive(clap::Args)]
@@ -33,9 +33,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let _ = part.table(&mut anstream::stdout().lock());
     anstream::eprintln!("{} samples", part.samples());
     if let Some(output) = output {
-        let path = output.path().display().to_string();
-        output.write_part(&part)?;
-        anstream::eprintln!("written: {path}");
+        write(output, |output| output.write_part(&part))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,12 @@
 //! Message brokers: what is published and what is delivered, on both sides, hangs together.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use geophone_tests::agent::{Agent, Capture};
 use geophone_tests::services::Service;
 use geophone_tests::span::Span;
 use geophone_tests::wait;
 
-use crate::support::{both, port};
+use crate::support::{both, hangs_under, port};
 
 both!(mqtt, nats);
 
@@ -25,9 +25,7 @@ fn spans(agent: Agent, count: usize, system: &str) -> Result<Vec<Span>> {
             "CONSUMER" => "PRODUCER",
             _ => continue,
         };
-        let parent = spans.iter().find(|parent| parent.span_id == span.parent_span_id);
-        let parent = parent.with_context(|| format!("{span:#?} has no parent"))?;
-        ensure!((&*parent.kind, &parent.name) == (other, &span.name), "{span:#?} hangs under {parent:#?}");
+        hangs_under(span, other, &spans)?;
     }
     Ok(spans)
 }

@@ -10,7 +10,7 @@ use geophone_tests::services::Service;
 use geophone_tests::span::Span;
 use geophone_tests::{child, paths, wait};
 
-use crate::support::{both, port};
+use crate::support::{both, hangs_under, port};
 
 both!(postgres, redis, mariadb, memcached);
 
@@ -33,9 +33,7 @@ fn expect(agent: Agent, expected: &[(&str, &str, Option<u64>)]) -> Result<Vec<Sp
         ensure!(!span.attributes.contains_key("geophone.incomplete"), "{span:#?}");
         ensure!((span.status == "ERROR") != span.text("error.type").is_empty(), "{span:#?}");
         if span.kind == "SERVER" {
-            let parent = spans.iter().find(|other| other.span_id == span.parent_span_id);
-            let parent = parent.with_context(|| format!("{span:#?} has no parent"))?;
-            ensure!((&*parent.kind, &parent.name) == ("CLIENT", &span.name), "{span:#?} hangs under {parent:#?}");
+            hangs_under(span, "CLIENT", &spans)?;
         }
     }
     Ok(spans)
@@ -180,9 +178,7 @@ fn store(service: &Service, protocol: &str, expected: &[(&str, &str, Option<u64>
             ensure!(!format!("{:?}", span.attributes).contains("secret"), "{span:#?}");
             ensure!(!span.attributes.contains_key("geophone.incomplete"), "{span:#?}");
             if span.kind == "SERVER" {
-                let parent = spans.iter().find(|other| other.span_id == span.parent_span_id);
-                let parent = parent.with_context(|| format!("{span:#?} has no parent"))?;
-                ensure!((&*parent.kind, &parent.name) == ("CLIENT", &span.name), "{span:#?} hangs under {parent:#?}");
+                hangs_under(span, "CLIENT", &spans)?;
             }
         }
     }

@@ -9,7 +9,7 @@ use geophone_tests::services::{self, Service};
 use geophone_tests::span::Span;
 use geophone_tests::{child, paths, wait};
 
-use crate::support::{both, flags};
+use crate::support::{both, flags, parent};
 
 both!(resolvers, under_a_request);
 
@@ -71,8 +71,7 @@ fn resolvers(capture: Capture) -> Result<()> {
         ensure!(answered == (span.name == "QUERY A" && span.text("error.type").is_empty()), "{span:#?}");
         // Whose socket is connected to nobody has no address that the server would know.
         if span.kind == "SERVER" && span.text("dns.question.name") != "unconnected.example.org" {
-            let parent = spans.iter().find(|parent| parent.span_id == span.parent_span_id);
-            let parent = parent.with_context(|| format!("{span:#?} has no parent"))?;
+            let parent = parent(span, &spans)?;
             let same = |key: &str| parent.text(key) == span.text(key);
             ensure!(parent.kind == "CLIENT" && same("dns.question.name") && parent.name == span.name, "{span:#?}");
         }

@@ -5,6 +5,7 @@ use geophone_tests::agent::{Agent, Capture, Report};
 use geophone_tests::check::{Expected, Side, check};
 use geophone_tests::drive::{Driver, Exchanged, Plan};
 use geophone_tests::services::Service;
+use geophone_tests::span::Span;
 
 /// Makes a test of each function for each of the agent's two ways to capture.
 macro_rules! both {
@@ -28,6 +29,19 @@ pub(crate) use both;
 /// Flags from words.
 pub fn flags(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// The span that another one hangs under.
+pub fn parent<'a>(span: &Span, spans: &'a [Span]) -> Result<&'a Span> {
+    let parent = spans.iter().find(|parent| parent.span_id == span.parent_span_id);
+    parent.with_context(|| format!("{span:#?} has no parent"))
+}
+
+/// A span hangs under the other end of the same, which is of this kind.
+pub fn hangs_under(span: &Span, kind: &str, spans: &[Span]) -> Result<()> {
+    let parent = parent(span, spans)?;
+    ensure!((&*parent.kind, &parent.name) == (kind, &span.name), "{span:#?} hangs under {parent:#?}");
+    Ok(())
 }
 
 /// `--port` of a service.
