@@ -222,8 +222,6 @@ pub struct Config {
     pub usage: u32,
     /// Nanoseconds from one tick of the kernel's clock to the next.
     pub tick: u32,
-    /// `task_struct`: the state; only where waits are sampled.
-    pub task_state: u32,
     /// Microseconds of the shortest wait that counts.
     pub wait_least: u32,
     /// Stacks that a processor looks at in a second: so many of threads whose last wait was long, and so many of others.

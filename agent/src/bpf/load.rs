@@ -11,7 +11,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, DNS_PORTS, PROCESS_SELECTED},
-    stats, unwind,
+    stats,
 };
 use thiserror::Error;
 
@@ -218,7 +218,7 @@ impl Kernel {
             loader.map_max_entries("SAMPLES", processors);
         }
         if frame_pointer.is_some() {
-            loader.map_max_entries("RANGES", unwind::RANGES as u32).map_max_entries("SPACES", unwind::SPACES as u32);
+            Tables::size(&mut loader);
         }
         let mut ebpf = loader.load(object.bytes())?;
 
@@ -228,14 +228,8 @@ impl Kernel {
             return Err(LoadError::Missing("POLICIES"));
         };
         let policies = Policies::map(policies, POLICIES)?;
-        let mut calls: Array<MapData, u8> = take(&mut ebpf, "CALLS")?;
-        for (number, call) in offsets::CALLS {
-            calls.set(u32::try_from(*number).unwrap_or(u32::MAX), *call as u8, 0)?;
-        }
-        let mut waits: Array<MapData, u8> = take(&mut ebpf, "WAIT_CALLS")?;
-        for (number, wait) in offsets::WAITS {
-            waits.set(u32::try_from(*number).unwrap_or(u32::MAX), *wait as u8, 0)?;
-        }
+        by_call(&mut ebpf, "CALLS", offsets::CALLS.iter().map(|(number, call)| (*number, *call as u8)))?;
+        by_call(&mut ebpf, "WAIT_CALLS", offsets::WAITS.iter().map(|(number, wait)| (*number, *wait as u8)))?;
         let mut ports: HashMap<MapData, u16, u8> = take(&mut ebpf, "PORTS")?;
         for port in &options.ports {
             ports.insert(port, 1, 0)?;
@@ -360,6 +354,19 @@ impl Kernel {
     pub fn counters(&self) -> Result<Counters, LoadError> {
         count(&self.counters, &self.tracepoints)
     }
+}
+
+/// Fills an array that says something of system calls, by their numbers.
+fn by_call(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    values: impl Iterator<Item = (libc::c_long, u8)>,
+) -> Result<(), LoadError> {
+    let mut array: Array<MapData, u8> = take(ebpf, name)?;
+    for (number, value) in values {
+        array.set(u32::try_from(number).unwrap_or(u32::MAX), value, 0)?;
+    }
+    Ok(())
 }
 
 /// Nanoseconds from one tick of the kernel's clock to the next: that is how exact its coarse clocks are.

@@ -23,7 +23,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         stack_regs: if btf.function("bpf_task_pt_regs").is_some() { MISSING } else { arch::STACK_REGS },
         task_thread_pointer: arch::thread_pointer(btf)?,
         task_parent: at("task_struct.real_parent")?,
-        // Renamed in 5.14.
+        // Renamed in 5.14; before, it was a word twice as long. The states that matter are in its lower half.
         task_state: at("task_struct.__state").or_else(|_| at("task_struct.state"))?,
         task_runtime: at("task_struct.se.sum_exec_runtime")?,
         task_io_wait: io_wait / 8,
@@ -123,15 +123,6 @@ pub const WAITS: &[(libc::c_long, Wait)] = &[
     #[cfg(target_arch = "x86_64")] (libc::SYS_poll, Wait::Poll),
     #[cfg(target_arch = "x86_64")] (libc::SYS_select, Wait::Select),
 ];
-/// Where `task_struct` has the state of a task.
-///
-/// # Errors
-/// When the field is missing.
-pub fn task_state(btf: &Btf) -> Result<u32, BtfError> {
-    // Its name until 5.14, when it also was a word twice as long; the states that matter are in the lower half.
-    btf.offset("task_struct.__state").or_else(|_| btf.offset("task_struct.state"))
-}
-
 /// Mask of the word at `task_compat` that is set in a 32-bit system call.
 pub const COMPAT_MASK: u32 = arch::COMPAT_MASK;
 

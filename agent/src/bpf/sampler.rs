@@ -12,7 +12,7 @@ use aya::{
         perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
 };
-use geophone_ebpf::{config::Config, unwind};
+use geophone_ebpf::config::Config;
 
 use super::{
     Counters, LoadError,
@@ -92,13 +92,11 @@ impl Sampler {
         let preempt = preempt::functions(&btf);
         let twins = preempt.is_some();
         let frame_pointer = offsets::frame_pointer(&btf)?;
-        let (task_state, wait_least) = match target {
-            Target::Running { .. } => (0, 0),
-            Target::Waiting { least } => (offsets::task_state(&btf)?, least),
+        let (is_waiting, wait_least) = match target {
+            Target::Running { .. } => (false, 0),
+            Target::Waiting { least } => (true, least),
         };
-        let is_waiting = matches!(target, Target::Waiting { .. });
         let config = Config {
-            task_state,
             wait_least,
             wait_stacks: WAIT_STACKS,
             offsets: offsets::offsets(&btf)?,
@@ -124,7 +122,7 @@ impl Sampler {
             .map_max_entries("WAITS", if is_waiting { WAITS } else { 1 })
             .map_max_entries("BUDGETS", if is_waiting { processors } else { 1 });
         if frame_pointer.is_some() {
-            loader.map_max_entries("RANGES", unwind::RANGES as u32).map_max_entries("SPACES", unwind::SPACES as u32);
+            Tables::size(&mut loader);
         }
         if !twins {
             loader.map_max_entries("HANDLED", 1);

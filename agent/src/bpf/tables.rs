@@ -4,10 +4,10 @@
 use std::{io, os::fd::AsFd as _, ptr, time::Instant};
 
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{ArrayOfMaps, HashMap, Map, MapData},
 };
-use geophone_ebpf::unwind::{CHUNK, CHUNKS, RANGES, RANGES_OF_ONE, Range};
+use geophone_ebpf::unwind::{CHUNK, CHUNKS, RANGES, RANGES_OF_ONE, Range, SPACES};
 use hashbrown::HashMap as Processes;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -44,6 +44,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Makes room for them in an object that is to be loaded.
+    pub(super) fn size(loader: &mut EbpfLoader<'_>) {
+        loader.map_max_entries("RANGES", RANGES as u32).map_max_entries("SPACES", SPACES as u32);
+    }
+
     /// Of a loaded object.
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         let Some(Map::Array(ranges)) = ebpf.take_map("RANGES") else {

@@ -52,7 +52,7 @@ fn began(ctx: &RawTracePointContext, now: u64) {
         return;
     };
     let prev: u64 = ctx.arg(1);
-    let state = read::<u32>(prev, config!(task_state)).unwrap_or_default();
+    let state = read::<u32>(prev, config!(offsets.task_state)).unwrap_or_default();
     if state & DEAD != 0 {
         let _ = WAITS.remove(who.tid);
         return;

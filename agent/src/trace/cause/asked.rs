@@ -75,9 +75,9 @@ impl Engine {
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
         let names = call.names;
-        let near =
-            // Where a datagram comes from is often not known until it is answered.
-            call.remote.map_or(matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_)), |remote| remote.is_loopback());
+        // Where a datagram comes from is often not known until it is answered.
+        let may_be_near = matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_));
+        let near = call.remote.map_or(may_be_near, |remote| remote.is_loopback());
         self.calls.insert(serial, call);
         if let Key::Thread(tid) = key
             && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
