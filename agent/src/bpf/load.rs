@@ -356,13 +356,14 @@ impl Kernel {
     }
 }
 
-/// Fills an array that says something of system calls, by their numbers.
+/// Fills an array that says something of system calls, by their numbers. The array stays where it is: the programs
+/// that read it are yet to be loaded.
 fn by_call(
     ebpf: &mut Ebpf,
     name: &'static str,
     values: impl Iterator<Item = (libc::c_long, u8)>,
 ) -> Result<(), LoadError> {
-    let mut array: Array<MapData, u8> = take(ebpf, name)?;
+    let mut array: Array<&mut MapData, u8> = ebpf.map_mut(name).ok_or(LoadError::Missing(name))?.try_into()?;
     for (number, value) in values {
         array.set(u32::try_from(number).unwrap_or(u32::MAX), value, 0)?;
     }
