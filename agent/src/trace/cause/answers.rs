@@ -2,7 +2,7 @@
 //! request has worked for it.
 
 use super::{
-    call::{Cause, Hint, Link, Serial},
+    call::{Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     loops::Sent,
     turns::For,
@@ -128,12 +128,12 @@ impl Engine {
         }
     }
 
-    /// An event loop has read the answer to a call before it has answered a request, which may mean something.
-    fn suggest(&mut self, call: Serial, request: Serial) {
+    /// Something points to the cause of a call after it was made; if something else does already, neither counts.
+    pub(super) fn suggest(&mut self, call: Serial, hint: Hint) {
         if let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) {
             search.hint = match search.hint {
-                None => Some(Hint { request, link: Link::Answer, of_loop: true }),
-                Some(hint) => Some(hint).filter(|hint| hint.request == request),
+                None => Some(hint),
+                Some(earlier) => Some(earlier).filter(|earlier| earlier.request == hint.request),
             };
         }
     }
@@ -159,7 +159,7 @@ impl Engine {
                     let was_proved = self.loops.last(tgid).is_proved();
                     self.loops.answered(answered.thread, answered.time, serial, request);
                     if !was_proved && self.loops.last(tgid).is_proved() {
-                        self.proved(tgid);
+                        self.proved(tgid, Sign::Loop);
                     }
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
@@ -167,7 +167,7 @@ impl Engine {
                     && self.may_cause(serial, call)
                 {
                     if self.is_ambiguous(answered.thread, answered.time) {
-                        self.suggest(call, serial);
+                        self.suggest(call, Hint { request: serial, link: Link::Answer, sign: Sign::Loop });
                     } else {
                         self.settle(call, Cause::Call(serial, Link::Answer));
                     }

@@ -3,7 +3,7 @@
 use opentelemetry::trace::SpanId;
 
 use super::{
-    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial},
+    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial, Sign},
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
@@ -204,7 +204,7 @@ impl Engine {
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
-                    let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
+                    let hint = request.map(|request| Hint { request, link: work.link, sign: Sign::Loop });
                     let cause = self.search(&mut call, hint, who, start);
                     if let On::Like(earlier) = work.on
                         && let Some(other) = self.calls.get_mut(&earlier)
@@ -249,13 +249,16 @@ impl Engine {
             match self.request_of(work.on) {
                 // When it is done, it may say for whom it was.
                 Some(request) if work.is_lent() => {
-                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| !work.used);
+                    hint = work.must_last().ok().map(|lender| {
+                        let sign = lender.map_or(Sign::Link, Sign::Loan);
+                        Hint { request, link: work.link, sign }
+                    });
                 }
                 // A task whom others can be seen to wake may serve them by now.
                 Some(request)
                     if work.used || work.right == Right::Made && who.task.parent == 0 && self.wakes(who.tgid) =>
                 {
-                    hint = Some(Hint { request, link: work.link, of_loop: false });
+                    hint = Some(Hint { request, link: work.link, sign: Sign::Link });
                 }
                 Some(request) => {
                     if who.task.id != 0 {
@@ -284,7 +287,7 @@ impl Engine {
 
     /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
-        self.workers.take_answer(Key::of(who));
+        self.workers.drop_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {

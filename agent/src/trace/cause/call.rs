@@ -4,7 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
-use super::{ends::Names, samples::Held, usage::Cost, work::Key};
+use super::{
+    ends::Names,
+    samples::Held,
+    usage::Cost,
+    work::{Key, Lender},
+};
 use crate::{
     event::{Nanos, Thread},
     protocol::{CallId, Exchange, OtherEnd, Side},
@@ -170,8 +175,18 @@ pub(super) struct Search {
 pub(super) struct Hint {
     pub(super) request: Serial,
     pub(super) link: Link,
-    /// It is what an event loop has read last, and that has not proved to say anything.
-    pub(super) of_loop: bool,
+    pub(super) sign: Sign,
+}
+
+/// What kind of sign that is, which has to prove that it means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Its link: who has created or woken whom.
+    Link,
+    /// It is what an event loop has read last.
+    Loop,
+    /// It was lent to a worker that has made another call for it since.
+    Loan(Lender),
 }
 
 impl Call {

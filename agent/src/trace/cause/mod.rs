@@ -24,6 +24,7 @@ mod tests;
 mod trust;
 mod turns;
 mod usage;
+mod wakes;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};

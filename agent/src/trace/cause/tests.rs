@@ -14,6 +14,7 @@ use crate::{
     trace::ids::Ids,
 };
 
+mod pools;
 mod samples;
 
 const MS: Nanos = 1_000_000;
@@ -540,44 +541,6 @@ fn whoever_opens_a_connection_sends_the_first_request_on_it() {
 }
 
 #[test]
-fn workers_of_a_pool() {
-    let mut world = World::new();
-    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
-    world.serve(End(11, 0), a).serve(End(13, 0), b);
-    // Idle, and woken to work; then it takes up the next item without being woken, and wakes whoever waits for it.
-    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, a, How::Wake(2));
-    world.call(End(20, 9), w).read(End(20, 9), w).hand(w, b, How::Wake(3));
-    // Taken up in silence, and nobody waits yet: not known.
-    world.call(End(20, 19), w).read(End(20, 19), w).call(End(20, 29), w).read(End(20, 29), w);
-    // Woken by one, but busy for another, who waits.
-    world.hand(a, w, How::Wake(1)).call(End(20, 39), w).read(End(20, 39), w).hand(w, b, How::Wake(3));
-    // Woken by one, and nobody says anything else.
-    world.hand(a, w, How::Wake(1)).call(End(20, 49), w).read(End(20, 49), w).pass(50 * MS);
-    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
-    for (request, call) in [(11, 0), (13, 9), (13, 39), (11, 49)] {
-        world.caused(End(request, 0), End(20, call), Link::Wake);
-    }
-    world.root(Side::Client, End(20, 19));
-    world.root(Side::Client, End(20, 29));
-}
-
-#[test]
-fn a_thread_for_each_call() {
-    let mut world = World::new();
-    let (a, b) = (thread(A, 101), thread(A, 102));
-    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, thread(A, 105), How::Clone).hand(
-        b,
-        thread(A, 106),
-        How::Clone,
-    );
-    world.call(End(20, 0), thread(A, 106)).call(End(22, 0), thread(A, 105));
-    world.read(End(20, 0), thread(A, 106)).read(End(22, 0), thread(A, 105)).pass(50 * MS);
-    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
-    world.caused(End(13, 0), End(20, 0), Link::Clone);
-    world.caused(End(11, 0), End(22, 0), Link::Clone);
-}
-
-#[test]
 fn everything_comes_out_at_the_end_and_memory_is_bounded() {
     let limits = Limits { calls: 64, ..Limits::default() };
     let mut world = World { engine: Engine::new(limits, Ids::new().unwrap()), ..World::new() };
@@ -639,39 +602,6 @@ fn a_process_whose_tasks_are_fed_in_silence_is_told_of() {
         world.call(End(20, i), g(30, 1)).read(End(20, i), g(30, 1));
     }
     assert_eq!(world.engine.take_puzzling().collect::<Vec<_>>(), [A]);
-}
-
-#[test]
-fn waiting_for_a_lock_says_nothing() {
-    let mut world = World::new();
-    let (a, b, c, w) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
-    let lock = How::Wake(0x40);
-    world.serve(End(11, 0), a).serve(End(13, 0), b).serve(End(15, 0), c).hand(a, b, lock).hand(b, c, lock);
-    // A worker has an answer, and lets go of the lock before it wakes whoever waits for that.
-    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, b, lock).hand(w, a, How::Wake(2));
-    world.answer(End(11, 0), a).answer(End(13, 0), b).answer(End(15, 0), c).pass(30 * MS);
-    world.caused(End(11, 0), End(20, 0), Link::Wake);
-}
-
-#[test]
-fn a_worker_that_is_woken_for_something_unknown_first() {
-    let mut world = World::new();
-    let (a, b, w, hub) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
-    world.serve(End(11, 0), a).serve(End(13, 0), b);
-    world.hand(a, w, How::Wake(1)).hand(hub, w, How::Wake(3)).call(End(20, 0), w).read(End(20, 0), w).pass(50 * MS);
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
-    world.root(Side::Client, End(20, 0));
-}
-
-#[test]
-fn a_connection_opened_by_a_worker_of_a_pool() {
-    let mut world = World::new();
-    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
-    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, w, How::Clone).hand(w, Thread::default(), How::Connect(20));
-    // It was created for one, and has taken up the other's item.
-    world.call(End(20, 0), w).read(End(20, 0), w).hand(w, b, How::Wake(1));
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
-    world.caused(End(13, 0), End(20, 0), Link::Wake);
 }
 
 #[test]
