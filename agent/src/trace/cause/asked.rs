@@ -204,7 +204,8 @@ impl Engine {
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
-                    let hint = request.map(|request| Hint { request, link: work.link, sign: Sign::Loop });
+                    let sign = if self.loops.is_lone(thread.tid, start) { Sign::Lone } else { Sign::Loop };
+                    let hint = request.map(|request| Hint { request, link: work.link, sign });
                     let cause = self.search(&mut call, hint, who, start);
                     if let On::Like(earlier) = work.on
                         && let Some(other) = self.calls.get_mut(&earlier)

@@ -185,6 +185,8 @@ pub(super) enum Sign {
     Link,
     /// It is what an event loop has read last.
     Loop,
+    /// The same, when it had read nothing else since it had sent something.
+    Lone,
     /// It was lent to a worker that has made another call for it since.
     Loan(Lender),
 }

@@ -90,7 +90,8 @@ impl Engine {
     pub(super) fn believes(&self, tgid: u32, hint: Hint) -> Option<bool> {
         let proof = match hint.sign {
             Sign::Link => return Some(!self.trust.of(tgid, hint.link).is_refuted()),
-            Sign::Loop => self.loops.last(tgid),
+            Sign::Lone if self.loops.lone(tgid).is_proved() => return Some(true),
+            Sign::Loop | Sign::Lone => self.loops.last(tgid),
             Sign::Loan(lender) => self.trust.of(tgid, lender),
         };
         (proof.is_proved() || proof.is_refuted()).then_some(proof.is_proved())
@@ -130,8 +131,9 @@ impl Engine {
     pub(super) fn judge(&mut self, tgid: u32, hint: Hint, right: bool) {
         match hint.sign {
             Sign::Link => self.trust.add(tgid, hint.link, right),
-            Sign::Loop if right => {}
-            Sign::Loop => self.loops.contradicted(tgid),
+            Sign::Loop | Sign::Lone if right => {}
+            Sign::Loop => self.loops.contradicted(tgid, false),
+            Sign::Lone => self.loops.contradicted(tgid, true),
             Sign::Loan(lender) => {
                 let was_proved = self.trust.of(tgid, lender).is_proved();
                 self.trust.add(tgid, lender, right);

@@ -338,8 +338,34 @@ fn an_event_loop_that_never_shows_it_is_not_believed() {
         world.read(End(20, i), main).answer(End(11, i), main);
     }
     world.serve(End(11, 99), main).serve(End(13, 99), main).call(End(20, 99), main).read(End(20, 99), main);
-    world.answer(End(11, 99), main).answer(End(13, 99), main).pass(6_000 * MS);
+    world.serve(End(15, 99), main).answer(End(11, 99), main).answer(End(13, 99), main).pass(6_000 * MS);
     world.root(Side::Client, End(20, 99));
+}
+
+/// A proxy reads what is there, and sends each on in an order of its own: what was read alone is sent alone.
+#[test]
+fn an_event_loop_is_believed_where_it_has_read_one_thing() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let (one, two) = (|i| End(11, i), |i| End(13, i));
+    for i in 0..40 {
+        world.serve(End(19, i), main).serve(one(i), main).serve(two(i), main);
+        world.call(End(22, i), main).call(End(20, i), main);
+        world.read(End(20, i), main).answer(one(i), main).read(End(22, i), main).answer(two(i), main);
+        world.serve(End(15, i), main).call(End(24, i), main).serve(End(17, i), main).call(End(26, i), main);
+        world.read(End(24, i), main).read(End(26, i), main).answer(End(17, i), main).answer(End(15, i), main);
+        // That this is so shows where both are.
+        world.serve(End(31, i), main).call(End(40, i), main).read(End(40, i), main).answer(End(31, i), main);
+        world.answer(End(19, i), main);
+    }
+    world.pass(6_000 * MS);
+    for i in 20..40 {
+        // Sent with others, but answered alone, and the other way round.
+        world.caused(one(i), End(20, i), Link::Answer);
+        world.caused(two(i), End(22, i), Link::Answer);
+        world.caused(End(15, i), End(24, i), Link::Thread);
+        world.caused(End(17, i), End(26, i), Link::Thread);
+    }
 }
 
 #[test]
