@@ -134,7 +134,7 @@ impl Engine {
             return true;
         };
         let hint = self.calls.get(&call).and_then(|call| call.search.as_ref()).and_then(|search| search.hint);
-        hint.is_none_or(|hint| hint.sign == Sign::Lone)
+        hint.is_none_or(|hint| matches!(hint.sign, Sign::Lone | Sign::Link))
     }
 
     /// An answer has shown whether an event loop goes on with what it has read last.

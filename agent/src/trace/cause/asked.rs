@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, SocketId, Thread},
-    protocol::{Asked, Named, OtherEnd, Side},
+    protocol::{Asked, Named, OtherEnd, Side, Values},
 };
 
 /// After so many requests in a row that have waited for their other end in vain, the next ones on the connection do not wait.
@@ -57,20 +57,21 @@ impl Engine {
         match asked.side {
             Side::Server => {
                 self.turns.seen(asked.thread);
-                self.request(serial, call, ids);
+                self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
-                self.outgoing(serial, call, &ids);
+                self.outgoing(serial, call, &ids, asked.values);
             }
         }
     }
 
     /// A process is asked.
-    fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>) {
+    fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>, values: Values) {
         let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
-        if span.is_some() || !ids.is_empty() {
-            call.brought = Some(Box::new(Brought { span, ids }));
+        if span.is_some() || !ids.is_empty() || values != Values::default() {
+            call.brought = Some(Box::new(Brought { span, ids, values }));
+            self.values.brought(call.tgid(), values);
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
@@ -169,7 +170,7 @@ impl Engine {
     }
 
     /// A process asks.
-    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64]) {
+    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64], values: Values) {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
@@ -218,6 +219,7 @@ impl Engine {
                 None => self.cause_of(&mut call, serial, work, who, start),
             }
         };
+        self.compare_values(&mut call, &cause, values);
         if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }

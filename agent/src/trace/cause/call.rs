@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, Thread},
-    protocol::{CallId, Exchange, OtherEnd, Side},
+    protocol::{CallId, Exchange, OtherEnd, Side, Values},
     trace::Resource,
 };
 
@@ -44,6 +44,8 @@ pub enum Link {
     Socket,
     /// The agent of the other host said so.
     Peer,
+    /// It alone has brought a value that this one carries.
+    Value,
     /// No other request was open at the time.
     Time,
 }
@@ -64,6 +66,7 @@ impl Link {
             Self::Wake => "wake",
             Self::Socket => "socket",
             Self::Peer => "peer",
+            Self::Value => "value",
             Self::Time => "time",
         }
     }
@@ -157,6 +160,7 @@ pub(super) struct Call {
 pub(super) struct Brought {
     pub(super) span: Option<(TraceId, SpanId)>,
     pub(super) ids: Vec<u64>,
+    pub(super) values: Values,
 }
 
 /// What is known of an outgoing call whose cause is not.

@@ -19,6 +19,7 @@ use super::{
     trust::Trust,
     turns::Turns,
     usage::Meters,
+    values::Commons,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -142,6 +143,8 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// How often values were brought.
+    pub(super) values: Commons,
     pub(super) stats: Stats,
 }
 
@@ -182,6 +185,7 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            values: Commons::default(),
             stats: Stats::default(),
         }
     }
@@ -264,6 +268,7 @@ impl Engine {
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
+        self.values.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }

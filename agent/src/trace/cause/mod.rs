@@ -24,6 +24,7 @@ mod tests;
 mod trust;
 mod turns;
 mod usage;
+mod values;
 mod wakes;
 mod work;
 

@@ -10,12 +10,13 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 use super::*;
 use crate::{
     event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread, Turn},
-    protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
+    protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status, Values},
     trace::ids::Ids,
 };
 
 mod pools;
 mod samples;
+mod values;
 
 const MS: Nanos = 1_000_000;
 
@@ -27,6 +28,8 @@ struct World {
     engine: Engine,
     now: Nanos,
     remote: Option<IpAddr>,
+    /// What the next request says.
+    values: Values,
     spans: Vec<Settled>,
 }
 
@@ -51,7 +54,7 @@ fn other_end(end: End) -> OtherEnd {
 impl World {
     fn new() -> Self {
         let engine = Engine::new(Limits::default(), Ids::new().unwrap());
-        Self { engine, now: 1_000 * MS, remote: None, spans: Vec::new() }
+        Self { engine, now: 1_000 * MS, remote: None, values: Values::default(), spans: Vec::new() }
     }
 
     fn pass(&mut self, time: Nanos) -> &mut Self {
@@ -72,8 +75,15 @@ impl World {
             remote: self.remote,
             addresses: None,
             carried: None,
+            values: std::mem::take(&mut self.values),
         };
         self.engine.asked(&asked, origin, ids.to_vec());
+        self
+    }
+
+    /// The next request says this.
+    fn says(&mut self, value: u64) -> &mut Self {
+        self.values = Values::from_iter([value]);
         self
     }
 
@@ -273,7 +283,17 @@ fn ends_with_other_numbers_meet_by_their_addresses() {
         world.pass(MS / 10);
         let other_end = OtherEnd::Sequences(Sequences { sent: end.0 as u32, received: 7 });
         let (time, addresses) = (world.now, addresses(netns));
-        let asked = Asked { id: id(end), side, time, thread, other_end, remote: None, addresses, carried: None };
+        let asked = Asked {
+            id: id(end),
+            side,
+            time,
+            thread,
+            other_end,
+            remote: None,
+            addresses,
+            carried: None,
+            values: Values::default(),
+        };
         world.engine.asked(&asked, None, Vec::new());
     };
     ask(Side::Client, End(20, 5), 1, thread(A, 101));
