@@ -38,6 +38,8 @@ impl Engine {
             parent: SpanId::INVALID,
             cause: Cause::Open,
             trace: None,
+            may_be_begun: false,
+            is_out: false,
             done: None,
             is_answered: false,
             end: None,

@@ -121,10 +121,14 @@ pub(super) struct Call {
     pub(super) cause: Cause,
     /// The id of the cause's span.
     pub(super) parent: SpanId,
-    /// Known as soon as the cause's is.
+    /// Known as soon as the cause's is, and that of a root as soon as something has to carry it.
     pub(super) trace: Option<Trace>,
+    /// A request whose other end is not seen: an SDK in its process may begin a trace for it.
+    pub(super) may_be_begun: bool,
     /// What is to become its span, once it is complete.
     pub(super) done: Option<Box<(Exchange, Arc<Resource>)>>,
+    /// Its span has come out.
+    pub(super) is_out: bool,
     /// Its answer has begun. That it is complete may be known much later.
     pub(super) is_answered: bool,
     /// When it was complete.
@@ -196,11 +200,6 @@ pub(super) enum Sign {
 }
 
 impl Call {
-    /// Whether its span has come out.
-    pub(super) fn is_out(&self) -> bool {
-        self.end.is_some() && self.done.is_none()
-    }
-
     pub(super) fn tgid(&self) -> u32 {
         self.thread.tgid
     }

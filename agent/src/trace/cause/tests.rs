@@ -575,6 +575,45 @@ fn a_request_joins_the_trace_that_an_sdk_begins_for_it() {
     assert_eq!(world.span(Side::Server, End(11, 9)).trace.id, TraceId::from(8));
 }
 
+/// One without an SDK asks one that has none either, and then one with an SDK, which begins a trace.
+#[test]
+fn callers_of_a_process_with_an_sdk_join_its_trace() {
+    let mut world = World::new();
+    let (a, b, c) = (thread(A, 101), thread(B, 201), thread(300, 301));
+    for i in 0..2 {
+        world.serve(End(11, i), a).pass(300 * MS);
+        world.call(End(20, i), a).serve(End(21, i), c).answer(End(21, i), c).read(End(20, i), a);
+        world.call(End(22, i), a).serve(End(23, i), b);
+        world.ask(Side::Client, End(30, i), b, Some(origin(5 + u128::from(i), 6)), &[]).read(End(30, i), b);
+        world.answer(End(23, i), b).read(End(22, i), a).answer(End(11, i), a).pass(30 * MS);
+    }
+    let trace = |side, end| world.span(side, end).trace.id;
+    // The first time something is out already when the SDK is seen to begin a trace.
+    assert_ne!(trace(Side::Server, End(23, 0)), TraceId::from(5));
+    for (side, end) in
+        [(Side::Server, 11), (Side::Client, 20), (Side::Server, 21), (Side::Client, 22), (Side::Server, 23)]
+    {
+        assert_eq!(trace(side, End(end, 1)), TraceId::from(6), "{end}");
+    }
+    // Nothing asked of one with an SDK: it comes out when it is done.
+    world.serve(End(11, 9), a).call(End(20, 9), a).serve(End(21, 9), c).answer(End(21, 9), c).read(End(20, 9), a);
+    world.answer(End(11, 9), a).pass(300 * MS);
+    world.root(Side::Server, End(11, 9)).caused(End(11, 9), End(20, 9), Link::Thread);
+}
+
+#[test]
+fn a_trace_is_begun_when_something_has_to_carry_it() {
+    let mut world = World::new();
+    let (a, b) = (thread(A, 101), thread(B, 201));
+    world.serve(End(11, 0), a).pass(300 * MS).call(End(22, 0), a).serve(End(23, 0), b);
+    world.ask(Side::Client, End(30, 0), b, Some(origin(5, 6)), &[]).read(End(30, 0), b);
+    world.answer(End(23, 0), b).read(End(22, 0), a).answer(End(11, 0), a).pass(30 * MS);
+    world.caused(End(11, 0), End(22, 0), Link::Thread);
+    for (side, end) in [(Side::Server, 11), (Side::Client, 22), (Side::Server, 23), (Side::Client, 30)] {
+        assert_eq!(world.span(side, End(end, 0)).trace.id, TraceId::from(5), "{end}");
+    }
+}
+
 #[test]
 fn whoever_opens_a_connection_sends_the_first_request_on_it() {
     let mut world = World::new();
