@@ -121,17 +121,19 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
         return Verdict::Yes;
     }
     // Names after small numbers are in many a stream: what is asked has to make sense, too.
-    let body = c.take_up_to((length as usize).saturating_sub(10 + client));
-    match asks(key, version, Fields::new(Cursor::new(body), api.is_flexible(version))) {
+    let left = (length as usize).saturating_sub(10 + client);
+    let body = c.take_up_to(left);
+    let whole = body.len() == left;
+    match asks(key, version, Fields::new(Cursor::new(body), api.is_flexible(version)), whole) {
         Some(true) => Verdict::Yes,
-        Some(false) => Verdict::No,
-        None if body.len() + client + 10 < length as usize => Verdict::More,
-        None => Verdict::No,
+        None if !whole => Verdict::More,
+        Some(false) | None => Verdict::No,
     }
 }
 
-/// Whether what follows a header is what a client, not a broker, asks by this request; `None`: more bytes would tell.
-fn asks(key: i16, version: i16, mut f: Fields<'_>) -> Option<bool> {
+/// Whether what follows a header is what a client, not a broker, asks by this request; `None`: more bytes would tell. `whole`: there are
+/// none.
+fn asks(key: i16, version: i16, mut f: Fields<'_>, whole: bool) -> Option<bool> {
     if key == api::PRODUCE {
         return produces(version, f);
     }
@@ -145,6 +147,7 @@ fn asks(key: i16, version: i16, mut f: Fields<'_>) -> Option<bool> {
         api::OFFSET_FETCH if version >= 8 => few(&mut f)?,
         api::FIND_COORDINATOR if version >= 4 => (0..=2).contains(&f.i8()?) && few(&mut f)?,
         api::INIT_PRODUCER_ID => plain(f.text()?) && (0..=i32::MAX).contains(&f.i32()?),
+        api::API_VERSIONS if !whole => return None,
         api::API_VERSIONS if version < 3 => f.c.is_empty(),
         api::API_VERSIONS => plain(f.text()?) && plain(f.text()?) && f.tags().is_some() && f.c.is_empty(),
         // A group, or a coordinator.
