@@ -42,7 +42,7 @@ const PACKAGES: [(&str, &str); 27] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 11] = [
+const PYTHON: [&str; 13] = [
     "gunicorn==23.0.0",
     "grpcio==1.76.0",
     "paho-mqtt==2.1.0",
@@ -52,6 +52,8 @@ const PYTHON: [&str; 11] = [
     "cassandra-driver==3.30.1",
     "pymongo==4.10.1",
     "clickhouse-driver==0.2.11",
+    "pymssql==2.4.6",
+    "python-tds==1.17.1",
     "moto[server]==5.2.5",
     "boto3==1.44.5",
 ];
@@ -89,6 +91,7 @@ pub fn run() -> Result<()> {
         setup.go(name, "services/go", "./calls", mode)?;
     }
     setup.go("http2", "services/http2", ".", &[])?;
+    setup.go("tds", "services/tds", ".", &[])?;
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());
