@@ -16,6 +16,7 @@ use super::{
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
+    serving::Threads,
     trust::Trust,
     turns::Turns,
     usage::Meters,
@@ -142,6 +143,8 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// What threads serve, if anybody wants to know it.
+    pub(super) serving: Option<Box<Threads>>,
     pub(super) stats: Stats,
 }
 
@@ -182,6 +185,7 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            serving: None,
             stats: Stats::default(),
         }
     }
@@ -257,6 +261,7 @@ impl Engine {
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
         self.open.remove(&tgid);
+        self.serves_no_more(|of, _| of == tgid);
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);

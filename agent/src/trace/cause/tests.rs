@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod samples;
+mod serving;
 
 const MS: Nanos = 1_000_000;
 
