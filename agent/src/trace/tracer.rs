@@ -280,7 +280,7 @@ mod tests {
     use super::*;
     use crate::{
         event::Thread,
-        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status},
+        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status, Values},
     };
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -324,6 +324,7 @@ mod tests {
                 remote: None,
                 addresses: None,
                 carried,
+                values: Values::default(),
             });
             self.done(exchange, resource);
             self.finish();

@@ -23,7 +23,7 @@ impl Engine {
         self.bringer(tgid, request, |brought| brought.ids.iter().any(|id| ids.contains(id)))
     }
 
-    fn bringer(&self, tgid: u32, likely: Option<Serial>, fits: impl Fn(&Brought) -> bool) -> Option<Serial> {
+    pub(super) fn bringer(&self, tgid: u32, likely: Option<Serial>, fits: impl Fn(&Brought) -> bool) -> Option<Serial> {
         let has = |serial: &Serial| self.calls.get(serial).and_then(|call| call.brought.as_deref()).is_some_and(&fits);
         let mut found = self.open.get(&tgid)?.iter().copied().filter(|serial| has(serial));
         let first = found.next()?;

@@ -20,6 +20,7 @@ use super::{
     trust::Trust,
     turns::Turns,
     usage::Meters,
+    values::Commons,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -145,6 +146,8 @@ pub struct Engine {
     pub(super) meters: Meters,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
+    /// How often values were brought.
+    pub(super) values: Commons,
     pub(super) stats: Stats,
 }
 
@@ -186,6 +189,7 @@ impl Engine {
             held: 0,
             meters: Meters::default(),
             serving: None,
+            values: Commons::default(),
             stats: Stats::default(),
         }
     }
@@ -269,6 +273,7 @@ impl Engine {
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
+        self.values.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }

@@ -25,6 +25,8 @@ mod tests;
 mod trust;
 mod turns;
 mod usage;
+mod values;
+mod wakes;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};
