@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 27] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -23,6 +23,7 @@ const PACKAGES: [(&str, &str); 27] = [
     ("node", "nodejs"),
     ("javac", "default-jdk-headless"),
     ("cc", "gcc"),
+    ("perf", "linux-perf"),
     ("/usr/include/liburing.h", "liburing-dev"),
     ("/var/lib/dpkg/info/postgresql.list", "postgresql"),
     ("psql", "postgresql-client"),

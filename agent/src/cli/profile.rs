@@ -86,6 +86,9 @@ pub struct Args {
     /// Shorter waits are left out
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration, requires = "off_cpu")]
     off_cpu_min: Duration,
+    /// Say the lines of sources, and show functions that were inlined, where there is debug information (takes time at the end)
+    #[arg(long)]
+    lines: bool,
     /// Where the profile goes: NAME.svg (flame graph), NAME.pb.gz (pprof) or NAME.folded (text); may be given several times
     #[arg(long, short, value_name = "FILE")]
     output: Vec<PathBuf>,
@@ -121,7 +124,12 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     }
     let (runtime, stop) = signals()?;
     let sink = args.send.check()?.start(runtime.handle())?;
-    let settings = Settings { selector: args.selector(), children: !args.command.is_empty(), kind: args.kind() };
+    let settings = Settings {
+        selector: args.selector(),
+        children: !args.command.is_empty(),
+        kind: args.kind(),
+        lines: args.lines,
+    };
     // Resources are to be those of the spans.
     let host = Host::read(Path::new("/"));
     let processes = Table::new(process::Settings { host, ..process::Settings::default() });

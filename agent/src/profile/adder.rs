@@ -57,7 +57,7 @@ impl Adder {
     pub(super) fn new(start: Start, tables: Option<Tables>) -> io::Result<Self> {
         let Start { processes, frequency, periods } = start;
         Ok(Self {
-            sum: Sum::new(Kind::OnCpu { frequency }, Table::new(processes), tables)?,
+            sum: Sum::new(Kind::OnCpu { frequency }, Table::new(processes), tables, false)?,
             waiting: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,

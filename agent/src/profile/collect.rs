@@ -42,6 +42,8 @@ pub struct Settings {
     pub children: bool,
     /// What is sampled.
     pub kind: Kind,
+    /// Debug information is read: see `geophone profile --lines`.
+    pub lines: bool,
 }
 
 /// What happened to the samples.
@@ -83,7 +85,7 @@ impl Collection {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, processes: Table) -> Result<Self, LoadError> {
-        let Settings { selector, children, kind } = settings;
+        let Settings { selector, children, kind, lines } = settings;
         let target = match kind {
             Kind::OnCpu { frequency } => Target::Running { frequency },
             Kind::OffCpu { least } => Target::Waiting { least: u32::try_from(least.as_micros()).unwrap_or(u32::MAX) },
@@ -99,7 +101,7 @@ impl Collection {
             sampler.select(tgid, selected)?;
             chosen.extend(selected.then_some(tgid));
         }
-        let mut sum = Sum::new(kind, processes, sampler.take_tables())?;
+        let mut sum = Sum::new(kind, processes, sampler.take_tables(), lines)?;
         sum.prepare(&chosen, NAP);
         sampler.start()?;
         sum.begin();

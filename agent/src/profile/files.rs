@@ -64,7 +64,7 @@ fn is_file(file: &File, inode: u64) -> bool {
 }
 
 /// Opens a file as the process would, by path.
-fn below_root(process: &Path, path: &str) -> Option<File> {
+pub(super) fn below_root(process: &Path, path: &str) -> Option<File> {
     let root = File::open(process.join("root")).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

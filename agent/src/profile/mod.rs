@@ -10,6 +10,7 @@ pub mod collect;
 pub mod diff;
 mod files;
 pub mod input;
+mod lines;
 pub mod maps;
 pub mod model;
 pub mod output;

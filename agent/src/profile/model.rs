@@ -100,6 +100,36 @@ pub struct Location {
     pub module: Option<usize>,
     /// Position in the module's file; in the kernel and in code that a process has made, the address.
     pub address: u64,
+    /// Where the function is at that place in its source, where that is known.
+    pub source: Option<Source>,
+    /// The functions that were inlined there, as far as is known: each into the one before it, the first into the function itself.
+    pub inlined: Vec<Inlined>,
+}
+
+/// A line of a source file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The file's path, as the compiler has written it.
+    pub file: Arc<str>,
+    /// From 1; 0 where it is not known.
+    pub line: u32,
+}
+
+/// A function whose code became part of another one's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Inlined {
+    /// The function.
+    pub name: Arc<str>,
+    /// Where it is in its source: what runs there, or the call of what was inlined into it.
+    pub source: Option<Source>,
+}
+
+impl Location {
+    /// The functions that are there in the source, the innermost first: those that were inlined, and the one that they are in.
+    pub fn functions(&self) -> impl DoubleEndedIterator<Item = (&Arc<str>, Option<&Source>)> {
+        let inlined = self.inlined.iter().rev().map(|inlined| (&inlined.name, inlined.source.as_ref()));
+        inlined.chain(std::iter::once((&self.name, self.source.as_ref())))
+    }
 }
 
 /// How a stack ends.
@@ -234,8 +264,10 @@ impl Profile {
             // All waits end in the kernel's scheduler; which function waits is what says something.
             let is_waiting = matches!(self.kind, Kind::OffCpu { .. });
             let skipped = |location: &&Location| is_waiting && location.owner == Owner::Kernel;
-            for (depth, location) in self.frames(stack).skip_while(skipped).enumerate() {
-                let key = (&*location.name, location.owner, location.module);
+            let frames = self.frames(stack).skip_while(skipped);
+            let functions = frames.flat_map(|location| location.functions().map(move |(name, _)| (name, location)));
+            for (depth, (name, location)) in functions.enumerate() {
+                let key = (&**name, location.owner, location.module);
                 let (own, total, seen) = rows.entry(key).or_default();
                 *own += if depth == 0 { weight } else { 0 };
                 // Functions that call themselves count once.
@@ -299,7 +331,14 @@ pub(crate) mod tests {
     /// `main` calls `heavy` (3 samples) and `light` (1), and `heavy` calls itself; once, the kernel is at work for it.
     pub(crate) fn example() -> Profile {
         let resource = resource("shop");
-        let location = |name: &str, owner, module, address| Location { name: name.into(), owner, module, address };
+        let location = |name: &str, owner, module, address| Location {
+            name: name.into(),
+            owner,
+            module,
+            address,
+            source: None,
+            inlined: Vec::new(),
+        };
         let stack = |frames: &[usize], count, end| Stack {
             resource: Arc::clone(&resource),
             tgid: 42,
@@ -330,6 +369,27 @@ pub(crate) mod tests {
                 stack(&[2, 0], 1, End::Open),
             ],
         }
+    }
+
+    /// The same, where `heavy` is known by its lines, and has `spin` and, in that, `step` inlined.
+    pub(crate) fn with_lines() -> Profile {
+        let mut profile = example();
+        let source = |line| Some(Source { file: "/src/shop.c".into(), line });
+        let inlined = |name: &str, line| Inlined { name: name.into(), source: source(line) };
+        profile.locations[0].source = source(40);
+        profile.locations[1].source = source(30);
+        profile.locations[1].inlined = vec![inlined("spin", 20), inlined("step", 10)];
+        profile
+    }
+
+    #[test]
+    fn inlined_functions_are_functions() {
+        let top: Vec<_> =
+            with_lines().top(10).into_iter().map(|row| (row.name.to_string(), row.own, row.total)).collect();
+        let row = |name: &str, own, total| (name.to_owned(), own, total);
+        let expected =
+            [row("step", 2, 3), row("do_syscall_64", 1, 1), row("light", 1, 1), row("main", 0, 4), row("heavy", 0, 3)];
+        assert_eq!((&top[..5], top[5].clone()), (expected.as_slice(), row("spin", 0, 3)));
     }
 
     #[test]

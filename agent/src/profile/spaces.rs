@@ -236,6 +236,12 @@ impl Spaces {
         self.files.keep_only(mapped);
     }
 
+    /// Where `/proc` is.
+    #[must_use]
+    pub fn proc(&self) -> &Path {
+        &self.proc
+    }
+
     /// Files that samples were taken in.
     #[must_use]
     pub fn files(&self) -> &Files {

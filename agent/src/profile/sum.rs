@@ -42,8 +42,9 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers.
-    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>) -> io::Result<Self> {
+    /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers. `has_lines`: see
+    /// [`Known::new`].
+    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>, has_lines: bool) -> io::Result<Self> {
         Ok(Self {
             processes,
             counts: Counts::default(),
@@ -52,7 +53,7 @@ impl Sum {
             stacks: Stacks::default(),
             ranges: Ranges::new()?,
             kind,
-            known: Known::default(),
+            known: Known::new(has_lines),
             started: (SystemTime::now(), Instant::now()),
         })
     }

@@ -1,5 +1,5 @@
-//! Addresses become names, after sampling: by the symbol tables of files, the kernel's list of symbols, and perf maps. DWARF is not read,
-//! so inlined functions are part of what they were inlined into.
+//! Addresses become names, after sampling: by the symbol tables of files, the kernel's list of symbols, and perf maps. Where lines are
+//! wanted, debug information says what was inlined, too; without it, inlined functions are part of what they were inlined into.
 
 use std::{
     fs::File,
@@ -16,13 +16,14 @@ use blazesym::{
         source::{Elf, Kernel, Source},
     },
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use object::Object as _;
 
 use super::{
     files::Files,
+    lines::{self, Lines, LinesError},
     maps::{FileId, Mapped},
-    model::{End, Location, Module, Owner, Stack},
+    model::{End, Inlined, Location, Module, Owner, Source as Line, Stack},
     perf_map::PerfMap,
     spaces::{Space, Spaces},
     stacks::{self, SpaceId, Stacks},
@@ -75,11 +76,38 @@ const KEPT: usize = 1 << 17;
 /// What was found for earlier profiles of the same time of sampling: most code is met again in each.
 #[derive(Debug, Default)]
 pub struct Known {
-    names: HashMap<Place, Arc<str>>,
+    names: HashMap<Place, Name>,
     build_ids: HashMap<FileId, Option<String>>,
+    /// Whether lines are looked for.
+    has_lines: bool,
+}
+
+/// What a place is called.
+#[derive(Clone, Debug, PartialEq)]
+struct Name {
+    name: Arc<str>,
+    source: Option<Line>,
+    inlined: Vec<Inlined>,
+}
+
+impl Name {
+    fn plain(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), source: None, inlined: Vec::new() }
+    }
+
+    fn at(self, owner: Owner, module: Option<usize>, address: u64) -> Location {
+        let Self { name, source, inlined } = self;
+        Location { name, owner, module, address, source, inlined }
+    }
 }
 
 impl Known {
+    /// Of nothing yet. `has_lines`: debug information is looked for and read, which takes time.
+    #[must_use]
+    pub fn new(has_lines: bool) -> Self {
+        Self { has_lines, ..Self::default() }
+    }
+
     /// Forgets files that are not open any more: others may get their numbers.
     pub fn forget_closed(&mut self, files: &Files) {
         self.names.retain(|place, _| match place {
@@ -125,7 +153,12 @@ struct Places {
     indices: HashMap<Place, usize>,
     /// With the path that the file has for one of the processes.
     all: Vec<(Place, Option<Arc<str>>)>,
+    /// Processes that have mapped a file, each with the path that it has there.
+    users: HashMap<FileId, Vec<(u32, Arc<str>)>>,
 }
+
+/// Processes of a file that are remembered.
+const USERS: usize = 4;
 
 impl Places {
     fn index(&mut self, place: Place, path: Option<&Arc<str>>) -> usize {
@@ -133,6 +166,13 @@ impl Places {
             self.all.push((place.clone(), path.cloned()));
             self.all.len() - 1
         })
+    }
+
+    fn used(&mut self, file: FileId, tgid: u32, path: &Arc<str>) {
+        let users = self.users.entry(file).or_default();
+        if users.len() < USERS && users.iter().all(|(known, _)| *known != tgid) {
+            users.push((tgid, Arc::clone(path)));
+        }
     }
 }
 
@@ -142,10 +182,12 @@ fn frames(stack: &stacks::Stack, space: &Space, places: &mut Places) -> Vec<usiz
     let kernel = stack.kernel().iter().enumerate().map(|(depth, address)| (Place::Kernel(call(depth, *address)), None));
     // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
     let is_code = |(depth, address): &(usize, &u64)| *depth == 0 || space.find(call(*depth, **address)).is_some();
+    let mut used = Vec::new();
     let user = stack.user().iter().enumerate().take_while(is_code).map(|(depth, address)| {
         let address = call(depth, *address);
         match space.find(address).map(|mapping| (mapping, &mapping.what)) {
             Some((mapping, Mapped::File { id, path })) => {
+                used.push((*id, path));
                 (Place::File(*id, address - mapping.start + mapping.offset), Some(path))
             }
             Some((_, Mapped::Kernel(name))) => (Place::Given(name.clone()), None),
@@ -153,7 +195,9 @@ fn frames(stack: &stacks::Stack, space: &Space, places: &mut Places) -> Vec<usiz
             None => (Place::Unknown, None),
         }
     });
-    kernel.chain(user).map(|(place, path)| places.index(place, path)).collect()
+    let frames = kernel.chain(user).map(|(place, path)| places.index(place, path)).collect();
+    used.into_iter().for_each(|(id, path)| places.used(id, space.tgid, path));
+    frames
 }
 
 fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Location]) -> End {
@@ -182,45 +226,45 @@ fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Loca
 /// The names of all places.
 fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, Vec<Location>) {
     let mut modules = Modules::default();
+    let build_ids = &mut known.build_ids;
     let mut locations: Vec<Location> = Vec::with_capacity(places.all.len());
     // What is symbolised in one go: index of the location, and address.
     let mut kernel = Vec::new();
     let mut files: HashMap<FileId, Vec<(usize, u64)>> = HashMap::new();
     let mut perf_maps: HashMap<SpaceId, Option<PerfMap>> = HashMap::new();
     for (index, (place, path)) in places.all.iter().enumerate() {
+        let name = known.names.get(place).cloned();
         locations.push(match place {
             Place::Kernel(address) => {
                 let module = modules.named(&"[kernel]".into());
-                let name = known.names.get(place).cloned().unwrap_or_else(|| {
+                let name = name.unwrap_or_else(|| {
                     kernel.push((index, *address));
-                    "[kernel]".into()
+                    Name::plain("[kernel]")
                 });
-                Location { name, owner: Owner::Kernel, module: Some(module), address: *address }
+                name.at(Owner::Kernel, Some(module), *address)
             }
             Place::File(id, offset) => {
                 let path = path.clone().unwrap_or_default();
-                let name = known.names.get(place).cloned().unwrap_or_else(|| {
+                let name = name.unwrap_or_else(|| {
                     files.entry(*id).or_default().push((index, *offset));
                     let base = path.rsplit('/').next().unwrap_or_default();
-                    format!("{base}+{offset:#x}").into()
+                    Name::plain(format!("{base}+{offset:#x}"))
                 });
-                let module = modules.file(*id, &path, spaces.files().get(*id), known);
-                Location { name, owner: Owner::Native, module: Some(module), address: *offset }
+                let module = modules.file(*id, &path, spaces.files().get(*id), build_ids);
+                name.at(Owner::Native, Some(module), *offset)
             }
             Place::Made(space, address) => {
                 let map = perf_maps.entry(*space).or_insert_with(|| read(spaces.get(*space)?.perf_map()?));
                 let name = map.as_ref().and_then(|map| map.find(*address));
                 let module = Some(modules.named(&"[jit]".into()));
-                Location { name: name.unwrap_or("[jit]").into(), owner: Owner::Jit, module, address: *address }
+                Name::plain(name.unwrap_or("[jit]")).at(Owner::Jit, module, *address)
             }
-            Place::Given(name) => {
-                let module = Some(modules.named(name));
-                Location { name: name.clone(), owner: Owner::Native, module, address: 0 }
-            }
-            Place::Unknown => Location { name: UNKNOWN.into(), owner: Owner::Native, module: None, address: 0 },
+            Place::Given(name) => Name::plain(name.clone()).at(Owner::Native, Some(modules.named(name)), 0),
+            Place::Unknown => Name::plain(UNKNOWN).at(Owner::Native, None, 0),
         });
     }
     let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
+    let mut unnamed: HashSet<usize> = files.values().flatten().map(|(index, _)| *index).collect();
     let mut name = |source: &Source<'_>, wanted: Input<&[(usize, u64)]>| {
         let addresses: Vec<u64> = wanted.into_inner().iter().map(|(_, address)| *address).collect();
         let symbols = symbolizer.symbolize(source, wanted.map(|_| addresses.as_slice())).unwrap_or_else(|error| {
@@ -230,6 +274,7 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
         for (symbol, (index, _)) in symbols.iter().zip(wanted.into_inner()) {
             if let (Some(symbol), Some(location)) = (symbol.as_sym(), locations.get_mut(*index)) {
                 location.name = symbol.name.as_ref().into();
+                unnamed.remove(index);
             }
         }
     };
@@ -244,14 +289,42 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
             name(&elf.into(), Input::FileOffset(wanted));
         }
     }
+    if known.has_lines {
+        for (id, wanted) in &files {
+            for ((index, _), lines) in wanted.iter().zip(lines_of(*id, wanted, places, spaces)) {
+                if let Some(location) = locations.get_mut(*index) {
+                    location.name =
+                        lines.name.filter(|_| unnamed.contains(index)).unwrap_or(Arc::clone(&location.name));
+                    (location.source, location.inlined) = (lines.source, lines.inlined);
+                }
+            }
+        }
+    }
     let new = files.values().flatten().chain(&kernel).map(|(index, _)| *index);
     known.names.extend(new.filter_map(|index| {
         // Of a file that could not be opened, another process may be able to open it.
-        let (place, name) = (&places.all.get(index)?.0, &locations.get(index)?.name);
+        let (place, location) = (&places.all.get(index)?.0, locations.get(index)?.clone());
+        let Location { name, source, inlined, .. } = location;
         let is_open = |place: &Place| !matches!(place, Place::File(id, _) if spaces.files().get(*id).is_none());
-        is_open(place).then(|| (place.clone(), Arc::clone(name)))
+        is_open(place).then(|| (place.clone(), Name { name, source, inlined }))
     }));
     (modules.all, locations)
+}
+
+/// What debug information says of the places in a file.
+fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Spaces) -> Vec<Lines> {
+    let users = places.users.get(&id).map(Vec::as_slice).unwrap_or_default();
+    let (Some(file), Some((_, path))) = (spaces.files().get(id), users.first()) else {
+        return Vec::new();
+    };
+    let offsets: Vec<u64> = wanted.iter().map(|(_, offset)| *offset).collect();
+    let processes: Vec<PathBuf> = users.iter().map(|(tgid, _)| spaces.proc().join(tgid.to_string())).collect();
+    lines::find(file, path, &processes, &offsets).unwrap_or_else(|error| {
+        // Most libraries have none.
+        let level = if matches!(error, LinesError::Nothing) { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "no lines of {path}: {error}");
+        Vec::new()
+    })
 }
 
 /// Each module once.
@@ -270,9 +343,15 @@ impl Modules {
         })
     }
 
-    fn file(&mut self, id: FileId, name: &Arc<str>, file: Option<&File>, known: &mut Known) -> usize {
+    fn file(
+        &mut self,
+        id: FileId,
+        name: &Arc<str>,
+        file: Option<&File>,
+        build_ids: &mut HashMap<FileId, Option<String>>,
+    ) -> usize {
         *self.files.entry(id).or_insert_with(|| {
-            let build_id = file.and_then(|file| known.build_ids.entry(id).or_insert_with(|| build_id(file)).clone());
+            let build_id = file.and_then(|file| build_ids.entry(id).or_insert_with(|| build_id(file)).clone());
             self.all.push(Module {
                 name: name.clone(),
                 build_id,
@@ -342,7 +421,7 @@ mod tests {
         assert!(modules[0].size > 0);
         // Once more, by what is known.
         assert_eq!(known.names.len(), 1);
-        known.names.values_mut().for_each(|name| *name = "known".into());
+        known.names.values_mut().for_each(|name| *name = Name::plain("known"));
         let (again, locations, _) = resolve(&stacks, &spaces, &mut known);
         assert_eq!((&*locations[0].name, again), ("known", modules));
         known.forget_closed(&Files::default());

@@ -94,7 +94,7 @@ struct Dictionary {
     attributes: Table<(i32, String), proto::KeyValueAndUnit>,
     mappings: Table<(Arc<str>, Option<String>), proto::Mapping>,
     functions: Table<(i32, i32), proto::Function>,
-    locations: Table<(i32, i32, u64), proto::Location>,
+    locations: Table<(i32, Vec<(i32, i64)>, u64), proto::Location>,
     stacks: Table<Vec<i32>, proto::Stack>,
     links: Table<([u8; 16], [u8; 8]), proto::Link>,
     /// Locations of profiles that were met before.
@@ -190,14 +190,19 @@ impl Dictionary {
 
     fn new_location(&mut self, location: &Location, module: Option<&Module>) -> i32 {
         let mapping_index = module.map_or(0, |module| self.mapping(module));
-        let name = self.string(&location.name);
-        let file = module.map_or(0, |module| self.string(&module.name));
-        let function_index = self.functions.index((name, file), || proto::Function {
-            name_strindex: name,
-            system_name_strindex: name,
-            filename_strindex: file,
-            start_line: 0,
+        let lines = location.functions().map(|(name, source)| {
+            let name = self.string(name);
+            let file = source.map(|source| &source.file).or(module.map(|module| &module.name));
+            let file = file.map_or(0, |file| self.string(file));
+            let function_index = self.functions.index((name, file), || proto::Function {
+                name_strindex: name,
+                system_name_strindex: name,
+                filename_strindex: file,
+                start_line: 0,
+            });
+            proto::Line { function_index, line: source.map_or(0, |source| source.line.into()), column: 0 }
         });
+        let lines: Vec<proto::Line> = lines.collect();
         let kind = match location.owner {
             Owner::Native => Some("native"),
             Owner::Kernel => Some("kernel"),
@@ -205,11 +210,12 @@ impl Dictionary {
             Owner::Jit => None,
         };
         let attribute_indices = kind.map(|kind| self.attribute("profile.frame.type", kind)).into_iter().collect();
-        let key = (mapping_index, function_index, location.address);
+        let functions = lines.iter().map(|line| (line.function_index, line.line)).collect();
+        let key = (mapping_index, functions, location.address);
         self.locations.index(key, || proto::Location {
             mapping_index,
             address: location.address,
-            lines: vec![proto::Line { function_index, line: 0, column: 0 }],
+            lines,
             attribute_indices,
         })
     }
@@ -232,7 +238,7 @@ impl Dictionary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::model::tests::example;
+    use crate::profile::model::tests::{example, with_lines};
 
     fn decoded(parts: &[Part]) -> ExportProfilesServiceRequest {
         let mut bytes = Vec::new();
@@ -277,6 +283,23 @@ mod tests {
             text(dictionary.function_table[line.function_index as usize].name_strindex)
         });
         assert_eq!(names.collect::<Vec<_>>(), ["do_syscall_64", "heavy", "main"]);
+    }
+
+    #[test]
+    fn inlined_functions_are_lines_of_their_location() {
+        let parts: Vec<Part> = Part::of(with_lines()).into_iter().collect();
+        let dictionary = decoded(&parts).dictionary.unwrap();
+        let text = |index: i32| dictionary.string_table[index as usize].as_str();
+        let lines = dictionary.location_table.iter().map(|location| {
+            let line = |line: &proto::Line| {
+                let function = dictionary.function_table[line.function_index as usize];
+                (text(function.name_strindex), text(function.filename_strindex), line.line)
+            };
+            location.lines.iter().map(line).collect::<Vec<_>>()
+        });
+        let file = "/src/shop.c";
+        assert!(lines.clone().any(|lines| lines == [("step", file, 10), ("spin", file, 20), ("heavy", file, 30)]));
+        assert!(lines.clone().any(|lines| lines == [("light", "/opt/shop", 0)]));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Part {
 
 /// About how many bytes a location takes.
 fn size(location: &Location) -> usize {
-    location.name.len() + 64
+    location.functions().map(|(name, source)| name.len() + source.map_or(0, |source| source.file.len()) + 64).sum()
 }
 
 impl Item for Part {

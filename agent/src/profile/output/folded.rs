@@ -1,12 +1,13 @@
 //! Folded text: one line for each stack, the outermost first, with how often it was seen, or for how many microseconds it waited. What flame graph tools read.
-//! As they expect it, functions of the kernel end in `_[k]`, those that a process has compiled while it runs in `_[j]`.
+//! As they expect it, functions of the kernel end in `_[k]`, those that a process has compiled while it runs in `_[j]`. Where lines are
+//! known, they are part of the name: `burn (burn.c:12)`.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
 };
 
-use crate::profile::model::{Location, Owner, Profile, Stack};
+use crate::profile::model::{Owner, Profile, Source, Stack};
 
 /// Writes a profile.
 ///
@@ -31,9 +32,19 @@ pub fn lines(profile: &Profile) -> BTreeMap<String, u64> {
 fn line(profile: &Profile, stack: &Stack) -> String {
     let mut line = String::new();
     push(&mut line, stack.service());
-    for Location { name, owner, .. } in profile.frames(stack).rev() {
+    let frames = profile.frames(stack).rev();
+    for (name, source, owner) in frames.flat_map(|location| {
+        let functions = location.functions().rev();
+        functions.map(|(name, source)| (name, source, location.owner))
+    }) {
         line.push(';');
         push(&mut line, name);
+        if let Some(Source { file, line: number }) = source {
+            // What is before the last slash would only make the graph unreadable.
+            line.push_str(" (");
+            push(&mut line, file.rsplit('/').next().unwrap_or_default());
+            line.push_str(&format!(":{number})"));
+        }
         line.push_str(match owner {
             Owner::Native => "",
             Owner::Jit => "_[j]",
@@ -63,7 +74,15 @@ fn cleaned(name: &str) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::model::tests::example;
+    use crate::profile::model::tests::{example, with_lines};
+
+    #[test]
+    fn lines_and_inlined_functions_are_frames() {
+        let lines = lines(&with_lines());
+        let stack = "shop;main (shop.c:40);heavy (shop.c:30);spin (shop.c:20);step (shop.c:10)";
+        assert_eq!(lines.get(&format!("{stack};do_syscall_64_[k]")), Some(&1), "{lines:?}");
+        assert_eq!(lines.get("shop;main (shop.c:40);light"), Some(&1));
+    }
 
     #[test]
     fn one_line_for_each_stack() {

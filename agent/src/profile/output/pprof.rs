@@ -82,19 +82,24 @@ fn encode(profile: &Profile, labels: &dyn Fn(&Stack, &mut Strings) -> Vec<Label>
         has_functions: true,
     });
     let mapping = mapping.collect();
-    let mut functions: HashMap<(i64, Owner, u64), u64> = HashMap::new();
+    let mut functions: HashMap<(i64, i64, Owner, u64), u64> = HashMap::new();
     let mut function = Vec::new();
     let location = (1u64..).zip(&profile.locations).map(|(id, location)| {
-        let name = strings.index(&location.name);
         let mapping_id = location.module.map_or(0, |index| index as u64 + 1);
-        let function_id = *functions.entry((name, location.owner, mapping_id)).or_insert_with(|| {
-            let id = function.len() as u64 + 1;
-            let file = location.module.and_then(|index| profile.modules.get(index));
-            let filename = file.map_or(0, |module| strings.index(&module.name));
-            function.push(Function { id, name, system_name: name, filename });
-            id
+        let module = location.module.and_then(|index| profile.modules.get(index));
+        let lines = location.functions().map(|(name, source)| {
+            let name = strings.index(name);
+            // Where the source is not known, what the function is in says more than nothing.
+            let file = source.map(|source| &source.file).or(module.map(|module| &module.name));
+            let filename = file.map_or(0, |file| strings.index(file));
+            let function_id = *functions.entry((name, filename, location.owner, mapping_id)).or_insert_with(|| {
+                let id = function.len() as u64 + 1;
+                function.push(Function { id, name, system_name: name, filename });
+                id
+            });
+            Line { function_id, line: source.map_or(0, |source| source.line.into()) }
         });
-        Location { id, mapping_id, address: location.address, line: vec![Line { function_id }] }
+        Location { id, mapping_id, address: location.address, line: lines.collect() }
     });
     let location = location.collect();
     let sample = profile.stacks.iter().map(|stack| Sample {
@@ -142,7 +147,28 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::profile::model::tests::example;
+    use crate::profile::model::tests::{example, with_lines};
+
+    #[test]
+    fn a_location_has_a_line_for_each_inlined_function() {
+        let pprof = encode(&with_lines(), &labels);
+        let text = |index: i64| pprof.string_table[index as usize].as_str();
+        let lines = |id: u64| {
+            let location = pprof.location.iter().find(|location| location.id == id).unwrap();
+            let function = |id| pprof.function.iter().find(|function| function.id == id).unwrap();
+            let line = |line: &Line| {
+                let function = function(line.function_id);
+                (text(function.name), text(function.filename), line.line)
+            };
+            location.line.iter().map(line).collect::<Vec<_>>()
+        };
+        let file = "/src/shop.c";
+        assert_eq!(
+            lines(pprof.sample[0].location_id[0]),
+            [("step", file, 10), ("spin", file, 20), ("heavy", file, 30)]
+        );
+        assert_eq!(lines(pprof.sample[2].location_id[0]), [("light", "/opt/shop", 0)]);
+    }
 
     #[test]
     fn decodes_to_what_was_put_in() {

@@ -86,6 +86,7 @@ impl Engine {
             && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
         {
             self.crowded.insert(tid);
+            self.serves_no_more(|_, other| other == tid);
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);

@@ -16,6 +16,7 @@ use super::{
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
+    serving::Threads,
     trust::Trust,
     turns::Turns,
     usage::Meters,
@@ -143,6 +144,8 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// What threads serve, if anybody wants to know it.
+    pub(super) serving: Option<Box<Threads>>,
     /// How often values were brought.
     pub(super) values: Commons,
     pub(super) stats: Stats,
@@ -185,6 +188,7 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            serving: None,
             values: Commons::default(),
             stats: Stats::default(),
         }
@@ -261,6 +265,7 @@ impl Engine {
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
         self.open.remove(&tgid);
+        self.serves_no_more(|of, _| of == tgid);
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);

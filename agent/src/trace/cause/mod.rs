@@ -18,6 +18,7 @@ mod loops;
 mod pending;
 mod puzzles;
 mod samples;
+mod serving;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -32,3 +33,4 @@ pub use call::{Cause, Link, Origin, Trace};
 pub use ends::Name;
 pub use engine::{Engine, Limits, Settled, Stats};
 pub use samples::{Sampled, Samples};
+pub use serving::Serving;

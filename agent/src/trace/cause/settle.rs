@@ -41,6 +41,7 @@ impl Engine {
         };
         call.end = Some(now);
         let (tgid, is_open) = (call.tgid(), call.cause == Cause::Open);
+        self.served(serial);
         if server {
             if let Some(open) = self.open.get_mut(&tgid) {
                 open.retain(|other| *other != serial);
@@ -225,6 +226,7 @@ impl Engine {
             };
             call.trace = Some(trace.clone());
             stack.append(&mut call.effects);
+            self.serves(serial);
             self.tell_peers(serial);
             self.emit(serial);
         }
@@ -274,6 +276,7 @@ impl Engine {
     }
 
     pub(super) fn forget(&mut self, serial: Serial) {
+        self.served(serial);
         let Some(call) = self.calls.remove(&serial) else {
             return;
         };

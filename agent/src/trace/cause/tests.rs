@@ -16,6 +16,7 @@ use crate::{
 
 mod pools;
 mod samples;
+mod serving;
 mod values;
 
 const MS: Nanos = 1_000_000;
