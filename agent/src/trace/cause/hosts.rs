@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Whether an outgoing call is one whose trace other agents are told.
-    pub(super) fn is_to_be_told(&self, serial: Serial) -> bool {
+    pub(super) fn is_told_peers(&self, serial: Serial) -> bool {
         let remote = self.calls.get(&serial).and_then(|call| call.remote);
         self.hosts.is_some() && remote.is_some_and(|remote| !remote.is_loopback())
     }

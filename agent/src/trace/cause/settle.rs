@@ -196,8 +196,18 @@ impl Engine {
         }
         match found {
             Some(trace) => self.spread(serial, &trace),
-            None if side == Side::Client && self.is_to_be_told(serial) => self.begin_trace(serial),
+            None if self.is_published(serial) => self.begin_trace(serial),
             None => self.emit(serial),
+        }
+    }
+
+    /// Whether others want to know of a call's trace while it goes on.
+    fn is_published(&self, serial: Serial) -> bool {
+        let side = self.calls.get(&serial).map(|call| call.side);
+        match side {
+            Some(Side::Server) => self.serving.is_some(),
+            Some(Side::Client) => self.is_told_peers(serial),
+            None => false,
         }
     }
 
