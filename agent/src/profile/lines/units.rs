@@ -200,7 +200,8 @@ fn functions<'a>(
                 } else {
                     calls.clear();
                 }
-                if (is_inlined && !calls.is_empty() || !is_inlined) && calls.len() <= DEEPEST {
+                let is_in_one = !is_inlined || !calls.is_empty();
+                if is_in_one && calls.len() <= DEEPEST {
                     calls.push(Call { entry: entry.offset(), depth: entry.depth(), call });
                 }
             }
