@@ -42,7 +42,7 @@ const PACKAGES: [(&str, &str); 27] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 11] = [
+const PYTHON: [&str; 12] = [
     "gunicorn==23.0.0",
     "grpcio==1.76.0",
     "paho-mqtt==2.1.0",
@@ -54,6 +54,7 @@ const PYTHON: [&str; 11] = [
     "clickhouse-driver==0.2.11",
     "moto[server]==5.2.5",
     "boto3==1.44.5",
+    "curl_cffi==0.13.0",
 ];
 
 /// Servers that Maven has, by the folders of their descriptions.

@@ -138,7 +138,8 @@ impl Encryption {
             (_, None) => Why::NoLibrary,
         };
         tell(means.shared, tgid, why);
-        log::debug!("process {tgid}: {} probes for TLS", probes.len());
+        let depth = if encrypts { ", in all of its files" } else { "" };
+        log::debug!("process {tgid}: {} probes for TLS{depth}", probes.len());
         let known = Known { start, looked: Instant::now(), inside: encrypts, probes };
         if let Some(before) = self.known.insert(tgid, known) {
             means.probes.release(before.probes);

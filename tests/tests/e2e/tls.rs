@@ -1,6 +1,7 @@
 //! Requests over TLS, by all libraries whose functions are known, on both sides of a connection: each has its spans, matched into one trace,
 //! as if nothing were encrypted. Most run alone: probes of libraries are attached by one agent at a time.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,6 +21,7 @@ both!(
     openssl_fed_from_memory,
     node,
     openssl_before_3,
+    boringssl,
     go,
     rustls,
     nginx_and_curl,
@@ -100,6 +102,35 @@ fn node(capture: Capture) -> Result<()> {
 fn openssl_before_3(capture: Capture) -> Result<()> {
     let _alone = wait::alone();
     all_clients(capture, Kind::OldNode)
+}
+
+/// BoringSSL inside of a module of another name: it is looked for there once the process is seen to use TLS, so that the first request may be missed.
+fn boringssl(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let service = Service::nginx_tls(&Certificate::new()?)?;
+    let agent = agent(capture, &service)?;
+    let mut command = Command::new(paths::installed("venv/bin/python")?);
+    command.arg(paths::service("python/boringssl_client.py"));
+    command.args(["first", "1", "2", "3"].map(|query| format!("https://{}/fixed/x?{query}", service.address)));
+    let mut client = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let begin = format!("process {}: ", client.pid());
+    agent
+        .wait_log(|line| line.contains(&begin) && line.ends_with("in all of its files"))
+        .context("it is not looked at")?;
+    let mut ready = String::new();
+    BufReader::new(client.inner().stdout.take().context("no pipe")?).read_line(&mut ready)?;
+    client.inner().stdin.take().context("no pipe")?.write_all(b"go\n")?;
+    ensure!(client.wait(wait::PATIENCE)?.success(), "the client has failed");
+    agent.wait_spans(7);
+    let report = agent.finish()?;
+    for query in ["1", "2", "3"] {
+        let target = format!("/fixed/x?{query}");
+        let spans: Vec<_> = report.spans.iter().filter(|span| span.target() == target).collect();
+        let of = |kind: &str| spans.iter().find(|span| span.kind == kind).context("a span is missing");
+        let (asks, answers) = (of("CLIENT")?, of("SERVER")?);
+        ensure!(spans.len() == 2 && answers.parent_span_id == asks.span_id, "{spans:#?}");
+    }
+    Ok(())
 }
 
 fn go(capture: Capture) -> Result<()> {
