@@ -157,9 +157,18 @@ fn one_that_ends_early() {
     wire.receive("PROXY TCP4 20").close();
     assert_eq!(wire.understanding(), Understanding::Detecting);
     let mut wire = server();
-    wire.receive("PROXY TCP4 20").hole(Direction::Receive, 10, Gap::Lost).receive(REQUEST).send(RESPONSE);
-    assert_eq!(wire.summary(), ["/orders/7 200"]);
-    assert_eq!(text(&wire.out[0], "client.address"), "10.0.0.2");
+    // With a hole in it, nothing is made of what came before: the stream is as one that was joined there.
+    wire.receive("PROXY TCP4 20").hole(Direction::Receive, 10, Gap::Lost);
+    let mut joined = server();
+    joined.hole(Direction::Receive, 23, Gap::Lost);
+    for wire in [&mut wire, &mut joined] {
+        for _ in 0..3 {
+            wire.receive(REQUEST).send(RESPONSE);
+        }
+        wire.close();
+    }
+    assert_eq!(wire.summary(), joined.summary());
+    assert_eq!(text(wire.out.last().unwrap(), "client.address"), "10.0.0.2");
 }
 
 proptest! {
