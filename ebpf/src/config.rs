@@ -164,6 +164,8 @@ pub struct Offsets {
     pub regs_sp: u32,
     /// `pt_regs`: the first arguments of a C function.
     pub regs_function: [u32; 4],
+    /// `pt_regs`: where a Rust function puts a result that fits no register, and its first arguments.
+    pub regs_rust: [u32; 4],
     /// `pt_regs`: what a C function returns.
     pub regs_return: u32,
     /// `pt_regs`: the first argument of a Go function, and the first value that it returns (`rax`, `x0`).

@@ -40,6 +40,8 @@ mod process;
 mod profile;
 #[path = "programs/python.rs"]
 mod python;
+#[path = "programs/rustls.rs"]
+mod rustls;
 #[path = "programs/sockets.rs"]
 mod sockets;
 #[path = "programs/syscalls.rs"]
@@ -269,6 +271,27 @@ pub fn go_tls_write(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn go_tls_return(ctx: ProbeContext) -> u32 {
     preempt::without(|| tls::returned_go(&ctx));
+    0
+}
+
+/// rustls: `encrypt` of a cipher.
+#[uprobe]
+pub fn rustls_encrypt_entry(ctx: ProbeContext) -> u32 {
+    preempt::without(|| rustls::encrypt(&ctx));
+    0
+}
+
+/// rustls: `decrypt` of a cipher.
+#[uprobe]
+pub fn rustls_decrypt_entry(ctx: ProbeContext) -> u32 {
+    preempt::without(|| rustls::decrypt(&ctx));
+    0
+}
+
+/// It returns.
+#[uretprobe]
+pub fn rustls_decrypt_return(ctx: RetProbeContext) -> u32 {
+    preempt::without(|| rustls::decrypted(&ctx));
     0
 }
 

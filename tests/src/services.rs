@@ -293,8 +293,8 @@ impl Service {
                     command.arg(paths::service("python/tls_asyncio.py")).args(host_and_port(address));
                     (command, "tls_asyncio")
                 }
-                Kind::Node => {
-                    let mut command = Command::new(paths::program("node")?);
+                Kind::Node | Kind::OldNode => {
+                    let mut command = kind.node()?;
                     command.arg(paths::service("node/server.js")).args(host_and_port(address));
                     (command, "server")
                 }
@@ -302,6 +302,11 @@ impl Service {
                     let mut command = Command::new(paths::installed("go-server")?);
                     command.arg("tcp").arg(address.to_string());
                     (command, "go-server")
+                }
+                Kind::Rustls => {
+                    let mut command = Command::new(paths::installed("rustls-service")?);
+                    command.arg("server").args(host_and_port(address));
+                    (command, "rustls-service")
                 }
             };
             command.args(files);

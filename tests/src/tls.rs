@@ -49,13 +49,17 @@ pub enum Kind {
     Memory,
     /// OpenSSL inside of a program: Node.js.
     Node,
+    /// OpenSSL 1.1.1 inside of Node.js 16.
+    OldNode,
     /// Go's own: a stripped program.
     Go,
+    /// rustls, below hyper and tokio: a program built for release.
+    Rustls,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sockets, Self::Memory, Self::Node, Self::Go];
+    pub const ALL: [Self; 6] = [Self::Sockets, Self::Memory, Self::Node, Self::OldNode, Self::Go, Self::Rustls];
 
     fn command(self) -> Result<Command> {
         let python = |way: &str| {
@@ -66,19 +70,38 @@ impl Kind {
         match self {
             Self::Sockets => python("threads"),
             Self::Memory => python("asyncio"),
-            Self::Node => {
-                let mut command = Command::new(paths::program("node")?);
+            Self::Node | Self::OldNode => {
+                let mut command = self.node()?;
                 command.arg(paths::service("node/tls_client.js"));
                 Ok(command)
             }
             Self::Go => Ok(Command::new(paths::installed("go-tls-client")?)),
+            Self::Rustls => {
+                let mut command = Command::new(paths::installed("rustls-service")?);
+                command.arg("client");
+                Ok(command)
+            }
         }
+    }
+
+    /// Node.js.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub(crate) fn node(self) -> Result<Command> {
+        let program = match self {
+            // The only binaries of this age that a registry has are in a package of Python's.
+            Self::OldNode => paths::installed("nodejs16/nodejs/bin/node")?,
+            _ => paths::program("node")?,
+        };
+        Ok(Command::new(program))
     }
 
     fn service(self) -> &'static str {
         match self {
             Self::Go => "go-tls-client",
-            Self::Sockets | Self::Memory | Self::Node => "tls_client",
+            Self::Rustls => "rustls-service",
+            Self::Sockets | Self::Memory | Self::Node | Self::OldNode => "tls_client",
         }
     }
 }

@@ -43,7 +43,7 @@ const PACKAGES: [(&str, &str); 28] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 13] = [
+const PYTHON: [&str; 14] = [
     "gunicorn==23.0.0",
     "grpcio==1.76.0",
     "paho-mqtt==2.1.0",
@@ -57,6 +57,7 @@ const PYTHON: [&str; 13] = [
     "python-tds==1.17.1",
     "moto[server]==5.2.5",
     "boto3==1.44.5",
+    "curl_cffi==0.13.0",
 ];
 
 /// Servers that Maven has, by the folders of their descriptions.
@@ -84,6 +85,7 @@ pub fn run() -> Result<()> {
     for server in MAVEN {
         setup.maven(server)?;
     }
+    setup.python_package("nodejs16", "nodejs-bin==16.15.1a4")?;
     setup.compile()?;
     setup.go("go-server", "services/go", ".", &[])?;
     setup.go("go-lookup", "services/go", "./lookup", &[])?;
@@ -93,6 +95,7 @@ pub fn run() -> Result<()> {
     }
     setup.go("http2", "services/http2", ".", &[])?;
     setup.go("tds", "services/tds", ".", &[])?;
+    setup.rust("rustls-service", "services/rustls")?;
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());
@@ -108,15 +111,30 @@ impl Setup {
     /// The programs that take less than a second.
     fn compile(&self) -> Result<()> {
         let services = self.tests.join("services");
-        let (calls, server) = (self.to.join("calls"), self.to.join("java/Server.class"));
+        let calls = self.to.join("calls");
         if older(&calls, &services.join("c/calls.c")) {
             let source = services.join("c/calls.c");
             call(Command::new("cc").args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&calls).arg(source).arg("-luring"))?;
         }
-        if older(&server, &services.join("java/Server.java")) {
-            let classes = self.to.join("java");
-            call(Command::new("javac").arg("-d").arg(classes).arg(services.join("java/Server.java")))?;
+        for class in ["Server", "TlsClient"] {
+            let (classes, source) = (self.to.join("java"), services.join(format!("java/{class}.java")));
+            if older(&classes.join(format!("{class}.class")), &source) {
+                call(Command::new("javac").arg("-d").arg(classes).arg(source))?;
+            }
         }
+        Ok(())
+    }
+
+    /// Unpacks a package of Python's into a folder of its own, unless it is there.
+    fn python_package(&self, folder: &str, package: &str) -> Result<()> {
+        let folder = self.to.join(folder);
+        let stamp = folder.join("installed");
+        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == package) {
+            return Ok(());
+        }
+        let mut pip = Command::new(self.to.join("venv/bin/pip"));
+        call(pip.args(["install", "--quiet", "--no-deps", "--upgrade", "--target"]).arg(&folder).arg(package))?;
+        fs::write(stamp, package)?;
         Ok(())
     }
 
@@ -138,6 +156,22 @@ impl Setup {
     fn go(&self, name: &str, module: &str, package: &str, more: &[&str]) -> Result<()> {
         go_build(&self.tests.join(module), package, &self.to.join(name), "-s -w", more)
             .context("Go 1.25 or later is needed")
+    }
+
+    /// Builds a Rust program as it would be released, unless it is there, built from the same sources. What it was built from takes hundreds of
+    /// megabytes, and is not kept.
+    fn rust(&self, name: &str, folder: &str) -> Result<()> {
+        let (folder, program) = (self.tests.join(folder), self.to.join(name));
+        if !older(&program, &folder.join("src/main.rs")) && !older(&program, &folder.join("Cargo.lock")) {
+            return Ok(());
+        }
+        let build = self.to.join(format!("{name}.build"));
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--locked", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+        call(cargo.arg("--target-dir").arg(&build))?;
+        copy(name, &build.join("release"), &self.to)?;
+        fs::remove_dir_all(build)?;
+        Ok(())
     }
 
     /// Builds a receiver, unless this folder or the cache has it, built from the same sums.

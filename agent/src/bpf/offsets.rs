@@ -71,6 +71,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         regs_ip: arch::regs_ip(btf)?,
         regs_sp: arch::regs_sp(btf)?,
         regs_function: arch::regs_function(btf)?,
+        regs_rust: arch::regs_rust(btf)?,
         regs_return: arch::regs_return(btf)?,
         regs_go_first: arch::regs_return(btf)?,
         regs_go_second: arch::regs_go_second(btf)?,
@@ -190,6 +191,11 @@ mod arch {
         Ok([btf.offset("pt_regs.di")?, btf.offset("pt_regs.si")?, btf.offset("pt_regs.dx")?, btf.offset("pt_regs.cx")?])
     }
 
+    /// The address for the result is the first argument.
+    pub fn regs_rust(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        regs_function(btf)
+    }
+
     /// Of Go, also the first argument.
     pub fn regs_return(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("pt_regs.ax")
@@ -251,6 +257,12 @@ mod arch {
     pub fn regs_function(btf: &Btf) -> Result<[u32; 4], BtfError> {
         let regs = btf.offset("pt_regs.regs")?;
         Ok([regs, regs + 8, regs + 16, regs + 24])
+    }
+
+    /// The address for the result is in x8.
+    pub fn regs_rust(btf: &Btf) -> Result<[u32; 4], BtfError> {
+        let regs = btf.offset("pt_regs.regs")?;
+        Ok([regs + 64, regs, regs + 8, regs + 16])
     }
 
     /// Of Go, also the first argument.

@@ -65,6 +65,7 @@ const UNUSED: &[&str] = &[
     "TLS_CALLS",
     "TLS_STREAMS",
     "TLS_SESSIONS",
+    "RUSTLS_KEPT",
 ];
 
 /// The loaded programs. When it is dropped, nothing is left in the kernel.

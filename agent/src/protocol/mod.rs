@@ -29,6 +29,7 @@ mod nats;
 mod postgres;
 #[cfg(test)]
 mod promises;
+mod proxy;
 mod redis;
 mod session;
 mod shared;
@@ -136,6 +137,8 @@ pub trait Decoder: Send {
 pub enum Over {
     /// The protocol was left in the way that it offers for that (`Upgrade`, `CONNECT`).
     Switched,
+    /// Both ends have agreed to go on with TLS.
+    Encrypted,
     /// It is a different protocol after all, and nothing was reported of it.
     NotMine,
     /// It is broken, or ambiguous: whatever came next would be a guess.

@@ -1,11 +1,12 @@
 //! One connection's way from first bytes to exchanges: detecting, then decoding, then perhaps left alone. Detection looks at
 //! bytes only, never at ports, and asks again at the beginning of each piece, because a connection may be joined anywhere.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Decoder, Interest, Note, Over, PROTOCOLS, Sample, Shared, Side, Verdict,
     detect::{Foreign, foreign},
+    proxy::{self, Preface},
     shared::count,
     tls::{Agreed, Handshake, Places},
 };
@@ -51,6 +52,10 @@ pub struct Session {
     agreed: Option<Agreed>,
     /// Where what is inside of TLS is on the socket.
     places: Places,
+    /// What a proxy says before all else.
+    preface: Preface,
+    /// For whom a proxy has connected, as it says.
+    proxied: Option<SocketAddr>,
     stage: Stage,
 }
 
@@ -84,6 +89,8 @@ impl Session {
             decrypted: false,
             agreed: None,
             places: Places::default(),
+            preface: Preface::default(),
+            proxied: None,
             stage: Stage::Detecting(Probe::default()),
         }
     }
@@ -102,6 +109,28 @@ impl Session {
         if self.decrypted {
             self.places.note(connection, update);
         }
+        if self.preface.is_over() {
+            return self.behind(connection, update, out);
+        }
+        let mut preface = std::mem::take(&mut self.preface);
+        match update {
+            Update::Piece(direction, piece) => preface.piece(*direction, piece, |client, piece| {
+                self.proxied = self.proxied.or(client);
+                self.behind(connection, &Update::Piece(*direction, piece.clone()), out);
+            }),
+            Update::End(direction, _) => {
+                preface.end(*direction, |piece| {
+                    self.behind(connection, &Update::Piece(*direction, piece.clone()), out);
+                });
+                self.behind(connection, update, out);
+            }
+            Update::Tick(_) => self.behind(connection, update, out),
+        }
+        self.preface = preface;
+    }
+
+    /// Takes what comes next behind what a proxy says.
+    fn behind(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
         let before = out.len();
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
@@ -135,6 +164,13 @@ impl Session {
                 }
             }
         }
+        if let Some(client) = self.proxied {
+            for note in out.get_mut(before..).unwrap_or_default() {
+                if let Note::Done(exchange) = note {
+                    proxy::describe(client, exchange);
+                }
+            }
+        }
         self.leave();
     }
 
@@ -148,7 +184,9 @@ impl Session {
                 Found::Nothing => return,
                 Found::Foreign(Foreign::Tls) if !self.decrypted => {
                     count(&self.shared.counts.given_up_tls);
-                    let mut handshake = Box::<Handshake>::default();
+                    // What comes before TLS (`STARTTLS`) was seen, or it is known not to be.
+                    let whole = !probe.sent.joined && !probe.received.joined;
+                    let mut handshake = Box::new(if whole { Handshake::from_here() } else { Handshake::default() });
                     self.agreed = handshake.piece(direction, piece);
                     self.stage = Stage::Encrypted(handshake);
                     return;
@@ -174,6 +212,7 @@ impl Session {
 
     /// What comes now is what TLS protects. What was said before, such as a request to begin with TLS, is over.
     fn begin_anew(&mut self) {
+        self.preface.begin_anew();
         if self.is_encrypted() {
             count(&self.shared.counts.tls_decrypted);
         }
@@ -191,6 +230,12 @@ impl Session {
     /// What to capture next of a direction. Changes only with [`Session::update`].
     #[must_use]
     pub fn interest(&self, direction: Direction) -> Interest {
+        let interest = self.interest_behind(direction);
+        Interest { from: interest.from.saturating_add(self.preface.shift(direction)), ..interest }
+    }
+
+    /// The same, in positions behind what a proxy says.
+    fn interest_behind(&self, direction: Direction) -> Interest {
         match &self.stage {
             Stage::Detecting(probe) => Interest {
                 from: 0,
@@ -225,6 +270,10 @@ impl Session {
             Some(Over::Switched) => {
                 count(&counts.switched);
                 self.stage = Stage::Over(Understanding::Switched(name));
+            }
+            Some(Over::Encrypted) => {
+                count(&counts.given_up_tls);
+                self.stage = Stage::Encrypted(Box::new(Handshake::from_here()));
             }
             Some(Over::Own) => {
                 count(&counts.own);

@@ -31,14 +31,38 @@ struct Known {
     /// When the process started, which tells it from a later one with its number.
     start: u64,
     looked: Instant,
+    /// All of its files were looked at inside.
+    inside: bool,
     probes: Vec<Key>,
+}
+
+/// What is known of a file.
+struct Looked {
+    library: Option<Rc<Library>>,
+    /// It was looked at inside.
+    inside: bool,
+}
+
+/// A process that is looked at.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its id.
+    pub tgid: u32,
+    /// When it started.
+    pub start: u64,
+    /// Its directory in `/proc`.
+    pub proc: &'a Path,
+    /// Whether it is a Go program, and if so, whether its own TLS is probed.
+    pub go: Option<bool>,
+    /// It is seen to use TLS: whatever it has loaded may have a library inside.
+    pub encrypts: bool,
 }
 
 /// See the module.
 #[derive(Default)]
 pub struct Encryption {
     /// Of each file whether it has a library, and which.
-    files: HashMap<FileId, Option<Rc<Library>>>,
+    files: HashMap<FileId, Looked>,
     known: HashMap<u32, Known>,
     /// Nothing is probed.
     off: bool,
@@ -75,14 +99,16 @@ impl Encryption {
         }
     }
 
-    /// Looks at what a process has loaded. `go`: whether it is a Go program, and if so, whether its own TLS is probed.
-    pub fn process(&mut self, tgid: u32, start: u64, proc: &Path, go: Option<bool>, means: &mut Means<'_>) {
+    /// Looks at what a process has loaded.
+    pub fn process(&mut self, subject: Subject<'_>, means: &mut Means<'_>) {
+        let Subject { tgid, start, proc, go, encrypts } = subject;
         if self.off {
             tell(means.shared, tgid, Why::Off);
             return;
         }
         if let Some(known) = self.known.get(&tgid)
             && known.start == start
+            && (known.inside || !encrypts)
             && known.looked.elapsed() < (if known.probes.is_empty() { SOON } else { AGAIN })
         {
             return;
@@ -96,7 +122,7 @@ impl Encryption {
         let exe = FileId::of(&proc.join("exe")).ok();
         for file in files {
             java |= file.path.file_name().is_some_and(|name| name == "libjvm.so");
-            let Some(library) = self.mapped(&file, exe) else { continue };
+            let Some(library) = self.mapped(&file, exe, encrypts) else { continue };
             for probe in &library.probes {
                 match means.probes.attach(means.hooks, means.shared, probe) {
                     Some(key) => probes.push(key),
@@ -112,15 +138,17 @@ impl Encryption {
             (_, None) => Why::NoLibrary,
         };
         tell(means.shared, tgid, why);
-        log::debug!("process {tgid}: {} probes for TLS", probes.len());
-        if let Some(before) = self.known.insert(tgid, Known { start, looked: Instant::now(), probes }) {
+        let depth = if encrypts { ", in all of its files" } else { "" };
+        log::debug!("process {tgid}: {} probes for TLS{depth}", probes.len());
+        let known = Known { start, looked: Instant::now(), inside: encrypts, probes };
+        if let Some(before) = self.known.insert(tgid, known) {
             means.probes.release(before.probes);
         }
     }
 
     /// Whether a file that was looked at has a library.
     pub fn is_library(&self, id: &FileId) -> bool {
-        self.files.get(id).is_some_and(Option::is_some)
+        self.files.get(id).is_some_and(|looked| looked.library.is_some())
     }
 
     /// Detaches what is only for processes that are gone.
@@ -134,11 +162,12 @@ impl Encryption {
         });
     }
 
-    /// `exe`: the program of the process.
-    fn mapped(&mut self, file: &Mapped, exe: Option<FileId>) -> Option<Rc<Library>> {
+    /// `exe`: the program of the process. `encrypts`: it is seen to use TLS.
+    fn mapped(&mut self, file: &Mapped, exe: Option<FileId>, encrypts: bool) -> Option<Rc<Library>> {
         // A library that was linked into another one is seldom one with names.
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        let inside = ["ssl", "tls", "crypto"].iter().any(|part| name.contains(part))
+        let inside = encrypts
+            || ["ssl", "tls", "crypto"].iter().any(|part| name.contains(part))
             || exe.is_some_and(|exe| FileId::of(&file.open).or_else(|_| FileId::of(&file.path)).ok() == Some(exe));
         match self.file(&file.open, inside) {
             Ok(library) => library,
@@ -152,8 +181,10 @@ impl Encryption {
     /// What is known of a file, looked at if it is new.
     fn file(&mut self, path: &Path, inside: bool) -> io::Result<Option<Rc<Library>>> {
         let id = FileId::of(path)?;
-        if let Some(found) = self.files.get(&id) {
-            return Ok(found.clone());
+        if let Some(found) = self.files.get(&id)
+            && (found.inside || !inside || found.library.is_some())
+        {
+            return Ok(found.library.clone());
         }
         let looked =
             Image::open(path).and_then(|image| image.as_ref().map_or(Ok(None), |image| tls::find(image, inside)));
@@ -168,7 +199,7 @@ impl Encryption {
         if self.files.len() >= FILES {
             self.files.clear();
         }
-        self.files.insert(id, library.clone());
+        self.files.insert(id, Looked { library: library.clone(), inside });
         Ok(library)
     }
 }

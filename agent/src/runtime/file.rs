@@ -133,6 +133,19 @@ impl Elf<'_> {
         self.search(SHT_SYMTAB, names)
     }
 
+    /// Whether the names that are there for debuggers can have one with this text in it. Costs less than to look at each.
+    ///
+    /// # Errors
+    /// When its tables are malformed.
+    pub fn mentions(&self, text: &str) -> Result<bool, Refusal> {
+        let symbols = self.sections.symbols(self.endian, self.data, SHT_SYMTAB)?;
+        let section = self.sections.section(symbols.string_section());
+        let Ok(strings) = section.and_then(|section| section.data(self.endian, self.data)) else {
+            return Ok(false);
+        };
+        Ok(std::str::from_utf8(strings).map_or(true, |names| names.contains(text)))
+    }
+
     fn search<const N: usize>(&self, table: u32, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
         let mut found = [None; N];
         let symbols = self.sections.symbols(self.endian, self.data, table)?;

@@ -20,7 +20,7 @@ use geophone_ebpf::config::Runtime;
 
 use super::{
     Answer, DETECTORS, FileId, Found, Image, Plan, Probe, Refusal, Target,
-    encryption::{Encryption, Means},
+    encryption::{Encryption, Means, Subject},
     probes::{Key, Probes},
     watch::{Ask, Shared},
 };
@@ -115,7 +115,7 @@ impl Worker {
     /// Finds the tasks of a process, and how it encrypts.
     fn process(&mut self, tgid: u32) {
         self.tasks(tgid, 0);
-        self.encryption(tgid);
+        self.encryption(tgid, false);
     }
 
     /// A program has begun. What it needs should be there before it uses a socket.
@@ -128,20 +128,23 @@ impl Worker {
         if early {
             self.tasks(tgid, 0);
         }
-        self.encryption(tgid);
+        self.encryption(tgid, false);
         if early || self.encryption.is_library(&id) {
             self.hooks.tell_again(id.dev, id.ino);
         }
     }
 
-    fn encryption(&mut self, tgid: u32) {
+    /// `encrypts`: it is seen to.
+    fn encryption(&mut self, tgid: u32, encrypts: bool) {
         let Some(start) = self.start(tgid) else {
             return;
         };
         let known = self.known.get(&tgid).filter(|known| known.start == start && known.since > 0);
         let go = known.map(|known| known.encrypts);
         let Self { hooks, probes, shared, encryption, .. } = self;
-        encryption.process(tgid, start, &directory(tgid), go, &mut Means { hooks, probes, shared });
+        let proc = directory(tgid);
+        let subject = Subject { tgid, start, proc: &proc, go, encrypts };
+        encryption.process(subject, &mut Means { hooks, probes, shared });
     }
 
     pub fn run(mut self, chosen: Option<Vec<u32>>, looked: &SyncSender<()>) {
@@ -160,7 +163,7 @@ impl Worker {
             if self.shared.stop.load(Ordering::Acquire) {
                 return;
             }
-            self.encryption(tgid);
+            self.encryption(tgid, false);
         }
         // Whoever waited may have given up.
         let _ = looked.try_send(());
@@ -170,7 +173,7 @@ impl Worker {
             match self.next() {
                 Some(Ask::Process(tgid)) => self.process(tgid),
                 Some(Ask::More(tgid)) => self.more(tgid),
-                Some(Ask::Encrypted(tgid)) => self.encryption(tgid),
+                Some(Ask::Encrypted(tgid)) => self.encryption(tgid, true),
                 Some(Ask::File(tgid)) => self.began(tgid),
                 Some(Ask::Stop) => break,
                 None => {}

@@ -12,10 +12,10 @@ use crate::{
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
         CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_DATAGRAM,
-        MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_NONE,
+        MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT, SOURCE_NONE,
         SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
-    task, tls, usage,
+    rustls, task, tls, usage,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -78,6 +78,7 @@ pub fn report(call: Moved) {
         if report_call() == NO_ENTRY {
             datagram::report_datagrams();
         }
+        rustls::sent(scratch);
     });
 }
 
@@ -228,7 +229,7 @@ pub extern "C" fn report_piece() -> u64 {
         unsafe {
             // Only where the call begins is it known which record that is.
             let begins = call.decrypted != MOVED_RAW && piece.offset == (*scratch).offset;
-            (&raw mut (*scratch).bytes).cast::<u64>().write(if begins { call.count } else { NOWHERE });
+            (&raw mut (*scratch).bytes).cast::<u64>().write(if begins { call.record } else { NOWHERE });
         }
     } else if flags & DATAGRAM != 0 {
         // They are there.
@@ -330,6 +331,9 @@ pub fn copy(scratch: *mut Scratch, skip: u64, want: u64) -> u64 {
         }
         emit::count(Counter::ReadFault);
         return 0;
+    }
+    if call.source == SOURCE_KEPT {
+        return rustls::copy_kept(to.wrapping_add(prefix(call) as usize), skip, want, call);
     }
     *parts = Parts { iov: 0, iovs: 0, message: 0, messages: 0, left: u64::MAX, skip, want, filled: 0 };
     if call.source == SOURCE_VECTOR {

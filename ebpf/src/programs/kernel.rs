@@ -59,3 +59,13 @@ pub unsafe fn copy_user(to: *mut u8, len: u64, from: u64) -> bool {
     // SAFETY: the caller's promise.
     unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const c_void) == 0 }
 }
+
+/// Copies `len` bytes of the kernel's memory to `to`.
+///
+/// # Safety
+/// `to` must have room for `len` bytes; the verifier checks it too.
+#[inline(always)]
+pub unsafe fn copy_kernel(to: *mut u8, len: u64, from: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_kernel(to.cast(), len as u32, from as *const c_void) == 0 }
+}

@@ -4,7 +4,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     programs::RawTracePointContext,
 };
-use geophone_ebpf::record::{HANDOVER_CONNECT, Kind, RECEIVE, ROLE_CONNECT, State};
+use geophone_ebpf::record::{HANDOVER_CONNECT, Kind, NOWHERE, RECEIVE, ROLE_CONNECT, State};
 
 use crate::{
     capture, connection, emit, handover,
@@ -101,6 +101,7 @@ pub fn received_end(sk: u64, who: Current) {
         decrypted: MOVED_RAW,
         address: 0,
         count: 0,
+        record: NOWHERE,
         regs: 0,
     });
     // SAFETY: the map keeps the value alive while the program runs.

@@ -104,6 +104,10 @@ pub static VECTORS: LruHashMap<u32, Vector, 4096> = LruHashMap::new();
 #[btf_map]
 pub static TLS_CALLS: LruHashMap<TlsCaller, TlsCall, 16_384> = LruHashMap::new();
 
+/// What threads had encrypted by rustls and have not sent yet, of sessions whose connection is not known.
+#[btf_map]
+pub static RUSTLS_KEPT: LruHashMap<TlsCaller, Kept, 512> = LruHashMap::new();
+
 /// What is known of TLS connections, by the address of the `struct sock`.
 #[btf_map]
 pub static TLS_STREAMS: LruHashMap<u64, TlsStream, 65_536> = LruHashMap::new();
@@ -264,6 +268,10 @@ pub struct Scratch {
     pub offset: u64,
     /// What a probe in a TLS library sees.
     pub tls: TlsProbe,
+    /// The same in rustls.
+    pub rustls: RustlsProbe,
+    /// The cipher of rustls whose records the call at hand has sent, or 0.
+    pub sent: u64,
     /// What of it goes into one record.
     pub piece: Piece,
     /// HTTP/2: where in it the frames are.
@@ -346,9 +354,10 @@ pub struct Moved {
     pub decrypted: u32,
     /// An address in the process's memory.
     pub address: u64,
-    /// How many there are at that address; of decrypted bytes: the position on the socket where their TLS
-    /// record began, or `NOWHERE`.
+    /// How many there are at that address; of [`SOURCE_KEPT`]: how many bytes there are.
     pub count: u64,
+    /// Of decrypted bytes: the position on the socket where their TLS record began, or `NOWHERE`.
+    pub record: u64,
     /// Where the caller's registers are; 0: it is no system call.
     pub regs: u64,
 }
@@ -372,6 +381,8 @@ pub const SOURCE_VECTOR: u32 = 2;
 pub const SOURCE_MESSAGES: u32 = 3;
 /// The same, and `msg_len` says how much of each was used.
 pub const SOURCE_SIZED_MESSAGES: u32 = 4;
+/// The bytes are at the address in the kernel's memory.
+pub const SOURCE_KEPT: u32 = 5;
 
 /// Where copying from several places has got to.
 #[repr(C)]
@@ -545,8 +556,55 @@ pub struct TlsCall {
     pub sent: u64,
     /// `TLS_*`
     pub what: u32,
-    /// 1: what it sends was told when it began.
+    /// 1: what it sends was told when it began. [`RUSTLS`]: `sent` is a cipher of rustls.
     pub told: u32,
+}
+
+/// See [`TlsCall::told`].
+pub const RUSTLS: u32 = 2;
+
+/// What a probe in rustls sees.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RustlsProbe {
+    /// Who made the call.
+    pub who: Current,
+    /// Where the function puts its result.
+    pub result: u64,
+    /// The cipher.
+    pub cipher: u64,
+    /// The message that is given to it.
+    pub message: u64,
+    /// The record's number, of those that the cipher has had.
+    pub number: u64,
+    /// The stack pointer.
+    pub stack: u64,
+    /// Where in the first of its chunks the record begins.
+    pub from: u64,
+    /// Bytes of the record.
+    pub len: u64,
+    /// Where the rest of it is: the address of chunks.
+    pub rest: u64,
+    /// How many of them there are.
+    pub rest_chunks: u64,
+    /// How many bytes that is.
+    pub rest_len: u64,
+}
+
+/// Bytes of the beginning that are kept.
+pub const KEPT: usize = 2048;
+
+/// What was encrypted and not sent yet.
+#[repr(C)]
+pub struct Kept {
+    /// Its beginning.
+    pub bytes: [u8; KEPT],
+    /// By what.
+    pub cipher: u64,
+    /// How many bytes it is; 0: it was sent.
+    pub len: u64,
+    /// How many of them are kept.
+    pub filled: u64,
 }
 
 /// A TLS session of a process: the address of what the library keeps of it.

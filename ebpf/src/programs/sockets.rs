@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::{Call, MISSING},
-    record::{RECEIVE, SEND},
+    record::{NOWHERE, RECEIVE, SEND},
     stats::Counter,
 };
 
@@ -62,6 +62,7 @@ pub fn moved<const SECOND: bool>(ctx: &RawTracePointContext, direction: u8) {
         decrypted: MOVED_RAW,
         address: 0,
         count: 0,
+        record: NOWHERE,
         regs: 0,
     };
     if direction == SEND || flags & UNREADABLE_RECEIVE == 0 {

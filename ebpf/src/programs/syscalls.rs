@@ -4,7 +4,7 @@
 use aya_ebpf::{helpers::bpf_get_current_task, programs::RawTracePointContext};
 use geophone_ebpf::{
     config::Call,
-    record::{RECEIVE, SEND},
+    record::{NOWHERE, RECEIVE, SEND},
     stats::Counter,
 };
 
@@ -78,6 +78,7 @@ fn handle(regs: u64, ret: i64, number: u8, who: Current) {
         decrypted: MOVED_RAW,
         address: arg(config!(offsets.regs_args[1])),
         count: arg(config!(offsets.regs_args[2])),
+        record: NOWHERE,
         regs,
     };
     if let Some(sk) = socket_of(arg(config!(offsets.regs_args[0])) as u32) {

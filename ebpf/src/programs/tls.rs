@@ -26,7 +26,7 @@ use crate::{
     kernel::{read, read_user_or_zero},
     maps::{
         CERTAIN, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, CONNECTION_WHOLE, CONNECTIONS, Connection,
-        MOVED_JOINED, MOVED_RAW, MOVED_WHOLE, Moved, RUNTIMES, SOURCE_BUFFER, SOURCE_NONE, Scratch, TLS_CALLS,
+        MOVED_JOINED, MOVED_RAW, MOVED_WHOLE, Moved, RUNTIMES, RUSTLS, SOURCE_BUFFER, SOURCE_NONE, Scratch, TLS_CALLS,
         TLS_SESSIONS, TLS_STREAMS, TlsCall, TlsCaller, TlsPlace, TlsProbe, TlsSession, TlsStream, config,
     },
     process::Current,
@@ -60,7 +60,7 @@ pub fn is_record(header: &[u8; HEADER as usize]) -> bool {
 
 /// Who is running: a goroutine moves between threads.
 #[inline(always)]
-fn caller(who: Current) -> TlsCaller {
+pub fn caller(who: Current) -> TlsCaller {
     let mut caller = TlsCaller { tgid: who.tgid, goroutine: 0, id: u64::from(who.tid) };
     if let Some(runtime) = go_runtime(who) {
         let (mut task, mut parent) = (0, 0);
@@ -173,7 +173,7 @@ pub fn created(ctx: &RetProbeContext) {
 
 /// A session begins. What was known of another one at its address is over.
 #[inline(always)]
-fn made(who: Current, address: u64) {
+pub fn made(who: Current, address: u64) {
     if address == 0 {
         return;
     }
@@ -183,7 +183,8 @@ fn made(who: Current, address: u64) {
     let _ = TLS_SESSIONS.insert(session, new, 0);
 }
 
-const IDLE: TlsCall =
+/// Nothing is done.
+pub const IDLE: TlsCall =
     TlsCall { session: 0, buffer: 0, count: 0, stack: 0, sk: 0, position: 0, received: 0, sent: 0, what: 0, told: 0 };
 
 /// A call begins, as the work space says. Returns whether it is to be told at once. Global, and so verified by itself.
@@ -259,7 +260,7 @@ extern "C" fn tls_begin() -> u64 {
     moved.source = SOURCE_BUFFER;
     moved.decrypted = how(place.whole, connection, since);
     moved.address = probe.buffer.wrapping_add(ahead);
-    moved.count = if ahead == 0 { connection.position[0] } else { NOWHERE };
+    moved.record = if ahead == 0 { connection.position[0] } else { NOWHERE };
     1
 }
 
@@ -361,7 +362,7 @@ extern "C" fn tls_end() -> u64 {
     moved.source = if call.buffer == 0 { SOURCE_NONE } else { SOURCE_BUFFER };
     moved.decrypted = how(place.whole, connection, since);
     moved.address = call.buffer;
-    moved.count = position;
+    moved.record = position;
     1
 }
 
@@ -395,8 +396,8 @@ extern "C" fn tls_position() -> u64 {
     }
     let d = moved.direction as usize & 1;
     if stream.position[d] == NOWHERE {
-        let known = moved.decrypted != MOVED_RAW && moved.count != NOWHERE;
-        stream.position[d] = if known { moved.count } else { entry.position[d] };
+        let known = moved.decrypted != MOVED_RAW && moved.record != NOWHERE;
+        stream.position[d] = if known { moved.record } else { entry.position[d] };
     }
     *offset = stream.position[d];
     stream.position[d] = offset.wrapping_add(u64::from(moved.len));
@@ -411,7 +412,7 @@ pub fn position() {
 
 /// What is known of a TLS connection; made when it is new.
 #[inline(always)]
-fn stream(sk: u64, born: u64) -> Option<*mut TlsStream> {
+pub fn stream(sk: u64, born: u64) -> Option<*mut TlsStream> {
     if let Some(found) = TLS_STREAMS.get_ptr_mut(sk)
         // SAFETY: the map keeps the value alive while the program runs.
         && unsafe { (*found).born } == born
@@ -478,6 +479,10 @@ extern "C" fn tls_moved() -> u64 {
         let session = TlsSession { address: call.sent, tgid: moved.who.tgid, pad: 0 };
         call.sent = 0;
         learn(session, moved.sk, false);
+        if call.told == RUSTLS {
+            // SAFETY: as above.
+            unsafe { (*scratch).sent = session.address };
+        }
     }
     0
 }
@@ -510,7 +515,7 @@ fn is_placed(session: TlsSession) -> bool {
 
 /// A connection, if it is still the same.
 #[inline(always)]
-fn connection(sk: u64, born: u64) -> Option<*mut Connection> {
+pub fn connection(sk: u64, born: u64) -> Option<*mut Connection> {
     let entry = CONNECTIONS.get_ptr_mut(sk)?;
     // SAFETY: the map keeps the value alive while the program runs.
     (unsafe { (*entry).born } == born).then_some(entry)
@@ -542,7 +547,7 @@ fn may_be_on(session: TlsSession, sk: u64) -> bool {
 
 /// A session's call speaks for a socket: `certain` when it used it itself.
 #[inline(always)]
-fn learn(session: TlsSession, sk: u64, certain: bool) {
+pub fn learn(session: TlsSession, sk: u64, certain: bool) {
     let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
         return;
     };

@@ -1,14 +1,15 @@
 //! Requests over TLS, by all libraries whose functions are known, on both sides of a connection: each has its spans, matched into one trace,
 //! as if nothing were encrypted. Most run alone: probes of libraries are attached by one agent at a time.
 
-use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture};
 use geophone_tests::check::{Expected, check};
+use geophone_tests::child::Guard;
 use geophone_tests::services::Service;
 use geophone_tests::tls::{Certificate, Client, Kind, Request};
 use geophone_tests::{child, paths, wait};
@@ -19,10 +20,14 @@ both!(
     openssl_with_sockets,
     openssl_fed_from_memory,
     node,
+    openssl_before_3,
+    boringssl,
     go,
+    rustls,
     nginx_and_curl,
     connections_from_before,
     what_cannot_be_read,
+    java,
     switched_off
 );
 
@@ -56,7 +61,7 @@ fn all_clients(capture: Capture, kind: Kind) -> Result<()> {
     let service = Service::tls(kind, &certificate)?;
     for client in Kind::ALL {
         let agent = agent(capture, &service)?;
-        let inside = matches!(client, Kind::Node | Kind::Go);
+        let inside = matches!(client, Kind::Node | Kind::OldNode | Kind::Go | Kind::Rustls);
         let mut client = Client::start(client)?;
         if inside {
             looked_at(&agent, client.pid())?;
@@ -93,9 +98,49 @@ fn node(capture: Capture) -> Result<()> {
     all_clients(capture, Kind::Node)
 }
 
+/// A library of the previous generation, inside of a program: `SSL_read` and `SSL_write`, where the newer one is asked by `SSL_read_ex`.
+fn openssl_before_3(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    all_clients(capture, Kind::OldNode)
+}
+
+/// BoringSSL inside of a module of another name: it is looked for there once the process is seen to use TLS, so that the first request may be missed.
+fn boringssl(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let service = Service::nginx_tls(&Certificate::new()?)?;
+    let agent = agent(capture, &service)?;
+    let mut command = Command::new(paths::installed("venv/bin/python")?);
+    command.arg(paths::service("python/boringssl_client.py"));
+    command.args(["first", "1", "2", "3"].map(|query| format!("https://{}/fixed/x?{query}", service.address)));
+    let mut client = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let begin = format!("process {}: ", client.pid());
+    agent
+        .wait_log(|line| line.contains(&begin) && line.ends_with("in all of its files"))
+        .context("it is not looked at")?;
+    let mut ready = String::new();
+    BufReader::new(client.inner().stdout.take().context("no pipe")?).read_line(&mut ready)?;
+    client.inner().stdin.take().context("no pipe")?.write_all(b"go\n")?;
+    ensure!(client.wait(wait::PATIENCE)?.success(), "the client has failed");
+    agent.wait_spans(7);
+    let report = agent.finish()?;
+    for query in ["1", "2", "3"] {
+        let target = format!("/fixed/x?{query}");
+        let spans: Vec<_> = report.spans.iter().filter(|span| span.target() == target).collect();
+        let of = |kind: &str| spans.iter().find(|span| span.kind == kind).context("a span is missing");
+        let (asks, answers) = (of("CLIENT")?, of("SERVER")?);
+        ensure!(spans.len() == 2 && answers.parent_span_id == asks.span_id, "{spans:#?}");
+    }
+    Ok(())
+}
+
 fn go(capture: Capture) -> Result<()> {
     let _alone = wait::alone();
     all_clients(capture, Kind::Go)
+}
+
+fn rustls(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    all_clients(capture, Kind::Rustls)
 }
 
 /// A process that lives for milliseconds is seen from its first byte: the system's library is probed before anybody uses it.
@@ -166,17 +211,45 @@ fn what_cannot_be_read(capture: Capture) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let own = listener.local_addr()?;
     let agent = Agent::start_on(None, capture, &flags(&["--port", &own.port().to_string(), "--debug-kernel"]))?;
-    let mut client = TcpStream::connect(own)?;
+    // The beginning of a client's hello. The process has no library that would have made it.
+    let script = format!(
+        "import socket, sys; client = socket.create_connection(('127.0.0.1', {})); \
+         client.sendall(bytes.fromhex('16030100c8010000c40303') + b'abcdefgh'); sys.stdin.read()",
+        own.port()
+    );
+    let mut command = Command::new(paths::program("python3")?);
+    let client = Guard::start(command.args(["-c", &script]).stdin(Stdio::piped()))?;
     let (mut server, _) = listener.accept()?;
-    // The beginning of a client's hello. This process has no library that would have made it.
-    client.write_all(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03abcdefgh")?;
     let mut begin = [0; 16];
     std::io::Read::read_exact(&mut server, &mut begin)?;
-    looked_at(&agent, std::process::id())?;
+    looked_at(&agent, client.pid())?;
     let report = agent.finish()?;
-    let line = report.log.iter().find(|line| line.starts_with("unreadable TLS:")).context("nothing is said")?;
-    ensure!(line.contains(" 2 connections of ") && line.contains("no TLS library"), "{line}");
+    let mut lines = report.log.iter().filter(|line| line.starts_with("unreadable TLS:"));
+    let told = |line: &String| line.contains(": 1 connections of ") && line.contains("no TLS library");
+    ensure!(lines.any(told), "{:?}", report.log);
     ensure!(report.count("tls") == Some(2), "{:?}", report.log);
+    Ok(())
+}
+
+/// Java's own TLS cannot be read, and that is said; what it asks is seen where it is answered.
+fn java(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let service = Service::nginx_tls(&Certificate::new()?)?;
+    let agent = agent(capture, &service)?;
+    let mut command = Command::new(paths::program("java")?);
+    command.arg("-cp").arg(paths::installed("java")?).arg("TlsClient");
+    command.args(["static/612", "fixed/x"].map(|target| format!("https://{}/{target}", service.address)));
+    let client = Guard::start(command.stdin(Stdio::piped()))?;
+    looked_at(&agent, client.pid())?;
+    agent.wait_spans(2);
+    let report = agent.finish()?;
+    ensure!(report.spans.len() == 2, "{} spans of 2 requests: {:#?}", report.spans.len(), report.spans);
+    ensure!(report.spans.iter().all(|span| span.kind == "SERVER"), "{:#?}", report.spans);
+    let told = |line: &String| {
+        let said = line.strip_prefix("unreadable TLS: ").unwrap_or_default();
+        said.contains("connections of ") && said.ends_with(": Java's own TLS is compiled while it runs")
+    };
+    ensure!(report.log.iter().any(told), "{:?}", report.log);
     Ok(())
 }
 

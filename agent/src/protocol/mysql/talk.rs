@@ -231,7 +231,7 @@ impl MySql {
             return cx.give_up(Over::Malformed);
         };
         if login.encrypts {
-            return cx.give_up(Over::Switched);
+            return cx.give_up(Over::Encrypted);
         }
         self.capabilities = login.capabilities & self.offered.0;
         self.agreed.no_ends = Some(self.capabilities & capability::DEPRECATE_EOF != 0);

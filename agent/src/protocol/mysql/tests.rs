@@ -4,7 +4,7 @@ use crate::{
     conn::Gap,
     event::Direction::Receive,
     protocol::{
-        Holes, Status, Understanding,
+        Foreign, Holes, Status, Understanding,
         testing::{Wire, int, text},
     },
 };
@@ -194,7 +194,7 @@ fn encrypted_and_compressed_connections_are_left_alone() {
     let mut payload = (NEW | 1 << 11).to_le_bytes().to_vec();
     payload.resize(32, 0);
     wire.receive(greeting("8.0.36", NEW | 1 << 11)).send(packet(1, &payload));
-    assert_eq!(wire.understanding(), Understanding::Switched("mysql"));
+    assert_eq!(wire.understanding(), Understanding::Not(Foreign::Tls));
     let wire = connected("8.0.36", NEW | 1 << 5);
     assert_eq!(wire.understanding(), Understanding::Switched("mysql"));
 }

@@ -147,8 +147,11 @@ impl Talk for Postgres {
         if self.encrypting && head.length == 1 {
             self.encrypting = false;
             self.kind = 0;
-            if matches!(kind, b'S' | b'G') {
-                cx.give_up(Over::Switched);
+            match kind {
+                b'S' => cx.give_up(Over::Encrypted),
+                // GSSAPI's own encryption.
+                b'G' => cx.give_up(Over::Switched),
+                _ => {}
             }
             return Taken::Yes;
         }

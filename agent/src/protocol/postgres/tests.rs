@@ -4,7 +4,7 @@ use crate::{
     conn::{Ending, Gap},
     event::Direction::{Receive, Send},
     protocol::{
-        Exchange, Holes, Side, Status, Understanding,
+        Exchange, Foreign, Holes, Side, Status, Understanding,
         testing::{Wire, int, text},
     },
 };
@@ -222,6 +222,11 @@ fn encryption_is_refused_or_granted() {
     assert_eq!(names(&wire), ["SELECT t"]);
     let mut wire = Wire::new();
     wire.send(&request).receive("S");
+    assert_eq!(wire.understanding(), Understanding::Not(Foreign::Tls));
+    assert_eq!((wire.count("given_up_tls"), wire.count("switched")), (1, 0));
+    let mut wire = Wire::new();
+    let request = [&8_u32.to_be_bytes()[..], &80_877_104_u32.to_be_bytes()].concat();
+    wire.send(&request).receive("G");
     assert_eq!(wire.understanding(), Understanding::Switched("postgresql"));
 }
 

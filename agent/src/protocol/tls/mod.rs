@@ -23,13 +23,27 @@ pub(super) struct Handshake {
 }
 
 /// What the beginning of a direction tells.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Beginning {
+    /// Where it is in the stream; `None`: where the next piece is.
+    from: Option<u64>,
     bytes: Vec<u8>,
     over: bool,
 }
 
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { from: Some(0), bytes: Vec::new(), over: false }
+    }
+}
+
 impl Handshake {
+    /// One that begins with the next piece of each direction, after what both ends have said before it (`STARTTLS`).
+    pub(super) fn from_here() -> Self {
+        let beginning = || Beginning { from: None, ..Beginning::default() };
+        Self { sent: beginning(), received: beginning() }
+    }
+
     /// Takes what comes next of a direction; what was agreed on, as soon as that is known.
     pub(super) fn piece(&mut self, direction: Direction, piece: &Piece<'_>) -> Option<Agreed> {
         let beginning = match direction {
@@ -50,8 +64,9 @@ impl Beginning {
         if self.over {
             return None;
         }
+        let from = *self.from.get_or_insert(piece.offset);
         match piece.content {
-            Content::Bytes(bytes) if !piece.joined && piece.offset == self.bytes.len() as u64 => {
+            Content::Bytes(bytes) if !piece.joined && piece.offset == from.saturating_add(self.bytes.len() as u64) => {
                 let room = ENOUGH.saturating_sub(self.bytes.len()).min(bytes.len());
                 self.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
                 match Hello::of(&self.bytes) {

@@ -5,14 +5,34 @@
 
 mod library;
 mod mapped;
+mod rustls;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
-pub use library::{Library, find};
+pub use library::Library;
 pub use mapped::{Mapped, mapped};
+
+use super::{Image, Refusal};
+
+/// Looks for TLS libraries in a file. `None`: it has none that has names. Of most files only what they export is looked at; `inside`: also what
+/// they keep to themselves, which takes longer.
+///
+/// # Errors
+/// When the file is malformed.
+pub fn find(image: &Image, inside: bool) -> Result<Option<Library>, Refusal> {
+    let library = library::find(image, inside)?;
+    let rust = if inside { rustls::find(image)? } else { None };
+    Ok(match (library, rust) {
+        (Some(mut library), Some(rust)) => {
+            library.probes.extend(rust.probes);
+            Some(library)
+        }
+        (library, rust) => library.or(rust),
+    })
+}
 
 /// Why TLS connections of a process cannot be read, as far as its libraries say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
