@@ -250,6 +250,8 @@ impl Intake<'_> {
             return;
         };
         if sample.waits() {
+            // It counts when the wait is over.
+            self.sum.keep_functions(space, sample);
             self.waits.begin(space, sample, record);
         } else {
             let nanos = self.sum.kind().period().unwrap_or_default();

@@ -297,7 +297,9 @@ impl Profile {
                 owner,
                 module: match beginning {
                     Some((file, line)) => format!("{file}:{line}").into(),
-                    None => module.and_then(|index| self.modules.get(index)).map(|m| m.name.clone()).unwrap_or_default(),
+                    None => {
+                        module.and_then(|index| self.modules.get(index)).map(|m| m.name.clone()).unwrap_or_default()
+                    }
                 },
                 own,
                 total,

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    collect::Counts, interpreters,
+    collect::Counts,
+    interpreters,
     model::{End, Kind, Owner, Profile},
 };
 

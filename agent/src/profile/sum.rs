@@ -147,6 +147,11 @@ impl Sum {
     /// Sees to it that a sample can be named although its process may be gone later.
     pub(super) fn keep(&mut self, space: SpaceId, sample: &Sample<'_>, now: Nanos) {
         self.spaces.keep(space, sample.user.addresses(), now);
+        self.keep_functions(space, sample);
+    }
+
+    /// Sees to it that the interpreted functions of a sample can be named, although they may be gone later.
+    pub(super) fn keep_functions(&mut self, space: SpaceId, sample: &Sample<'_>) {
         if !sample.interpreted.is_empty()
             && let Some(of) = self.spaces.get(space)
         {

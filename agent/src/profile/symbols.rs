@@ -456,6 +456,8 @@ fn read(mut file: &File) -> Option<PerfMap> {
 
 #[cfg(test)]
 mod tests {
+    use geophone_ebpf::interpreter::{LAST, RUN};
+
     use super::*;
     use crate::profile::{
         model::tests::resource,
@@ -496,5 +498,31 @@ mod tests {
         assert_eq!((&*locations[0].name, again), ("known", modules));
         known.forget_closed(&Files::default());
         assert!(known.names.is_empty() && known.build_ids.is_empty());
+    }
+
+    #[test]
+    fn interpreted_functions_come_where_they_were_evaluated() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let space = spaces.of(own, 0, || resource("test")).unwrap();
+        let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
+        // Three runs, of one, two and one frames; the function that evaluates the third was not met.
+        let interpreted = [1 << 60 | LAST | 8, 0, 1 << 60 | 16, 0, 1 << 60 | LAST | 24, 0, 1 << 60 | LAST | 32, 0];
+        let user = [function, RUN | 1, function + 1, RUN | 1, function + 1];
+        let words: Vec<u64> = interpreted.into_iter().chain(user).collect();
+        let mut bytes = record(own, "test", 0, &[], &words);
+        for (at, count) in [
+            (std::mem::offset_of!(geophone_ebpf::record::Sample, interpreted), interpreted.len() / 2),
+            (std::mem::offset_of!(geophone_ebpf::record::Sample, user), user.len()),
+        ] {
+            bytes[at..at + 4].copy_from_slice(&(count as u32).to_ne_bytes());
+        }
+        let mut stacks = Stacks::default();
+        stacks.add(space, &decode(&bytes).unwrap(), None, 1);
+        let functions = Functions::start().unwrap();
+        let (_, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut Known::default());
+        let owners: Vec<_> = resolved[0].frames.iter().map(|index| locations[*index].owner).collect();
+        let (native, python) = (Owner::Native, Owner::Python);
+        assert_eq!(owners, [native, python, native, python, python, native, python]);
     }
 }

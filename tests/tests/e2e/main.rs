@@ -26,6 +26,7 @@ mod namespaces;
 mod output;
 mod profile;
 mod pyroscope;
+mod python;
 mod receivers;
 mod selection;
 mod sending;

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use geophone_ebpf::interpreter::Interpreter;
 use hashbrown::HashMap;
 
 use super::{Function, Id, worker};
@@ -17,6 +18,8 @@ use crate::bpf::Tables;
 
 /// Functions that are kept.
 const MOST: usize = 1 << 17;
+/// Functions of one process: who makes up frames takes no room from others.
+const MOST_OF_ONE: usize = 1 << 15;
 /// Bytes that they take.
 const BYTES: usize = 64 << 20;
 /// Functions that are asked for at a time.
@@ -55,6 +58,10 @@ pub struct Functions {
     pending: Vec<worker::Ask>,
     new: Vec<(Serial, Id)>,
     known: HashMap<(Serial, Id), State>,
+    /// How many of each process.
+    of: HashMap<Serial, usize>,
+    /// Interpreters that were found, and of which the kernel side is to be told.
+    found: Vec<(Serial, u32, Interpreter)>,
     bytes: usize,
     /// Functions that were asked for and not answered, and processes.
     open: usize,
@@ -76,6 +83,8 @@ impl Functions {
             pending: Vec::new(),
             new: Vec::new(),
             known: HashMap::new(),
+            of: HashMap::new(),
+            found: Vec::new(),
             bytes: 0,
             open: 0,
             looking: 0,
@@ -102,10 +111,12 @@ impl Functions {
             if self.known.contains_key(&key) {
                 continue;
             }
-            if self.known.len() >= MOST || self.bytes >= BYTES {
+            let of = self.of.entry(serial).or_default();
+            if self.known.len() >= MOST || self.bytes >= BYTES || *of >= MOST_OF_ONE {
                 self.counts.dropped += 1;
                 continue;
             }
+            *of += 1;
             self.known.insert(key, State::Asked);
             self.new.push(key);
             self.open += 1;
@@ -115,7 +126,8 @@ impl Functions {
 
     /// Asks what is to be asked, and takes what was answered. `is_current`: whether a process still runs that program.
     pub fn advance(&mut self, tables: &mut Tables, is_current: impl Fn(Serial, u32) -> bool) {
-        for (serial, tgid, interpreter) in self.exchange() {
+        self.exchange();
+        for (serial, tgid, interpreter) in self.found.drain(..) {
             if is_current(serial, tgid)
                 && let Err(error) = tables.set_interpreter(tgid, interpreter)
             {
@@ -125,8 +137,7 @@ impl Functions {
         }
     }
 
-    /// The same, where nothing can be told to the kernel side any more.
-    fn exchange(&mut self) -> Vec<(Serial, u32, geophone_ebpf::interpreter::Interpreter)> {
+    fn exchange(&mut self) {
         let mut new = std::mem::take(&mut self.new);
         new.sort_unstable();
         for of_one in new.chunk_by(|(left, _), (right, _)| left == right) {
@@ -140,16 +151,14 @@ impl Functions {
         for ask in std::mem::take(&mut self.pending) {
             self.ask(ask);
         }
-        let mut found = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
             match answer {
-                worker::Answer::Interpreter(serial, tgid, interpreter) => found.push((serial, tgid, *interpreter)),
+                worker::Answer::Interpreter(serial, tgid, interpreter) => self.found.push((serial, tgid, *interpreter)),
                 worker::Answer::Looked => self.looking = self.looking.saturating_sub(1),
                 worker::Answer::Refused => self.counts.refused += 1,
                 worker::Answer::Function(serial, id, function) => self.answered((serial, id), function),
             }
         }
-        found
     }
 
     fn answered(&mut self, key: (Serial, Id), function: Option<Function>) {
@@ -187,8 +196,10 @@ impl Functions {
     /// Waits until all has been answered, but not for longer than this.
     pub fn settle(&mut self, most: Duration) {
         let start = Instant::now();
-        while self.exchange().is_empty() && self.open != 0 && start.elapsed() < most {
+        self.exchange();
+        while self.open != 0 && start.elapsed() < most {
             std::thread::sleep(Duration::from_millis(1));
+            self.exchange();
         }
     }
 
@@ -203,6 +214,7 @@ impl Functions {
 
     /// Forgets the functions of programs that are not needed any more.
     pub fn forget(&mut self, is_needed: impl Fn(Serial) -> bool) {
+        self.of.retain(|serial, _| is_needed(*serial));
         self.known.retain(|(serial, _), state| match state {
             _ if is_needed(*serial) => true,
             State::Known(function) => {

@@ -46,6 +46,8 @@ pub trait Program {
 pub enum Answer {
     /// How the kernel side finds its frames, and what reads its functions.
     Found(Box<interpreter::Interpreter>, Box<dyn Reader>),
+    /// The same, but more will be known later: this counts until then. Asked again as after [`Answer::Later`].
+    SoFar(Box<interpreter::Interpreter>, Box<dyn Reader>),
     /// It may have this interpreter yet: ask again after a while. Asked a bounded number of times.
     Later,
 }

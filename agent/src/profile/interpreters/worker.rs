@@ -57,8 +57,14 @@ pub fn start() -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
     let (answers, taken) = sync_channel(ANSWERS);
     std::thread::Builder::new().name("geophone-interp".to_owned()).spawn(move || {
         // Whoever has taken the answers is gone.
-        let _ = Worker { answers, files: HashMap::new(), readers: HashMap::new(), again: VecDeque::new(), said: HashSet::new() }
-            .run(&waiting);
+        let _ = Worker {
+            answers,
+            files: HashMap::new(),
+            readers: HashMap::new(),
+            again: VecDeque::new(),
+            said: HashSet::new(),
+        }
+        .run(&waiting);
     })?;
     Ok((asks, taken))
 }
@@ -140,12 +146,10 @@ impl Worker {
         let mut later = false;
         for program in programs.iter() {
             match program.process(&target) {
-                Ok(super::Answer::Found(interpreter, reader)) => {
-                    if self.readers.len() < READERS {
-                        self.readers.insert(serial, reader);
-                        return self.answer(Answer::Interpreter(serial, tgid, interpreter));
-                    }
-                    return self.answer(Answer::Refused);
+                Ok(super::Answer::Found(interpreter, reader)) => return self.found(serial, tgid, interpreter, reader),
+                Ok(super::Answer::SoFar(interpreter, reader)) => {
+                    self.found(serial, tgid, interpreter, reader)?;
+                    later = true;
                 }
                 Ok(super::Answer::Later) => later = true,
                 Err(refusal) => return self.refuse(id, &exe, &refusal),
@@ -159,6 +163,20 @@ impl Worker {
             self.again.push_back(Again { when, serial, tgid, tries: tries + 1 });
         }
         Ok(())
+    }
+
+    fn found(
+        &mut self,
+        serial: Serial,
+        tgid: u32,
+        interpreter: Box<Interpreter>,
+        reader: Box<dyn Reader>,
+    ) -> Result<(), Over> {
+        if self.readers.len() >= READERS && !self.readers.contains_key(&serial) {
+            return self.answer(Answer::Refused);
+        }
+        self.readers.insert(serial, reader);
+        self.answer(Answer::Interpreter(serial, tgid, interpreter))
     }
 
     /// What is known of a file, looked at if it is new.

@@ -48,9 +48,7 @@ impl Process<'_> {
         let Some(module) = self.module(interpreter)? else {
             return Ok(State::NotYet);
         };
-        let (Some(class), Some(place)) =
-            (self.lookup(module, "Task")?, located.threads(interpreter)?)
-        else {
+        let (Some(class), Some(place)) = (self.lookup(module, "Task")?, located.threads(interpreter)?) else {
             return Ok(State::NotYet);
         };
         let name = self.memory.word(class.wrapping_add(self.layout.tp_name))?;

@@ -21,7 +21,10 @@ use geophone_ebpf::{
     python::{NONE, RUNNING_TASK},
 };
 
-pub use self::{image::Interpreter, thread::Place};
+pub use self::{
+    image::Interpreter,
+    thread::{Likely, Place},
+};
 use self::{
     layout::Layout,
     maps::{Map, Maps},
@@ -156,12 +159,26 @@ impl Located {
     /// # Errors
     /// When memory is not mapped that should be, or this is not known of the architecture.
     pub fn threads(&self, main: u64) -> Result<Option<Place>, Refusal> {
-        // Elsewhere the thread pointer is not what `pthread_self` gives.
-        if !cfg!(target_arch = "x86_64") {
-            return Err(Refusal::Version("the thread pointer of Python's threads on this architecture".to_owned()));
-        }
+        is_known()?;
         Ok(thread::find(&self.memory, &self.layout, main)?)
     }
+
+    /// The same, where it is enough while a thread runs Python code.
+    ///
+    /// # Errors
+    /// As for [`Self::threads`].
+    pub fn running_threads(&self, main: u64) -> Result<Option<Likely>, Refusal> {
+        is_known()?;
+        Ok(thread::likely(&self.memory, &self.layout, main)?)
+    }
+}
+
+/// Elsewhere the thread pointer is not what `pthread_self` gives.
+fn is_known() -> Result<(), Refusal> {
+    if cfg!(target_arch = "x86_64") {
+        return Ok(());
+    }
+    Err(Refusal::Version("the thread pointer of Python's threads on this architecture".to_owned()))
 }
 
 impl Plan for Program {

@@ -101,3 +101,45 @@ impl Code {
         Some(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODE: Code = Code {
+        line: 24,
+        name: 32,
+        qualified: 40,
+        file: 48,
+        table: 56,
+        kind: Table::Locations,
+        tp_name: 24,
+        text: 40,
+        bytes: 32,
+    };
+
+    proptest! {
+        /// Numbers that are addresses in the same memory, lengths of all sizes, or anything.
+        #[test]
+        fn nonsense_in_memory_is_bounded(
+            words in proptest::collection::vec(prop_oneof![0..640u64, any::<u64>(), Just(0x64)], 80),
+            address in 0..400u64,
+        ) {
+            let mut words = words;
+            // A type that is called what it must be.
+            let at = (address / 8) as usize;
+            words[at + 1] = 560;
+            words[(560 + 24) / 8] = 600;
+            words[600 / 8] = u64::from_le_bytes(*b"code\0\0\0\0");
+            let mut file = tempfile::tempfile().unwrap();
+            words.iter().for_each(|word| file.write_all(&word.to_ne_bytes()).unwrap());
+            let check = check(words[at + 3] as u32, words[at + 4]);
+            let function = CODE.read(&Memory::from_file(file), Id { address: address / 8 * 8, check });
+            prop_assert!(function.is_none_or(|function| function.bytes() < 1 << 20));
+        }
+    }
+}

@@ -41,7 +41,9 @@ impl Layout {
         let words: Vec<u64> = words(located.header.as_slice()).collect();
         let (frames, code) = of(version, &words)?;
         let evaluates = match located.interpreter.evaluates {
-            Some(code) if version <= WITHOUT_ANCHORS => code.map(|at| if at == 0 { 0 } else { at.wrapping_add(located.base) }),
+            Some(code) if version <= WITHOUT_ANCHORS => {
+                code.map(|at| if at == 0 { 0 } else { at.wrapping_add(located.base) })
+            }
             _ => [0; 4],
         };
         Ok(Self { frames, code, evaluates })
@@ -156,7 +158,8 @@ fn checked(frames: &[(usize, u64)], code: Code) -> Result<([u64; FIELDS], Code),
     }
     let get = |index: usize| at.get(index).copied().unwrap_or_default();
     let bytes = get(FRAME_BYTES);
-    let in_frame = [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at % 8 == 0 && at + 8 <= bytes);
+    let in_frame =
+        [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at % 8 == 0 && at + 8 <= bytes);
     let in_code = code.name % 8 == 0 && code.line % 4 == 0 && code.name.max(code.line) + 8 <= FRAME_BYTES_MOST;
     let small = |offset: u64| offset == NONE || offset < 1 << 16;
     let is_small = [STATE_FRAME, STATE_CHAIN, CODE_START].map(get).into_iter().all(small)
@@ -184,7 +187,9 @@ mod tests {
     fn what_is_published_is_checked() {
         // As 3.14 has it.
         let mut header = vec![0; 108];
-        for (index, value) in [(26, 72), (32, 8), (33, 0), (34, 56), (36, 74), (40, 112), (41, 120), (42, 128), (43, 136)] {
+        for (index, value) in
+            [(26, 72), (32, 8), (33, 0), (34, 56), (36, 74), (40, 112), (41, 120), (42, 128), (43, 136)]
+        {
             header[index] = value;
         }
         for (index, value) in [(44, 68), (48, 208), (53, 24), (76, 32), (80, 40)] {

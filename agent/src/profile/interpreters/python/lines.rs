@@ -132,7 +132,22 @@ mod tests {
         let expected = [Some(11), Some(11), Some(12), Some(12), Some(12), None, Some(11), Some(11)];
         assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|at| lines.at(at)), expected);
         // One byte of columns, one line more, no line, without columns two lines less, a long one 70 lines more.
-        let table = [0x80 | 1, 0, 0x80 | 11 << 3, 0, 0, 0x80 | 15 << 3, 0x80 | 13 << 3, 5, 0x80 | 14 << 3 | 1, 64 | 12, 2, 0, 1, 1];
+        let table = [
+            0x80 | 1,
+            0,
+            0x80 | 11 << 3,
+            0,
+            0,
+            0x80 | 15 << 3,
+            0x80 | 13 << 3,
+            5,
+            0x80 | 14 << 3 | 1,
+            64 | 12,
+            2,
+            0,
+            1,
+            1,
+        ];
         let lines = Table::Locations.lines(10, &table);
         let expected = [Some(10), Some(10), Some(11), None, Some(9), Some(79), Some(79)];
         assert_eq!([0, 3, 4, 6, 8, 10, 13].map(|at| lines.at(at)), expected);

@@ -5,11 +5,9 @@ mod code;
 mod layout;
 mod lines;
 
-use geophone_ebpf::{
-    interpreter::{
-        CPYTHON, Interpreter,
-        python::{NONE, THREAD_TABLE, THREAD_WORD},
-    },
+use geophone_ebpf::interpreter::{
+    CPYTHON, Interpreter,
+    python::{NONE, THREAD_TABLE, THREAD_WORD},
 };
 
 use self::{code::Code, layout::Layout};
@@ -43,11 +41,11 @@ impl super::Program for python::Program {
         let Some(main) = located.main()? else {
             return Ok(Answer::Later);
         };
-        let Some(place) = located.threads(main)? else {
+        let Some(threads) = located.running_threads(main)? else {
             return Ok(Answer::Later);
         };
         let mut at = layout.frames;
-        let (word, table) = match place {
+        let (word, table) = match threads.place {
             Place::Word(word) => (word, NONE),
             Place::Table(word, table) => (word, table),
         };
@@ -58,7 +56,8 @@ impl super::Program for python::Program {
         }
         let interpreter = Interpreter { kind: CPYTHON, pad: 0, at, code: layout.evaluates };
         let reader = Functions { memory: located.memory, code: layout.code };
-        Ok(Answer::Found(Box::new(interpreter), Box::new(reader)))
+        let answer = if threads.is_certain { Answer::Found } else { Answer::SoFar };
+        Ok(answer(Box::new(interpreter), Box::new(reader)))
     }
 }
 
