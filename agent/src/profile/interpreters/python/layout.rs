@@ -122,7 +122,7 @@ fn of(version: Version, header: &[u64]) -> Result<([u64; FIELDS], Code), Refusal
                 (STATE_FRAME, word(state)),
                 (STATE_CHAIN, NONE),
                 (CHAIN_FRAME, NONE),
-                (FRAME_BYTES, (word(frame + 5) / 8 + 1) * 8),
+                (FRAME_BYTES, (word(frame + 5) / 8 + 1).saturating_mul(8)),
                 (FRAME_PREVIOUS, word(frame + 1)),
                 (FRAME_CODE, word(frame + 2)),
                 (FRAME_POSITION, word(frame + 3)),
@@ -158,9 +158,10 @@ fn checked(frames: &[(usize, u64)], code: Code) -> Result<([u64; FIELDS], Code),
     }
     let get = |index: usize| at.get(index).copied().unwrap_or_default();
     let bytes = get(FRAME_BYTES);
+    let fits = |at: u64, bytes: u64| at.checked_add(8).is_some_and(|end| end <= bytes);
     let in_frame =
-        [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at % 8 == 0 && at + 8 <= bytes);
-    let in_code = code.name % 8 == 0 && code.line % 4 == 0 && code.name.max(code.line) + 8 <= FRAME_BYTES_MOST;
+        [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at % 8 == 0 && fits(*at, bytes));
+    let in_code = code.name % 8 == 0 && code.line % 4 == 0 && fits(code.name.max(code.line), FRAME_BYTES_MOST);
     let small = |offset: u64| offset == NONE || offset < 1 << 16;
     let is_small = [STATE_FRAME, STATE_CHAIN, CODE_START].map(get).into_iter().all(small)
         && [code.file, code.qualified, code.table, code.tp_name, code.text, code.bytes].into_iter().all(small);
