@@ -17,7 +17,9 @@ use geophone::{
     recording::{Frame, Header, Reader, Writer},
     trace::ClockSample,
 };
-use geophone_ebpf::record::{Data, HANDOVER_CLAIM, HANDOVER_CONNECT, Handover, Kind, Open, Process, State};
+use geophone_ebpf::record::{
+    DATAGRAM, Data, Ends, HANDOVER_CLAIM, HANDOVER_CONNECT, Handover, Kind, Open, Process, State,
+};
 
 enum Part {
     Record(Vec<u8>),
@@ -73,6 +75,9 @@ fn kept(parts: &[Part]) -> HashSet<u32> {
         match decode::event(record) {
             Ok(Event::Data(data)) => {
                 kept.insert(data.thread.tgid);
+            }
+            Ok(Event::Datagram(datagram)) => {
+                kept.insert(datagram.thread.tgid);
             }
             Ok(Event::Process(process)) if process.what == Life::Fork => {
                 parents.insert(process.tgid, process.parent);
@@ -163,6 +168,11 @@ impl Numbers {
         }
         if kind == Kind::Open as u32 {
             write(record, offset_of!(Open, netns), &1_u32.to_ne_bytes())?;
+        }
+        if kind == Kind::Data as u32
+            && record.get(offset_of!(Data, flags)).context("a record is cut short")? & DATAGRAM != 0
+        {
+            write(record, size_of::<Data>() + offset_of!(Ends, netns), &1_u32.to_ne_bytes())?;
         }
         if kind == Kind::Process as u32 {
             let parent = self.parent(read_u32(record, offset_of!(Process, parent))?, kept);

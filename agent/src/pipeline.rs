@@ -12,7 +12,7 @@ use crate::{
     peer::Peers,
     process,
     protocol::{Interest, Note, Session, Shared, Value, dns},
-    trace::{ClockSample, Samples, Span, Tracer},
+    trace::{ClockSample, Samples, Serving, Span, Tracer},
 };
 
 /// Advice for the capture: what is wanted next of one direction of a connection.
@@ -118,6 +118,16 @@ impl Pipeline {
     /// Samples of which it is settled now for which request they were taken.
     pub fn take_samples(&mut self) -> std::vec::Drain<'_, Samples> {
         self.tracer.take_samples()
+    }
+
+    /// From now on, [`Self::take_serving`] says what threads serve.
+    pub fn watch_serving(&mut self) {
+        self.tracer.watch_serving();
+    }
+
+    /// Threads that have begun to serve a request, or serve none any more.
+    pub fn take_serving(&mut self) -> impl Iterator<Item = Serving> {
+        self.tracer.take_serving()
     }
 
     /// Tells the time, some ten times a second; appends the spans that it completes.

@@ -205,11 +205,19 @@ fn calls(recording: &[u8]) -> Vec<Call> {
     while at < recording.len() {
         let len = u32::from_le_bytes(recording[at..at + 4].try_into().unwrap()) as usize;
         let frame = at..at + HEAD + len;
-        if recording[at + 4] == RECORD
-            && let Event::Data(data) = decode::event(&recording[at + HEAD..frame.end]).unwrap()
-        {
-            let (socket, direction, offset, len) = (data.socket, data.direction, data.offset, data.len);
-            calls.push(Call { frame: frame.clone(), socket, direction, offset, len });
+        if recording[at + 4] == RECORD {
+            let call = match decode::event(&recording[at + HEAD..frame.end]).unwrap() {
+                Event::Data(data) => Some((data.socket, data.direction, data.offset, data.len)),
+                Event::Datagram(datagram) => Some((datagram.socket, datagram.direction, 0, datagram.len)),
+                _ => None,
+            };
+            calls.extend(call.map(|(socket, direction, offset, len)| Call {
+                frame: frame.clone(),
+                socket,
+                direction,
+                offset,
+                len,
+            }));
         }
         at = frame.end;
     }

@@ -249,7 +249,7 @@ def note(scene):
 def summary(line):
     span = json.loads(line)
     a = span["attributes"]
-    return (span["kind"][0], span["name"], a.get("db.response.status_code"), a.get("db.response.returned_rows"))
+    return (span["kind"][0], span["name"], a.get("db.response.status_code", a.get("error.type")), a.get("db.response.returned_rows"))
 
 
 def record(scene_of, agent, anonymise):

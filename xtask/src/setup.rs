@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 27] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -23,6 +23,7 @@ const PACKAGES: [(&str, &str); 27] = [
     ("node", "nodejs"),
     ("javac", "default-jdk-headless"),
     ("cc", "gcc"),
+    ("perf", "linux-perf"),
     ("/usr/include/liburing.h", "liburing-dev"),
     ("/var/lib/dpkg/info/postgresql.list", "postgresql"),
     ("psql", "postgresql-client"),
@@ -42,7 +43,7 @@ const PACKAGES: [(&str, &str); 27] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 11] = [
+const PYTHON: [&str; 13] = [
     "gunicorn==23.0.0",
     "grpcio==1.76.0",
     "paho-mqtt==2.1.0",
@@ -52,6 +53,8 @@ const PYTHON: [&str; 11] = [
     "cassandra-driver==3.30.1",
     "pymongo==4.10.1",
     "clickhouse-driver==0.2.11",
+    "pymssql==2.4.6",
+    "python-tds==1.17.1",
     "moto[server]==5.2.5",
     "boto3==1.44.5",
 ];
@@ -89,6 +92,7 @@ pub fn run() -> Result<()> {
         setup.go(name, "services/go", "./calls", mode)?;
     }
     setup.go("http2", "services/http2", ".", &[])?;
+    setup.go("tds", "services/tds", ".", &[])?;
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());

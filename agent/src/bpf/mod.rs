@@ -2,6 +2,7 @@
 //! whom. All `unsafe` of the agent is here. Knows nothing of what the bytes mean.
 
 pub mod btf;
+mod context;
 pub mod decode;
 mod detach;
 mod extents;
@@ -15,6 +16,7 @@ mod sampler;
 mod tables;
 mod tracepoints;
 
+pub use context::{Context, ContextError};
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
 pub use rings::now;

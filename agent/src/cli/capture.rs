@@ -72,6 +72,9 @@ pub struct CaptureArgs {
     /// Name client spans by route too, and set url.template
     #[arg(long)]
     client_routes: bool,
+    /// Do not take the same id, in the path or query of a request and of a call made meanwhile, for a sign that one has caused the other
+    #[arg(long)]
+    no_value_links: bool,
     /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
     #[arg(long)]
     pub no_tls: bool,
@@ -116,6 +119,7 @@ impl CaptureArgs {
             capture: self.capture_bytes,
             routes: Routes::new(self.route.iter().map(String::as_str))?,
             client_templates: self.client_routes,
+            link_values: !self.no_value_links,
             ..Shared::default()
         }))
     }

@@ -33,6 +33,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let target = Target {
         selector: Selector { pids: shop.pids(), ..Selector::default() },
         children: false,
+        share_context: None,
         peers: None,
         sampling: None,
     };

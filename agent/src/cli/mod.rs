@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::{
-    bpf::LoadError,
+    bpf::{ContextError, LoadError},
     demo as shop,
     doctor::Problem,
     export, packets, peer,
@@ -120,6 +120,9 @@ pub enum CliError {
     /// Profiles of intervals are wanted, and nobody to get them.
     #[error("--interval: say where to send the profiles, by --endpoint, --otlp or --pyroscope")]
     NowhereToSend,
+    /// Other profilers cannot be told what threads work for.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// A profile cannot be written.
     #[error(transparent)]
     Profile(#[from] ProfileError),

@@ -178,3 +178,9 @@ impl OutputSettings {
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error} (write it as 30s, 500ms or 5m)"))
 }
+
+/// The same, of something that happens again and again: at least a millisecond.
+pub fn period(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    if period < Duration::from_millis(1) { Err("at least 1ms".to_owned()) } else { Ok(period) }
+}

@@ -11,7 +11,7 @@ use std::{
 use super::{
     CliError,
     capture::{CaptureArgs, SelectArgs},
-    output::{OutputArgs, duration},
+    output::{OutputArgs, duration, period},
     peers::PeerArgs,
     send::{PyroscopeArgs, Receivers},
     session::{Sampling, Session, Target},
@@ -31,6 +31,10 @@ pub struct Args {
     /// Stop by itself after this time, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
+    /// Let other profilers on this host know which trace and span threads work for, by the map `otel/traces_ctx_v1` of OpenTelemetry eBPF
+    /// Instrumentation on this bpffs (/sys/fs/bpf)
+    #[arg(long, value_name = "BPFFS", num_args = 0..=1, require_equals = true, default_missing_value = "/sys/fs/bpf")]
+    share_context: Option<PathBuf>,
     /// Also record what is captured, for `geophone replay`; it holds what was sent, credentials included
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -48,7 +52,7 @@ pub struct Args {
     #[command(flatten, next_help_heading = PROFILE)]
     pyroscope: PyroscopeArgs,
     /// How often profiles are sent
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration, help_heading = PROFILE)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = period, help_heading = PROFILE)]
     profile_interval: Duration,
     /// Start this command, and trace it and what it starts; its standard output goes to standard error
     // Not by its own name, which is that of `--command`.
@@ -67,6 +71,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         selector: args.select.selector(),
         children: !args.command.is_empty(),
         peers,
+        share_context: args.share_context.clone(),
         sampling: args.sampling()?,
     };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::{
     CliError,
-    output::{OtlpArgs, duration},
+    output::{OtlpArgs, period},
 };
 use crate::export::{
     DropReason, Limits, RetryPolicy, StartError,
@@ -27,7 +27,7 @@ pub struct SendArgs {
     #[command(flatten)]
     pyroscope: PyroscopeArgs,
     /// Send a profile each so often, such as 15s, until --duration is over or Ctrl-C
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "output")]
+    #[arg(long, value_name = "TIME", value_parser = period, conflicts_with = "output")]
     pub interval: Option<Duration>,
 }
 

@@ -21,7 +21,7 @@ use super::{
     send::{self, Receivers},
 };
 use crate::{
-    bpf::{Kernel, Options},
+    bpf::{Context, Kernel, Options},
     doctor::{self, Machine},
     export::profiles::Sink,
     peer::{Transport, TransportSettings},
@@ -57,6 +57,8 @@ pub struct Target {
     pub children: bool,
     /// How the agent talks to those of other hosts, if it does.
     pub peers: Option<TransportSettings>,
+    /// The bpffs on which other profilers find what threads work for, if they are to know it.
+    pub share_context: Option<PathBuf>,
     /// Whether what is traced is sampled, too.
     pub sampling: Option<Sampling>,
 }
@@ -100,6 +102,7 @@ impl Session {
         ];
         drop(inside);
 
+        let context = target.share_context.as_deref().map(Context::open).transpose()?;
         let host = Host::read(Path::new("/"));
         let recorder = record.map(|path| {
             let failed = |error| CliError::File { path: path.display().to_string(), error };
@@ -138,7 +141,7 @@ impl Session {
             start = Some(Start { processes: sampled, frequency, periods });
         }
         let tls = !capture.no_tls;
-        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, sampling: start };
+        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());

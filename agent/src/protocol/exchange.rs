@@ -96,6 +96,8 @@ pub struct Asked {
     pub addresses: Option<Addresses>,
     /// The contexts that its headers carry.
     pub carried: Option<Box<Carried>>,
+    /// What it says of whom or what it is about.
+    pub values: Values,
 }
 
 /// The addresses of a request that was announced without.
@@ -221,6 +223,28 @@ impl Carried {
     /// The values of a header.
     pub fn all(&self, header: ContextHeader) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(other, _)| *other == header).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What stands for values in a request that may occur in others which it causes: equal for equal values, never 0. The four
+/// that say most, those first that say more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Values([u64; 4]);
+
+impl Values {
+    /// The values.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.0.into_iter().filter(|value| *value != 0)
+    }
+}
+
+impl FromIterator<u64> for Values {
+    fn from_iter<T: IntoIterator<Item = u64>>(values: T) -> Self {
+        let mut found = Self::default();
+        for (place, value) in found.0.iter_mut().zip(values) {
+            *place = value.max(1);
+        }
+        found
     }
 }
 

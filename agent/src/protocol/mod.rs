@@ -41,7 +41,7 @@ mod waiting;
 pub use detect::Foreign;
 pub use exchange::{
     Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Named, Note, OtherEnd,
-    Side, Status, Value,
+    Side, Status, Value, Values,
 };
 pub use http2::hpack;
 pub use session::{Session, Understanding};

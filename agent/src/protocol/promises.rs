@@ -122,18 +122,18 @@ pub(crate) fn keep(name: &'static str, parts: &[Part]) {
     let limit = limits();
     let lost = prop_oneof![Just(Vec::new()), losses()];
     let join = prop_oneof![3 => Just(0), 1 => 0..40_usize];
-    let mut cases = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 100,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
+    let usual = ProptestConfig::default();
+    // Each is long: fewer, unless they were asked for.
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 100 };
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..usual });
     let truths = [truth(parts, false), truth(parts, true)];
     assert!(truths.iter().all(|truth| !truth.is_empty()));
     for truth in &truths {
         assert!(truth.values().all(|e| !e.holes.pairing && !e.holes.request_head), "{truth:?}");
     }
     let strategy = (lengths(), any::<bool>(), limit, lost, join, any::<u64>());
-    let result = cases.run(&strategy, |(lengths, server, limit, lost, join, noise)| {
+    let result = runner.run(&strategy, |(lengths, server, limit, lost, join, noise)| {
         let truth = &truths[usize::from(server)];
         let all = cut(parts, &lengths);
         let mut wire = Wire::new();

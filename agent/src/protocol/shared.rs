@@ -13,13 +13,21 @@ pub struct Shared {
     pub routes: Routes,
     /// Whether client spans carry `url.template`, by the same heuristic as routes, in attributes and name.
     pub client_templates: bool,
+    /// Whether ids in paths and queries are told, by which a request and what it has caused may be known.
+    pub link_values: bool,
     /// What went wrong, by reason.
     pub counts: Counts,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { capture: 1024, routes: Routes::default(), client_templates: false, counts: Counts::default() }
+        Self {
+            capture: 1024,
+            routes: Routes::default(),
+            client_templates: false,
+            link_values: true,
+            counts: Counts::default(),
+        }
     }
 }
 

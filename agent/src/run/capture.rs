@@ -12,7 +12,7 @@ use std::{
 
 use super::{Recorder, sample_clock, select::Selection};
 use crate::{
-    bpf::{Counters, Kernel, LoadError, decode},
+    bpf::{Context, Counters, Kernel, LoadError, decode},
     event::{Event, Life, Nanos},
     export::Outputs,
     opaque::Unreadable,
@@ -20,7 +20,7 @@ use crate::{
     process::Selector,
     profile::{Profiler, Start},
     runtime::{self, Watch},
-    trace::Span,
+    trace::{Serving, Span},
 };
 
 /// Records taken from the rings before spans are handed on and advice is given.
@@ -51,6 +51,8 @@ pub struct Settings {
     pub tls: bool,
     /// Where to record.
     pub recorder: Option<Recorder>,
+    /// Where other profilers read what threads work for, if that is wanted.
+    pub context: Option<Context>,
     /// How it is sampled, if it is, as the programs were loaded.
     pub sampling: Option<Start>,
 }
@@ -87,8 +89,11 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
-        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, sampling } = settings;
+        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, context, sampling } = settings;
         let mut selection = Selection::new(selector, children);
+        if context.is_some() {
+            pipeline.watch_serving();
+        }
         // First attach, then look at what there is: what begins in between is seen by both.
         kernel.attach()?;
         selection.scan(pipeline.processes());
@@ -112,6 +117,7 @@ impl Capture {
             selection,
             runtimes,
             recorder,
+            context,
             profiler,
             outputs,
             spans: Vec::with_capacity(ROUND),
@@ -154,6 +160,7 @@ struct Worker {
     selection: Selection,
     runtimes: Option<Watch>,
     recorder: Option<Recorder>,
+    context: Option<Context>,
     profiler: Option<Profiler>,
     outputs: Outputs,
     spans: Vec<Span>,
@@ -237,8 +244,13 @@ impl Worker {
         }
     }
 
-    /// Hands on samples, and what they were taken for.
+    /// Hands on samples, and what they were taken for; tells others what threads work for.
     fn link(&mut self) {
+        if let Some(context) = &mut self.context {
+            for Serving { tgid, tid, of } in self.pipeline.take_serving() {
+                context.set((tgid, tid), of);
+            }
+        }
         if let Some(profiler) = &mut self.profiler {
             self.pipeline.take_samples().for_each(|samples| profiler.settled(samples));
             profiler.flush();

@@ -7,7 +7,7 @@ mod ids;
 mod span;
 mod tracer;
 
-pub use cause::{Sampled, Samples};
+pub use cause::{Sampled, Samples, Serving};
 pub use clock::{ClockOffset, ClockSample};
 pub use span::{Resource, Span};
 pub use tracer::{

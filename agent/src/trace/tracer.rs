@@ -8,7 +8,7 @@ use rand::rngs::SysError;
 
 use super::{
     Resource, Span,
-    cause::{self, Engine, Samples, Settled},
+    cause::{self, Engine, Samples, Serving, Settled},
     clock::{ClockOffset, ClockSample},
     headers::{self, Invalid},
     ids::Ids,
@@ -121,6 +121,16 @@ impl Tracer {
     /// Samples of which it is settled now for which request they were taken.
     pub fn take_samples(&mut self) -> std::vec::Drain<'_, Samples> {
         self.engine.take_samples()
+    }
+
+    /// From now on, [`Self::take_serving`] says what threads serve.
+    pub fn watch_serving(&mut self) {
+        self.engine.watch_serving();
+    }
+
+    /// Threads that have begun to serve a request, or serve none any more.
+    pub fn take_serving(&mut self) -> impl Iterator<Item = Serving> {
+        self.engine.take_serving()
     }
 
     /// What a thread has done with its time, just before a call that moves bytes.
@@ -270,7 +280,7 @@ mod tests {
     use super::*;
     use crate::{
         event::Thread,
-        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status},
+        protocol::{Attributes, CallId, Carried, ContextHeader, OtherEnd, Status, Values},
     };
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -314,6 +324,7 @@ mod tests {
                 remote: None,
                 addresses: None,
                 carried,
+                values: Values::default(),
             });
             self.done(exchange, resource);
             self.finish();

@@ -57,6 +57,47 @@ def clickhouse(host, port):
     client.disconnect()
 
 
+def pymssql(host, port):
+    """FreeTDS: everything is a batch but a procedure, and so are transactions."""
+    import pymssql
+
+    given = {"user": "app", "password": "secret", "database": "shop", "tds_version": "7.4", "encryption": "off"}
+    with pymssql.connect(server=host, port=port, **given) as connection:
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE users (id int, name nvarchar(100))")
+        cursor.execute("INSERT INTO users (name) VALUES (%s)", ("secret",))
+        connection.commit()
+        cursor.execute("SELECT TOP (3) id, name FROM users WHERE name = %s", ("secret",))
+        assert len(cursor.fetchall()) == 3
+        cursor.callproc("dbo.place_order", (7,))
+        cursor.nextset()
+        try:
+            cursor.execute("SELECT name FROM nobody")
+        except pymssql.ProgrammingError as refused:
+            assert refused.args[0] == 208
+        else:
+            raise AssertionError("no table is called that")
+
+
+def pytds(host, port):
+    """python-tds: with arguments, `sp_executesql` runs a text, and packets of their own make transactions."""
+    import pytds
+
+    given = {"user": "app", "password": "secret", "database": "shop", "autocommit": True}
+    with pytds.connect(host, port=port, **given) as connection:
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO users (name) VALUES (%s)", ("secret",))
+        cursor.execute("SELECT TOP (3) id, name FROM users WHERE name = %s", ("secret",))
+        assert len(cursor.fetchall()) == 3
+        cursor.callproc("dbo.place_order", (7,))
+        try:
+            cursor.execute("SELECT name FROM nobody")
+        except pytds.Error as refused:
+            assert refused.number == 208
+        else:
+            raise AssertionError("no table is called that")
+
+
 def aws(host, port):
     import boto3
 
@@ -93,4 +134,5 @@ def aws(host, port):
 
 
 PROTOCOL, HOST, PORT = sys.argv[1:]
-{"mongodb": mongodb, "cassandra": cassandra, "clickhouse": clickhouse, "aws": aws}[PROTOCOL](HOST, int(PORT))
+STORES = [mongodb, cassandra, clickhouse, pymssql, pytds, aws]
+next(store for store in STORES if store.__name__ == PROTOCOL)(HOST, int(PORT))

@@ -12,6 +12,7 @@ use crate::{
     expect::{Endpoint, Expected, expected, unexpected},
     net::Family,
     process::{self, Line, Process},
+    profile,
 };
 
 /// How long anything may take that is not the agent's.
@@ -29,6 +30,7 @@ pub fn run(program: &str) -> Result<()> {
     } else {
         report.add("refusal/sockets", refused(program));
     }
+    report.add("profile/stacks", own_program().and_then(|own| profile::check(program, &own)));
     report.add("doctor/status", doctor(program));
     ensure!(report.failed == 0, "{} checks failed", report.failed);
     Ok(())

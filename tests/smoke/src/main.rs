@@ -1,9 +1,10 @@
 //! Smoke test of the agent, in one static program without any needs, for kernels in virtual machines (`cargo xtask vm`).
 //!
 //! `check` starts servers and clients as processes of their own, the agent beside them, and compares the agent's spans with
-//! what was sent. `serve`, `request` and `early` are those processes. It runs on any Linux as root, not only in a guest.
+//! what was sent. `serve`, `request` and `early` are those processes, `burn` is one to be profiled. It runs on any Linux as root, not only in a guest.
 
 mod agent;
+mod burn;
 mod calls;
 mod check;
 mod client;
@@ -12,14 +13,17 @@ mod expect;
 mod http;
 mod net;
 mod process;
+mod profile;
 mod server;
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::{calls::Way, net::Family};
 
 const USAGE: &str =
-    "usage: geophone-smoke check [AGENT] | serve FAMILY | request FAMILY ADDRESS WAY | early FAMILY ADDRESS";
+    "usage: geophone-smoke check [AGENT] | serve FAMILY | request FAMILY ADDRESS WAY | early FAMILY ADDRESS | burn";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +37,10 @@ fn main() -> Result<()> {
             client::run(family_called(family)?, address, way)
         }
         ["early", family, address] => client::run_early(family_called(family)?, address),
+        ["burn"] => {
+            burn::run(Duration::from_secs(300));
+            Ok(())
+        }
         _ => bail!(USAGE),
     }
 }

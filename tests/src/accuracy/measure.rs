@@ -153,7 +153,8 @@ impl Task {
     fn flags(&self, stack: &Running, host: usize, address: &str, others: &str) -> Vec<String> {
         let pids = stack.leaders(host).into_iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]);
         let more = self.agent.iter().map(|flag| flag.replace("{address}", address).replace("{others}", others));
-        pids.chain(more).collect()
+        // The requests' ids would be too easy: they are in all paths.
+        ["--no-value-links".to_owned()].into_iter().chain(pids).chain(more).collect()
     }
 }
 

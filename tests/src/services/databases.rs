@@ -125,6 +125,14 @@ impl Service {
         })
     }
 
+    /// What stands for SQL Server: it speaks TDS with real clients.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn mssql() -> Result<Self> {
+        Self::python_script(Path::new("python3"), "tds.py", "tds")
+    }
+
     /// moto: what stands for services of AWS.
     ///
     /// # Errors

@@ -160,9 +160,14 @@ fn memcached(capture: Capture) -> Result<()> {
 /// What a store is asked by its own client, for both ways to capture, with one start of the server: name, failure and number of rows of the
 /// spans of each side.
 fn store(service: &Service, protocol: &str, expected: &[(&str, &str, Option<u64>)]) -> Result<()> {
+    client(service, || service.store(protocol), expected)
+}
+
+/// The same for any client.
+fn client(service: &Service, ask: impl Fn() -> Result<()>, expected: &[(&str, &str, Option<u64>)]) -> Result<()> {
     for capture in [Capture::Sockets, Capture::Syscalls] {
         let agent = Agent::start(capture, &port(service))?;
-        service.store(protocol)?;
+        ask()?;
         agent.wait_spans(2 * expected.len());
         let mut spans = agent.finish()?.spans;
         spans.sort_by_key(Span::start);
@@ -218,6 +223,60 @@ fn clickhouse() -> Result<()> {
             ("INSERT users", "", None),
             ("SELECT users", "", Some(3)),
             ("SELECT nobody", "60", None),
+        ],
+    )
+}
+
+/// What stands for SQL Server answers as it does; who asks are real clients: FreeTDS, python-tds and go-mssqldb.
+#[test]
+fn mssql() -> Result<()> {
+    let _shared = wait::shared();
+    let service = Service::mssql()?;
+    store(
+        &service,
+        "pymssql",
+        &[
+            ("SET SET SET SET SET SET SET SET SET SET", "", None),
+            ("use [shop]", "", None),
+            ("BEGIN", "", None),
+            ("CREATE TABLE users", "", None),
+            ("INSERT users", "", None),
+            ("COMMIT", "", None),
+            ("BEGIN", "", None),
+            ("SELECT users", "", Some(3)),
+            ("EXECUTE dbo.place_order", "", Some(1)),
+            ("SELECT nobody", "208", None),
+        ],
+    )?;
+    store(
+        &service,
+        "pytds",
+        &[
+            ("INSERT users", "", None),
+            ("SELECT users", "", Some(3)),
+            ("EXECUTE dbo.place_order", "", Some(1)),
+            ("SELECT nobody", "208", None),
+        ],
+    )?;
+    let ask = || {
+        let mut command = Command::new(paths::installed("tds")?);
+        child::output(command.arg(service.address.to_string()), wait::PATIENCE).map(drop)
+    };
+    client(
+        &service,
+        ask,
+        &[
+            ("CREATE TABLE users", "", None),
+            ("INSERT users", "", None),
+            ("SELECT users", "", Some(3)),
+            ("SELECT users", "", Some(1)),
+            ("SELECT users", "", Some(1)),
+            ("EXECUTE dbo.place_order", "", Some(1)),
+            ("BEGIN TRANSACTION", "", None),
+            ("INSERT users", "", None),
+            ("COMMIT TRANSACTION", "", None),
+            ("SELECT nobody", "208", None),
+            ("WAITFOR", "canceled", None),
         ],
     )
 }

@@ -264,6 +264,28 @@ fn what_cannot_work_is_said_in_one_sentence() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_start_that_fails_leaves_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("a.svg");
+    for arguments in [&["--pid", "4194304"][..], &["--interval", "15s"], &["--", "/nonexistent/program"]] {
+        let mut agent = Command::new(paths::agent()?);
+        let output = agent.arg("profile").arg("-o").arg(&file).args(arguments).output()?;
+        ensure!(!output.status.success() && !file.exists(), "{arguments:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interval_is_not_nothing() -> Result<()> {
+    for arguments in [&["profile", "--otlp", "--interval", "0s"][..], &["run", "--profile-interval", "0s"]] {
+        let output = Command::new(paths::agent()?).args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && said.contains("at least 1ms"), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
 /// Two profiles of different lengths, one in each format that is read: shares are compared.
 #[test]
 fn the_difference_of_two_profiles() -> Result<()> {

@@ -52,7 +52,14 @@ fn example(kind: Kind) -> Profile {
         resource.attributes.push("process.pid", pid);
         Arc::new(resource)
     };
-    let location = |name: &str, owner, module, address| Location { name: name.into(), owner, module, address };
+    let location = |name: &str, owner, module, address| Location {
+        name: name.into(),
+        owner,
+        module,
+        address,
+        source: None,
+        inlined: Vec::new(),
+    };
     let (shop, other) = (resource("shop", 42), resource("other", 43));
     let stack = |resource: &Arc<Resource>, frames: &[usize], link, count| Stack {
         resource: Arc::clone(resource),

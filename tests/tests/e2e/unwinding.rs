@@ -12,25 +12,25 @@ use tempfile::TempDir;
 use crate::profile::{folded, profile, run, total, words};
 
 /// Flags of a build without frame pointers.
-const PLAIN: &[&str] = &["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls"];
+pub(crate) const PLAIN: &[&str] = &["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls"];
 
 type Stacks = Vec<(Vec<String>, u64)>;
 
-struct Program {
+pub(crate) struct Program {
     folder: TempDir,
 }
 
 impl Program {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self { folder: tempfile::tempdir()? })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Compiles a source file to `name`.
-    fn build(&self, name: &str, source: &str, flags: &[&str], libraries: &[&Path]) -> Result<PathBuf> {
+    pub(crate) fn build(&self, name: &str, source: &str, flags: &[&str], libraries: &[&Path]) -> Result<PathBuf> {
         let path = self.path(name);
         let mut gcc = Command::new(paths::program("gcc")?);
         gcc.args(flags).arg("-o").arg(&path).arg(paths::service(source)).args(libraries);
@@ -53,7 +53,7 @@ impl Program {
 }
 
 /// The processor time that a process has used in its own code, in ticks.
-fn used(stat: &Path) -> Option<u64> {
+pub(crate) fn used(stat: &Path) -> Option<u64> {
     let stat = std::fs::read_to_string(stat).ok()?;
     stat.rsplit(')').next()?.split_whitespace().nth(11)?.parse().ok()
 }

@@ -8,6 +8,7 @@ mod client;
 mod machine;
 mod memory;
 mod process;
+mod profile;
 mod rate;
 mod requests;
 mod sink;
@@ -42,6 +43,8 @@ enum What {
     Rate(rate::Args),
     /// Userspace alone: from events to encoded OTLP
     Userspace(userspace::Args),
+    /// What sampling the whole host costs, next to other profilers; not part of `all`
+    Profile(profile::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -72,6 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Calls(args)) => calls::run(args, &agent),
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
+        Some(What::Profile(args)) => profile::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;

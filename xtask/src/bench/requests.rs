@@ -53,6 +53,12 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
         });
     }
     variants.push(Figures {
+        name: "`sockets`, sampled 99 times a second".to_owned(),
+        flags: vec!["--exe", "nginx", "--capture", "sockets", "--profile", "99"],
+        traced: true,
+        ..Figures::default()
+    });
+    variants.push(Figures {
         name: "`sockets`, wrk traced too".to_owned(),
         flags: vec!["--exe", "nginx,wrk", "--capture", "sockets"],
         ..Figures::default()

@@ -9,8 +9,7 @@ use std::{
 
 use gimli::{
     AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
-    DW_AT_linkage_name, DW_AT_name, DW_AT_specification, DW_TAG_inlined_subroutine, DW_TAG_subprogram, Dwarf, Unit,
-    UnitHeader, UnitOffset,
+    DW_AT_linkage_name, DW_AT_name, DW_AT_specification, Dwarf, Unit, UnitHeader, UnitOffset,
 };
 use hashbrown::HashMap;
 
@@ -179,8 +178,8 @@ fn functions<'a>(
     while let Some(entry) = entries.next_dfs()? {
         steps.take()?;
         let is_inlined = match entry.tag() {
-            DW_TAG_subprogram => false,
-            DW_TAG_inlined_subroutine => true,
+            gimli::DW_TAG_subprogram => false,
+            gimli::DW_TAG_inlined_subroutine => true,
             _ => continue,
         };
         let number = |name| match entry.attr_value(name) {

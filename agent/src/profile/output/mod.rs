@@ -5,7 +5,7 @@ pub mod pprof;
 mod svg;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Seek as _, Write},
     path::{Path, PathBuf},
 };
@@ -84,18 +84,36 @@ pub struct Output {
     path: PathBuf,
     format: Format,
     file: File,
+    /// It was made for this, and nothing was written to it yet.
+    is_new: bool,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Nobody is to take an empty file for a profile. What somebody else has written there meanwhile stays.
+        if self.is_new && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Output {
-    /// Opens it. What is in it stays until there is something to be written.
+    /// Opens it. What is in it stays until there is something to be written; if that never happens, it is as if it had not been opened.
     ///
     /// # Errors
     /// See [`OutputError`].
     pub fn open(path: &Path) -> Result<Self, OutputError> {
         let format = Format::of(path)?;
-        let file = File::options().create(true).write(true).truncate(false).open(path);
+        let (file, is_new) = match File::options().create_new(true).write(true).open(path) {
+            Ok(file) => (Ok(file), true),
+            // Or it is a link to a file that is not there yet.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (File::options().create(true).write(true).truncate(false).open(path), false)
+            }
+            Err(error) => (Err(error), false),
+        };
         let failed = |error| OutputError::Write { path: path.display().to_string(), error };
-        Ok(Self { path: path.to_owned(), format, file: file.map_err(failed)? })
+        Ok(Self { path: path.to_owned(), format, file: file.map_err(failed)?, is_new })
     }
 
     /// The same, for a difference.
@@ -161,6 +179,7 @@ impl Output {
             content(&mut writer)?;
             writer.flush()
         };
+        self.is_new = false;
         write().map_err(|error| OutputError::Write { path: self.path.display().to_string(), error })
     }
 }
@@ -190,11 +209,16 @@ mod tests {
     fn a_file_is_replaced_only_by_a_whole_profile() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.folded");
-        std::fs::write(&path, "x".repeat(10_000)).unwrap();
+        fs::write(&path, "x".repeat(10_000)).unwrap();
         let output = Output::open(&path).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap().len(), 10_000);
+        assert_eq!(fs::read(&path).unwrap().len(), 10_000);
         output.write(&example()).unwrap();
-        assert!(std::fs::read_to_string(&path).unwrap().starts_with("shop;main;"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with("shop;main;"));
+        drop(Output::open(&path).unwrap());
+        assert!(path.exists(), "it was there before");
+        let unused = folder.path().join("b.svg");
+        drop(Output::open(&unused).unwrap());
+        assert!(!unused.exists(), "nothing was written");
         let missing = folder.path().join("no/such/folder/a.svg");
         assert!(matches!(Output::open(&missing), Err(OutputError::Write { .. })));
     }

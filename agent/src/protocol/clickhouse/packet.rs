@@ -42,8 +42,14 @@ pub(super) mod since {
     pub(in super::super) const PLAN_VERSION: u64 = 54_477;
     pub(in super::super) const CLUSTER_FUNCTIONS: u64 = 54_479;
     pub(in super::super) const COMPRESSED_LOGS: u64 = 54_481;
-    /// From here on, queries and strings have fields that are not read.
-    pub(in super::super) const NOT_READ: u64 = 54_485;
+    pub(in super::super) const AGENT: u64 = 54_485;
+    pub(in super::super) const INTERNAL: u64 = 54_486;
+    pub(in super::super) const CURRENT_ROLES: u64 = 54_488;
+    pub(in super::super) const HTTP_HANDLER: u64 = 54_490;
+    /// A column of strings is all of their ends, and then all of their bytes.
+    pub(in super::super) const STRINGS_BY_ENDS: u64 = 54_492;
+    /// The newest revision that is known is the one before.
+    pub(in super::super) const NOT_READ: u64 = 54_493;
 }
 
 /// The revisions that a connection may be of: both the same where it is known.
@@ -75,6 +81,7 @@ impl Revision {
             since::BYTES_IN_PROGRESS,
             since::ROWS_BEFORE_AGGREGATION,
             since::COMPRESSED_LOGS,
+            since::STRINGS_BY_ENDS,
         ];
         let more = more.into_iter().filter(move |since| (self.low + 1..=self.high).contains(since));
         std::iter::once(self.low).chain(more).map(Self::known)

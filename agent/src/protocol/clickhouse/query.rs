@@ -10,7 +10,10 @@ const MAX_QUERY: u64 = 1 << 30;
 /// Bytes of a text by which it is recognised as one.
 pub(super) const ENOUGH: u64 = 8;
 /// Revisions that queries may be written by, the newest first: as a whole, what is between two is the same.
-const FORMATS: [u64; 12] = [
+const FORMATS: [u64; 15] = [
+    since::CURRENT_ROLES,
+    since::INTERNAL,
+    since::AGENT,
     since::JWT,
     since::LINE_NUMBERS,
     since::ROLES,
@@ -199,6 +202,16 @@ fn client(c: &mut Cursor<'_>, revision: u64, begin: bool) -> Result<Client, Stop
     }
     if revision >= since::JWT && byte(c)? == 1 {
         text(c)?;
+    }
+    if revision >= since::AGENT {
+        name(c)?;
+    }
+    if revision >= since::INTERNAL && byte(c)? > 1 {
+        return Err(Stop::Bad);
+    }
+    // Only servers send each other roles, and what came to them by HTTP.
+    if revision >= since::CURRENT_ROLES && byte(c)? != 0 || revision >= since::HTTP_HANDLER && interface == 2 {
+        return Err(Stop::Bad);
     }
     Ok(client)
 }

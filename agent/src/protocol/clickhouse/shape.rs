@@ -38,6 +38,21 @@ impl Shape {
         }
     }
 
+    /// Whether there are strings among the values.
+    pub(super) fn has_strings(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::String => true,
+            Self::Nullable(inner) | Self::Array(inner) | Self::LowCardinality(inner) => inner.has_strings(),
+            Self::Tuple(elements) => elements.iter().any(Self::has_strings),
+        }
+    }
+
+    /// A column of strings as it is written where all of their ends come first: like an array of bytes. `None` for all else.
+    pub(super) fn by_ends(self) -> Option<Self> {
+        (self == Self::String).then(|| Self::Array(Box::new(Self::Fixed(1))))
+    }
+
     fn nested(name: &str, depth: u32) -> Option<Self> {
         if depth > MAX_DEPTH {
             return None;

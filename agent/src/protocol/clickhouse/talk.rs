@@ -4,7 +4,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{
     detect,
-    packet::{Revision, database},
+    packet::{Revision, database, since},
     part::{Next, Part},
     query::Query,
     way::Way,
@@ -99,6 +99,10 @@ impl Talk for ClickHouse {
         match &part {
             Part::ServerHello { revision } => {
                 self.greeting = false;
+                if *revision >= since::NOT_READ {
+                    // What queries look like is not known.
+                    cx.give_up(Over::Switched);
+                }
                 self.responses.revision = Some(Revision::known(*revision));
                 self.requests.revision = Some(Revision::known(*revision));
                 self.responses.take(&part);

@@ -160,13 +160,15 @@ fn joined_in_the_middle() {
     }
 }
 
+/// A greeting's beginning, of both sides.
+fn hello(revision: u64) -> Vec<u8> {
+    let mut bytes = b"\0\x0aClickHouse\x18\x08".to_vec();
+    bytes.extend([(revision & 0x7f | 0x80) as u8, (revision >> 7 & 0x7f | 0x80) as u8, (revision >> 14) as u8]);
+    bytes
+}
+
 #[test]
 fn packets_in_chunks_are_left_alone() {
-    let hello = |revision: u64| {
-        let mut bytes = b"\0\x0aClickHouse\x18\x08".to_vec();
-        bytes.extend([(revision & 0x7f | 0x80) as u8, (revision >> 7 & 0x7f | 0x80) as u8, (revision >> 14) as u8]);
-        bytes
-    };
     let mut wire = Wire::new();
     wire.send([&hello(54470)[..], b"\x04shop\x03app\x06secret"].concat());
     let strings = b"\x03UTC\x04host\x01\x10chunked_optional\x10chunked_optional\0\x01\x01\x01\x01\x01\x01\x01\x01";
@@ -174,6 +176,45 @@ fn packets_in_chunks_are_left_alone() {
     assert_eq!(wire.understanding(), Understanding::Understood("clickhouse"));
     wire.send(b"\0\x07chunked\x07chunked");
     assert_eq!(wire.understanding(), Understanding::Switched("clickhouse"));
+}
+
+/// Both greetings of a connection of this revision, and what the client adds.
+fn greeted(revision: u64) -> Wire {
+    let mut wire = Wire::new();
+    wire.send([&hello(revision)[..], b"\x04shop\x03app\x06secret"].concat());
+    let chunks = b"\x0anotchunked\x0anotchunked";
+    // Replicas' protocol; time zone, name, patch; chunks; no rules; eight bytes; no settings; plans' and cluster functions' versions.
+    let more = [&b"\x08\x03UTC\x04host\x01"[..], chunks, b"\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\x01"].concat();
+    wire.receive([&hello(revision)[..], &more].concat());
+    if wire.understanding() == Understanding::Understood("clickhouse") {
+        wire.send([b"\0", &chunks[..], b"\x08"].concat());
+    }
+    wire
+}
+
+/// What queries of each revision have at the end of who asks.
+#[test]
+fn the_newest_revisions() {
+    for (revision, more) in [(54_484, &b""[..]), (54_485, b"\x02me"), (54_486, b"\x02me\0"), (54_492, b"\x02me\0\0")] {
+        let mut wire = greeted(revision);
+        let asks =
+            [b"\x01\0\x01\0\0\x0b127.0.0.1:1\0\0\0\0\0\0\0\0\x01\x02me\x04host\x03cli\x18\x08", &hello(revision)[14..]];
+        let rest: [&[u8]; 3] = [b"\0\0\x03\0\0\0\0\0\0\0", more, b"\0\0\0\x02\0\x0fSELECT v FROM t\0"];
+        wire.send([&asks.concat()[..], &rest.concat(), b"\x02\0\x01\0\x02\xff\xff\xff\xff\0\0\0"].concat());
+        let block = b"\x01\0\x01\0\x02\xff\xff\xff\xff\0\x01\x02\x01v\x06String\0";
+        let strings: &[u8] = if revision < 54_492 {
+            b"\x02ab\x03cde"
+        } else {
+            // Where each ends, then all of them.
+            b"\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0abcde"
+        };
+        wire.receive([&block[..], strings, b"\x06\x02\x01\x05\0\0\x01\0\0\x05"].concat());
+        let only = &wire.out[0];
+        assert_eq!((&*only.name, only.holes, only.end), ("SELECT t", Holes::default(), wire.now), "{revision}");
+        assert_eq!(int(only, "db.response.returned_rows"), Some(2));
+    }
+    // Of one that is not known, nothing is guessed.
+    assert_eq!(greeted(54_493).understanding(), Understanding::Switched("clickhouse"));
 }
 
 #[test]

@@ -184,7 +184,12 @@ impl Way {
             Some(revision) => revision.has(since::CUSTOM_SERIALIZATION)? && byte(c)? != 0,
             None => return Err(Stop::Unknown),
         };
-        let shape = std::str::from_utf8(kind).ok().and_then(Shape::read).filter(|_| !custom);
+        let mut shape = std::str::from_utf8(kind).ok().and_then(Shape::read).filter(|_| !custom);
+        if shape.as_ref().is_some_and(Shape::has_strings) {
+            let by_ends = self.revision.map_or(Err(Stop::Unknown), |revision| revision.has(since::STRINGS_BY_ENDS))?;
+            // How they are written within other types is not certain.
+            shape = shape.and_then(|shape| if by_ends { shape.by_ends() } else { Some(shape) });
+        }
         // Of no rows, there is nothing, whatever they are.
         Ok(Part::Column(if rows == 0 && !custom { Some(Shape::Fixed(1)) } else { shape }))
     }

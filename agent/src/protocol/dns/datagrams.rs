@@ -18,7 +18,7 @@ use crate::{
     event::{Datagram, Direction, Nanos, SocketId, Thread},
     protocol::{
         Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, Interest, Named, Note, OtherEnd, Shared, Side,
-        Status, Value, endpoints,
+        Status, Value, Values, endpoints,
         http::{NoResponse, no_response},
         shared::count,
     },
@@ -205,6 +205,7 @@ impl Datagrams {
             remote: datagram.remote.map(|remote| remote.ip()),
             addresses: datagram.remote.map(|remote| addresses(key.server, datagram.local, remote, datagram.netns)),
             carried: None,
+            values: Values::default(),
         }));
         let exchange = Exchange {
             id,

@@ -6,7 +6,7 @@ use super::{Context, Head, Origin};
 use crate::{
     event::Nanos,
     protocol::{
-        Answered, Asked, Attributes, CallId, Carried, Exchange, Holes, Note, Side, Status, endpoints,
+        Answered, Asked, Attributes, CallId, Carried, Exchange, Holes, Note, Side, Status, Values, endpoints,
         http::{NoResponse, no_response},
         shared::count,
     },
@@ -74,6 +74,7 @@ impl<T> Call<T> {
             remote: endpoints::remote(cx.connection),
             addresses: endpoints::addresses(cx.connection, cx.side),
             carried,
+            values: Values::default(),
         }));
         let exchange = Exchange {
             id,

@@ -59,6 +59,12 @@ impl<K: Hash + Eq + Send + Copy, U: Unit> Table<K, U> {
         self.units.get_mut(&id).map(|(_, unit)| unit)
     }
 
+    /// The request of this id, to look at.
+    #[must_use]
+    pub fn peek(&self, id: K) -> Option<&U> {
+        self.units.get(&id).map(|(_, unit)| unit)
+    }
+
     /// Whether a request of this id waits.
     #[must_use]
     pub fn contains(&self, id: K) -> bool {

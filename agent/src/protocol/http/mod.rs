@@ -12,6 +12,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod token;
+mod values;
 
 pub use fields::Fields;
 pub use grpc::{Outcome as GrpcOutcome, finish as finish_grpc, is_call as is_grpc_call, recognise as recognise_grpc};
@@ -19,3 +20,4 @@ pub use method::{Method, known as known_method};
 pub use route::{PatternError, Routes};
 pub use span::{NoResponse, Request, Response, carried, is_own_export, no_response, respond, span};
 pub use target::{Authority, Target};
+pub use values::values;

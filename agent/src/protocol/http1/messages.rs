@@ -9,8 +9,8 @@ use super::{
 use crate::{
     event::{Direction, Nanos},
     protocol::{
-        self, Answered, Note, Over, Side, endpoints,
-        http::{Method, NoResponse, Request, Response, carried, is_own_export, span},
+        self, Answered, Note, Over, Side, Values, endpoints,
+        http::{Method, NoResponse, Request, Response, carried, is_own_export, span, values},
         http2::Http2,
     },
 };
@@ -111,6 +111,7 @@ impl Http1 {
             remote: endpoints::remote(cx.connection),
             addresses: endpoints::addresses(cx.connection, side),
             carried: carried(&request.fields),
+            values: if cx.shared.link_values { values(request.target) } else { Values::default() },
         }));
         self.serial += 1;
         let asked = Box::new(Asked {

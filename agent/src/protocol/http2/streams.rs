@@ -11,8 +11,8 @@ use crate::{
     conn::End,
     event::{Direction, Nanos, Role},
     protocol::{
-        Asked, Note, OtherEnd, Over, Side, endpoints,
-        http::{NoResponse, Request, carried, is_own_export, span},
+        Asked, Note, OtherEnd, Over, Side, Values, endpoints,
+        http::{NoResponse, Request, carried, is_own_export, span, values},
         shared::count,
     },
 };
@@ -98,6 +98,7 @@ impl Http2 {
             remote: endpoints::remote(cx.connection),
             addresses: endpoints::addresses(cx.connection, side),
             carried: carried(&request.fields),
+            values: if cx.shared.link_values { values(request.target) } else { Values::default() },
         }));
         self.make_room(cx);
         let open = self.open.entry(id).or_default();

@@ -14,6 +14,11 @@ pub(super) fn error(code: i16) -> Option<CompactString> {
     Some(name.map_or_else(|| code.to_compact_string(), |name| CompactString::const_new(name)))
 }
 
+/// Whether this is a code that brokers send, or may soon.
+pub(super) fn is_known(code: i16) -> bool {
+    (-1..=NAMES.len() as i16 + 32).contains(&code)
+}
+
 /// By code, beginning with 1.
 static NAMES: [&str; 127] = [
     "OFFSET_OUT_OF_RANGE",

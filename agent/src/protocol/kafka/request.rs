@@ -15,6 +15,11 @@ const MAX_CLIENT: i16 = 256;
 /// Nobody waits longer for messages to be stored: a day, in milliseconds.
 const MAX_TIMEOUT: i32 = 86_400_000;
 
+/// The longest name of a group that is believed in where it is not known yet that this is Kafka.
+const MAX_NAME: usize = 512;
+/// Who is no broker says this where a broker says its number.
+const NO_REPLICA: i32 = -1;
+
 /// What clients ask all the time.
 const USUAL: [i16; 14] = [
     api::PRODUCE,
@@ -112,29 +117,53 @@ pub(super) fn detect(bytes: &[u8], first: bool) -> Verdict {
     if client == 0 && !certain(api, key, version, length, c) {
         return Verdict::No;
     }
-    if !first && key == api::PRODUCE {
-        return match produces(version, Fields::new(c, api.is_flexible(version))) {
-            Some(true) => Verdict::Yes,
-            Some(false) => Verdict::No,
-            None => Verdict::More,
-        };
+    if first {
+        return Verdict::Yes;
     }
-    if !first && consumes(key, version, Fields::new(c, api.is_flexible(version))) == Some(false) {
-        return Verdict::No;
+    // Names after small numbers are in many a stream: what is asked has to make sense, too.
+    let left = (length as usize).saturating_sub(10 + client);
+    let body = c.take_up_to(left);
+    let whole = body.len() == left;
+    match asks(key, version, Fields::new(Cursor::new(body), api.is_flexible(version)), whole) {
+        Some(true) => Verdict::Yes,
+        None if !whole => Verdict::More,
+        Some(false) | None => Verdict::No,
     }
-    Verdict::Yes
 }
 
-/// Whether what follows a header may be what a client asks for, not a broker; `None`: nothing tells. Names after small numbers are in
-/// many a stream.
-fn consumes(key: i16, version: i16, mut f: Fields<'_>) -> Option<bool> {
-    f.tags()?;
-    match key {
-        api::FETCH if version >= 15 => None,
-        api::FETCH | api::LIST_OFFSETS => Some(f.i32()? == -1),
-        api::METADATA => Some(f.length()? < 1000),
-        _ => None,
+/// Whether what follows a header is what a client, not a broker, asks by this request; `None`: more bytes would tell. `whole`: there are
+/// none.
+fn asks(key: i16, version: i16, mut f: Fields<'_>, whole: bool) -> Option<bool> {
+    if key == api::PRODUCE {
+        return produces(version, f);
     }
+    f.tags()?;
+    let sane = match key {
+        api::FETCH => {
+            (version >= 15 || f.i32()? == NO_REPLICA) && (0..=MAX_TIMEOUT).contains(&f.i32()?) && f.i32()? >= 0
+        }
+        api::LIST_OFFSETS => f.i32()? == NO_REPLICA && (version < 2 || (0..=1).contains(&f.i8()?)) && few(&mut f)?,
+        api::METADATA => few(&mut f)?,
+        api::OFFSET_FETCH if version >= 8 => few(&mut f)?,
+        api::FIND_COORDINATOR if version >= 4 => (0..=2).contains(&f.i8()?) && few(&mut f)?,
+        api::INIT_PRODUCER_ID => plain(f.text()?) && (0..=i32::MAX).contains(&f.i32()?),
+        api::API_VERSIONS if !whole => return None,
+        api::API_VERSIONS if version < 3 => f.c.is_empty(),
+        api::API_VERSIONS => plain(f.text()?) && plain(f.text()?) && f.tags().is_some() && f.c.is_empty(),
+        // A group, or a coordinator.
+        _ => f.text().map(|text| !text.is_empty() && plain(text))?,
+    };
+    Some(sane)
+}
+
+/// Whether a list has as many elements as is usual.
+fn few(f: &mut Fields<'_>) -> Option<bool> {
+    Some(f.length()? < 1000)
+}
+
+/// Whether a text may be a name.
+fn plain(text: &[u8]) -> bool {
+    text.len() <= MAX_NAME && text.iter().all(|b| b.is_ascii_graphic() || *b == b' ' || !b.is_ascii())
 }
 
 /// Whether messages may follow; `None`: more bytes would tell. A header of zeros and a letter is in many a stream.

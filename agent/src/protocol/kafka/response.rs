@@ -5,9 +5,15 @@ use compact_str::CompactString;
 use super::{
     api::{self, api},
     batch::records,
+    error::is_known,
     fields::{Fields, TopicId},
 };
-use crate::protocol::{cursor::Cursor, messaging::name};
+use crate::protocol::{cursor::Cursor, framed::Found, messaging::name};
+
+/// The longest answer that is believed in after a loss, but for one with messages.
+const MAX_USUAL: u32 = 4 << 20;
+/// Bytes by which an answer is recognised.
+const ENOUGH: usize = 16;
 
 /// What a response says, as far as it shows.
 #[derive(Debug, Default)]
@@ -56,6 +62,25 @@ pub(super) fn outcome(key: i16, version: i16, bytes: &[u8]) -> Outcome {
         _ => None,
     };
     outcome
+}
+
+/// Whether so many bytes after a correlation id, which begin with these, answer a request of this key and version. Small numbers are in
+/// many an answer: what it says of its failure has to make sense, too.
+pub(super) fn answers(key: i16, version: i16, length: u32, bytes: &[u8]) -> Found {
+    let (shortest, longest) = match key {
+        api::FETCH => (4, u32::MAX),
+        // Error, and a list of ranges.
+        api::API_VERSIONS => (6, MAX_USUAL),
+        _ => (1, MAX_USUAL),
+    };
+    let here = bytes.get(..length as usize).unwrap_or(bytes);
+    if !(shortest..=longest).contains(&length) || !is_known(outcome(key, version, here).error) {
+        Found::No
+    } else if here.len() < ENOUGH.min(length as usize) {
+        Found::More
+    } else {
+        Found::At(0)
+    }
 }
 
 /// An error code, after the time by which the client was throttled, if that is there.

@@ -10,7 +10,7 @@ use super::{
     error::error,
     fields::TopicId,
     request::{self, About, Header},
-    response::outcome,
+    response::{self, outcome},
 };
 use crate::{
     conn::Gap,
@@ -89,8 +89,10 @@ impl Framing for Kafka {
         let mut c = Cursor::new(bytes);
         match (c.u32_be(), c.i32_be()) {
             (Some(length), _) if !(4..=MAX_LENGTH).contains(&length) => Found::No,
-            (Some(_), Some(correlation)) if self.calls.contains(correlation.into()) => Found::At(0),
-            (Some(_), Some(_)) => Found::No,
+            (Some(length), Some(correlation)) => match self.calls.peek(correlation.into()) {
+                Some(call) => response::answers(call.data.key, call.data.version, length - 4, c.rest()),
+                None => Found::No,
+            },
             _ => Found::More,
         }
     }

@@ -100,3 +100,21 @@ fn zeros_and_a_letter_are_no_request_in_the_middle_of_a_stream() {
     assert_eq!(request::detect(produced, false), Verdict::Yes);
     assert_eq!(request::detect(&produced[..24], false), Verdict::More);
 }
+
+/// Rows of Cassandra's, seen from the middle of one of them: a length, a small number, a name, and what no client of Kafka's would ask.
+#[test]
+fn a_name_in_somebody_elses_rows_is_no_request() {
+    let rows = b"\0\0\0\x10\0\x01\0\x10\0\0\0\x01\0\x04shop\0dateoforder";
+    for end in 4..=rows.len() {
+        assert_ne!(request::detect(&rows[..end], false), Verdict::Yes, "{end} bytes");
+    }
+    assert_eq!(request::detect(rows, false), Verdict::No);
+    // The first fields of a real one, of each kind: sure only with what it asks.
+    for text in [FETCH, GROUP, IDS] {
+        for part in captured(text).iter().filter(|part| part.request) {
+            let header = 14 + usize::from(part.bytes[13]);
+            assert_eq!(request::detect(&part.bytes, false), Verdict::Yes, "{:x?}", part.bytes);
+            assert_ne!(request::detect(&part.bytes[..header], false), Verdict::Yes, "{:x?}", part.bytes);
+        }
+    }
+}

@@ -130,15 +130,23 @@ pub(super) enum Encryption {
     Unknown,
 }
 
-/// What the options of a PRELOGIN, or of the answer to one, say of encryption; `None` if they are none, or not there.
-pub(super) fn prelogin(payload: &[u8]) -> Option<Encryption> {
+/// What a PRELOGIN, or the answer to one, says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PreLogin {
+    pub(super) encryption: Encryption,
+    /// Several sessions share the connection, if both sides want that: MARS.
+    pub(super) mars: bool,
+}
+
+/// Reads the options of a PRELOGIN, or of the answer to one; `None` if they are none, or not there.
+pub(super) fn prelogin(payload: &[u8]) -> Option<PreLogin> {
     let mut c = Cursor::new(payload);
-    let mut encryption = Encryption::Unknown;
+    let mut said = PreLogin { encryption: Encryption::Unknown, mars: false };
     let mut first = true;
     loop {
         let option = c.u8()?;
         if option == 0xff {
-            return (!first).then_some(encryption);
+            return (!first).then_some(said);
         }
         let (at, length) = (usize::from(c.u16_be()?), usize::from(c.u16_be()?));
         // The version comes first, and what the options say comes after their list.
@@ -146,13 +154,17 @@ pub(super) fn prelogin(payload: &[u8]) -> Option<Encryption> {
             return None;
         }
         first = false;
-        if option == 1 {
-            encryption = match payload.get(at) {
-                Some(0) => Encryption::Off,
-                Some(1 | 3) => Encryption::On,
-                Some(2) => Encryption::NotSupported,
-                _ => Encryption::Unknown,
-            };
+        match option {
+            1 => {
+                said.encryption = match payload.get(at) {
+                    Some(0) => Encryption::Off,
+                    Some(1 | 3) => Encryption::On,
+                    Some(2) => Encryption::NotSupported,
+                    _ => Encryption::Unknown,
+                };
+            }
+            4 => said.mars = length > 0 && payload.get(at) == Some(&1),
+            _ => {}
         }
     }
 }

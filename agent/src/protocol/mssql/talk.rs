@@ -40,6 +40,8 @@ enum Stage {
 pub(super) struct Mssql {
     queue: Queue<Waiting>,
     stage: Stage,
+    /// The client has offered several sessions on one connection.
+    wants_mars: bool,
     /// The version is older than 7.2.
     old: bool,
     database: Option<CompactString>,
@@ -132,8 +134,12 @@ impl Talk for Mssql {
         let payload = head.bytes.get(HEADER..).unwrap_or_default();
         let last = header.is_some_and(|header| header.status & status::END != 0);
         if self.stage == Stage::PreLogin {
-            let encryption = packet::prelogin(payload);
-            self.stage = match encryption {
+            let said = packet::prelogin(payload);
+            if said.is_some_and(|said| said.mars) && self.wants_mars {
+                // After the login, everything comes in packets of sessions.
+                cx.give_up(Over::Switched);
+            }
+            self.stage = match said.map(|said| said.encryption) {
                 Some(Encryption::On) => {
                     cx.give_up(Over::Switched);
                     Stage::Requests
@@ -213,8 +219,10 @@ impl Mssql {
         if self.stage != Stage::Requests {
             return;
         }
-        if packet::prelogin(payload).is_some() || head.cut && head.first.offset == 0 {
+        let said = packet::prelogin(payload);
+        if said.is_some() || head.cut && head.first.offset == 0 {
             self.stage = Stage::PreLogin;
+            self.wants_mars = said.is_some_and(|said| said.mars);
             self.push(None, None, head.first, cx);
         } else if head.cut {
             // This, or the handshake of TLS, which the server answers with as many packets as it likes.

@@ -12,6 +12,8 @@ use crate::{
 
 const PYTDS: &str = include_str!("pytds.txt");
 const TEDIOUS: &str = include_str!("tedious.txt");
+const FREETDS: &str = include_str!("freetds.txt");
+const GO: &str = include_str!("go_mssqldb.txt");
 const KEYS: [&str; 4] = ["db.namespace", "db.response.returned_rows", "db.stored_procedure.name", "error.type"];
 
 /// A packet: a message, or with `status` 0, the beginning of one.
@@ -103,16 +105,67 @@ fn what_tedious_prepares() {
 }
 
 #[test]
+fn what_freetds_asks() {
+    for server in [false, true] {
+        let wire = heard(&captured(FREETDS), server);
+        let all = told(&wire, &KEYS);
+        assert!(all[0].starts_with("SET SET "), "{}", all[0]);
+        assert_eq!(
+            all[1..],
+            [
+                "use [shop] | shop | - | - | -",
+                "BEGIN | shop | - | - | -",
+                "CREATE TABLE users | shop | - | - | -",
+                "INSERT users | shop | - | - | -",
+                "COMMIT | shop | - | - | -",
+                "BEGIN | shop | - | - | -",
+                "SELECT users | shop | 3 | - | -",
+                "EXECUTE dbo.place_order | shop | 1 | dbo.place_order | -",
+                "SELECT nobody | shop | - | - | 208",
+            ]
+        );
+        assert_eq!(text(&wire.out[7], "db.query.text"), "SELECT TOP (?) id, name FROM users WHERE name = ?");
+    }
+}
+
+/// It sets a session that is used again to its beginning by a bit of the next request's status.
+#[test]
+fn what_go_asks() {
+    for server in [false, true] {
+        let wire = heard(&captured(GO), server);
+        assert_eq!(
+            told(&wire, &KEYS),
+            [
+                "CREATE TABLE users | shop | - | - | -",
+                "INSERT users | shop | - | - | -",
+                "SELECT users | shop | 3 | - | -",
+                "SELECT users | shop | 1 | - | -",
+                "SELECT users | shop | 1 | - | -",
+                "EXECUTE dbo.place_order | shop | 1 | dbo.place_order | -",
+                "BEGIN TRANSACTION | shop | - | - | -",
+                "INSERT users | shop | - | - | -",
+                "COMMIT TRANSACTION | shop | - | - | -",
+                "SELECT nobody | shop | - | - | 208",
+                "WAITFOR | shop | - | - | canceled",
+            ]
+        );
+        assert_eq!(text(&wire.out[2], "db.query.text"), "SELECT TOP (?) id, name FROM users WHERE name = @p1");
+    }
+}
+
+#[test]
 fn promises() {
-    keep("mssql", &captured(PYTDS));
-    keep("mssql", &captured(TEDIOUS));
+    for text in [PYTDS, TEDIOUS, FREETDS, GO] {
+        keep("mssql", &captured(text));
+    }
 }
 
 #[test]
 fn nobody_is_named() {
-    for wire in [heard(&captured(PYTDS), false), heard(&captured(TEDIOUS), true)] {
+    for (text, server) in [(PYTDS, false), (TEDIOUS, true), (FREETDS, false), (GO, true)] {
+        let wire = heard(&captured(text), server);
         let all = format!("{:?}", wire.out);
-        assert!(!all.contains("Ada") && !all.contains("Pa55") && !all.contains("no such"));
+        assert!(!all.contains("Ada") && !all.contains("Pa55") && !all.contains("secret") && !all.contains("no such"));
     }
 }
 
@@ -204,6 +257,28 @@ fn encryption() {
     wire.receive(packet(4, 1, &[&database[..], &done(0, 0)].concat()));
     wire.send(batch("SELECT a FROM t")).receive(packet(4, 1, &[COLUMNS, ROW, &done(0x10, 1)].concat()));
     assert_eq!(told(&wire, &KEYS), ["SELECT t | shop | 1 | - | -"]);
+}
+
+#[test]
+fn several_sessions_on_one_connection() {
+    let prelogin =
+        |mars| packet(0x12, 1, &[0, 0, 16, 0, 6, 1, 0, 22, 0, 1, 4, 0, 23, 0, 1, 0xff, 16, 0, 0, 0, 0, 0, 2, mars]);
+    let answer = |mars| [&[4][..], &prelogin(mars)[1..]].concat();
+    for (asked, granted) in [(1, 1), (1, 0), (0, 0)] {
+        let mut wire = Wire::new();
+        wire.send(prelogin(asked)).receive(answer(granted));
+        let left = [Understanding::Understood("mssql"), Understanding::Switched("mssql")][granted as usize];
+        assert_eq!(wire.understanding(), left, "{asked} {granted}");
+    }
+    // Joined later: what is in a session's packets is not taken for the connection's.
+    let asked = batch("SELECT a FROM t");
+    let length = u32::try_from(16 + asked.len()).unwrap().to_le_bytes();
+    let wrapped = [&b"S\x08\0\0"[..], &length, &[1, 0, 0, 0, 4, 0, 0, 0], &asked].concat();
+    let mut wire = Wire::new().joined_at(100, 900);
+    for _ in 0..4 {
+        wire.send(&wrapped).receive(&wrapped);
+    }
+    assert_eq!((wire.understanding(), wire.asked.len()), (Understanding::Detecting, 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! request has worked for it.
 
 use super::{
-    call::{Cause, Hint, Link, Serial},
+    call::{Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     loops::Sent,
     turns::For,
@@ -128,12 +128,35 @@ impl Engine {
         }
     }
 
-    /// An event loop has read the answer to a call before it has answered a request, which may mean something.
-    fn suggest(&mut self, call: Serial, request: Serial) {
+    /// Whether what seems to be the cause of what was read was the only thing that it could be.
+    fn was_lone(&self, on: On) -> bool {
+        let On::Like(call) = on else {
+            return true;
+        };
+        let hint = self.calls.get(&call).and_then(|call| call.search.as_ref()).and_then(|search| search.hint);
+        hint.is_none_or(|hint| matches!(hint.sign, Sign::Lone | Sign::Link))
+    }
+
+    /// An answer has shown whether an event loop goes on with what it has read last.
+    fn loop_shows(&mut self, tgid: u32, is_right: bool, is_lone: bool) {
+        let proved = |engine: &Self| [engine.loops.last(tgid).is_proved(), engine.loops.lone(tgid).is_proved()];
+        let [last, lone] = proved(self);
+        self.loops.answered(tgid, is_right, is_lone);
+        let [last_now, lone_now] = proved(self);
+        if lone_now && !lone || last_now && !last {
+            self.proved(tgid, Sign::Lone);
+        }
+        if last_now && !last {
+            self.proved(tgid, Sign::Loop);
+        }
+    }
+
+    /// Something points to the cause of a call after it was made; if something else does already, neither counts.
+    pub(super) fn suggest(&mut self, call: Serial, hint: Hint) {
         if let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) {
             search.hint = match search.hint {
-                None => Some(Hint { request, link: Link::Answer, of_loop: true }),
-                Some(hint) => Some(hint).filter(|hint| hint.request == request),
+                None => Some(hint),
+                Some(earlier) => Some(earlier).filter(|earlier| earlier.request == hint.request),
             };
         }
     }
@@ -153,25 +176,23 @@ impl Engine {
                 Link::Task
             }
             Key::Thread(tid) if self.crowded.contains(&tid) => {
-                self.loops.sent(tid, Sent::Answer(serial));
-                if let Some(request) = self.workers.own(key).and_then(|work| self.likely(work.on)) {
-                    let tgid = answered.thread.tgid;
-                    let was_proved = self.loops.last(tgid).is_proved();
-                    self.loops.answered(answered.thread, answered.time, serial, request);
-                    if !was_proved && self.loops.last(tgid).is_proved() {
-                        self.proved(tgid);
-                    }
+                if let Some(on) = self.workers.own(key).map(|work| work.on)
+                    && let Some(request) = self.likely(on)
+                {
+                    let is_lone = self.loops.is_lone(tid, answered.time) && self.was_lone(on);
+                    self.loop_shows(answered.thread.tgid, request == serial, is_lone);
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)
                     && self.may_cause(serial, call)
                 {
                     if self.is_ambiguous(answered.thread, answered.time) {
-                        self.suggest(call, serial);
+                        self.suggest(call, Hint { request: serial, link: Link::Answer, sign: Sign::Loop });
                     } else {
                         self.settle(call, Cause::Call(serial, Link::Answer));
                     }
                 }
+                self.loops.sent(tid, Sent::Answer(serial));
                 return;
             }
             Key::Thread(_) => {

@@ -3,7 +3,7 @@
 use opentelemetry::trace::SpanId;
 
 use super::{
-    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial},
+    call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial, Sign},
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, SocketId, Thread},
-    protocol::{Asked, Named, OtherEnd, Side},
+    protocol::{Asked, Named, OtherEnd, Side, Values},
 };
 
 /// After so many requests in a row that have waited for their other end in vain, the next ones on the connection do not wait.
@@ -38,6 +38,8 @@ impl Engine {
             parent: SpanId::INVALID,
             cause: Cause::Open,
             trace: None,
+            may_be_begun: false,
+            is_out: false,
             done: None,
             is_answered: false,
             end: None,
@@ -57,20 +59,21 @@ impl Engine {
         match asked.side {
             Side::Server => {
                 self.turns.seen(asked.thread);
-                self.request(serial, call, ids);
+                self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
-                self.outgoing(serial, call, &ids);
+                self.outgoing(serial, call, &ids, asked.values);
             }
         }
     }
 
     /// A process is asked.
-    fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>) {
+    fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>, values: Values) {
         let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
-        if span.is_some() || !ids.is_empty() {
-            call.brought = Some(Box::new(Brought { span, ids }));
+        if span.is_some() || !ids.is_empty() || values != Values::default() {
+            call.brought = Some(Box::new(Brought { span, ids, values }));
+            self.values.brought(call.tgid(), values);
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
@@ -83,6 +86,7 @@ impl Engine {
             && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
         {
             self.crowded.insert(tid);
+            self.serves_no_more(|_, other| other == tid);
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
@@ -169,7 +173,7 @@ impl Engine {
     }
 
     /// A process asks.
-    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64]) {
+    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64], values: Values) {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
@@ -204,7 +208,8 @@ impl Engine {
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
-                    let hint = request.map(|request| Hint { request, link: work.link, of_loop: true });
+                    let sign = if self.loops.is_lone(thread.tid, start) { Sign::Lone } else { Sign::Loop };
+                    let hint = request.map(|request| Hint { request, link: work.link, sign });
                     let cause = self.search(&mut call, hint, who, start);
                     if let On::Like(earlier) = work.on
                         && let Some(other) = self.calls.get_mut(&earlier)
@@ -217,6 +222,7 @@ impl Engine {
                 None => self.cause_of(&mut call, serial, work, who, start),
             }
         };
+        self.compare_values(&mut call, &cause, values);
         if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }
@@ -249,13 +255,16 @@ impl Engine {
             match self.request_of(work.on) {
                 // When it is done, it may say for whom it was.
                 Some(request) if work.is_lent() => {
-                    hint = Some(Hint { request, link: work.link, of_loop: false }).filter(|_| !work.used);
+                    hint = work.must_last().ok().map(|lender| {
+                        let sign = lender.map_or(Sign::Link, Sign::Loan);
+                        Hint { request, link: work.link, sign }
+                    });
                 }
                 // A task whom others can be seen to wake may serve them by now.
                 Some(request)
                     if work.used || work.right == Right::Made && who.task.parent == 0 && self.wakes(who.tgid) =>
                 {
-                    hint = Some(Hint { request, link: work.link, of_loop: false });
+                    hint = Some(Hint { request, link: work.link, sign: Sign::Link });
                 }
                 Some(request) => {
                     if who.task.id != 0 {
@@ -284,7 +293,7 @@ impl Engine {
 
     /// [`Cause::Open`], with what there is to search by; none, if there is nobody who can have caused it.
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
-        self.workers.take_answer(Key::of(who));
+        self.workers.drop_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
         let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
         if candidates.is_empty() {

@@ -4,10 +4,15 @@ use std::{net::IpAddr, sync::Arc};
 
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 
-use super::{ends::Names, samples::Held, usage::Cost, work::Key};
+use super::{
+    ends::Names,
+    samples::Held,
+    usage::Cost,
+    work::{Key, Lender},
+};
 use crate::{
     event::{Nanos, Thread},
-    protocol::{CallId, Exchange, OtherEnd, Side},
+    protocol::{CallId, Exchange, OtherEnd, Side, Values},
     trace::Resource,
 };
 
@@ -39,6 +44,8 @@ pub enum Link {
     Socket,
     /// The agent of the other host said so.
     Peer,
+    /// It alone has brought a value that this one carries.
+    Value,
     /// No other request was open at the time.
     Time,
 }
@@ -59,6 +66,7 @@ impl Link {
             Self::Wake => "wake",
             Self::Socket => "socket",
             Self::Peer => "peer",
+            Self::Value => "value",
             Self::Time => "time",
         }
     }
@@ -113,10 +121,14 @@ pub(super) struct Call {
     pub(super) cause: Cause,
     /// The id of the cause's span.
     pub(super) parent: SpanId,
-    /// Known as soon as the cause's is.
+    /// Known as soon as the cause's is, and that of a root as soon as something has to carry it.
     pub(super) trace: Option<Trace>,
+    /// A request whose other end is not seen: an SDK in its process may begin a trace for it.
+    pub(super) may_be_begun: bool,
     /// What is to become its span, once it is complete.
     pub(super) done: Option<Box<(Exchange, Arc<Resource>)>>,
+    /// Its span has come out.
+    pub(super) is_out: bool,
     /// Its answer has begun. That it is complete may be known much later.
     pub(super) is_answered: bool,
     /// When it was complete.
@@ -152,6 +164,7 @@ pub(super) struct Call {
 pub(super) struct Brought {
     pub(super) span: Option<(TraceId, SpanId)>,
     pub(super) ids: Vec<u64>,
+    pub(super) values: Values,
 }
 
 /// What is known of an outgoing call whose cause is not.
@@ -170,16 +183,23 @@ pub(super) struct Search {
 pub(super) struct Hint {
     pub(super) request: Serial,
     pub(super) link: Link,
-    /// It is what an event loop has read last, and that has not proved to say anything.
-    pub(super) of_loop: bool,
+    pub(super) sign: Sign,
+}
+
+/// What kind of sign that is, which has to prove that it means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Its link: who has created or woken whom.
+    Link,
+    /// It is what an event loop has read last.
+    Loop,
+    /// The same, when it had read nothing else since it had sent something.
+    Lone,
+    /// It was lent to a worker that has made another call for it since.
+    Loan(Lender),
 }
 
 impl Call {
-    /// Whether its span has come out.
-    pub(super) fn is_out(&self) -> bool {
-        self.end.is_some() && self.done.is_none()
-    }
-
     pub(super) fn tgid(&self) -> u32 {
         self.thread.tgid
     }

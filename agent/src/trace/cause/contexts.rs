@@ -23,7 +23,7 @@ impl Engine {
         self.bringer(tgid, request, |brought| brought.ids.iter().any(|id| ids.contains(id)))
     }
 
-    fn bringer(&self, tgid: u32, likely: Option<Serial>, fits: impl Fn(&Brought) -> bool) -> Option<Serial> {
+    pub(super) fn bringer(&self, tgid: u32, likely: Option<Serial>, fits: impl Fn(&Brought) -> bool) -> Option<Serial> {
         let has = |serial: &Serial| self.calls.get(serial).and_then(|call| call.brought.as_deref()).is_some_and(&fits);
         let mut found = self.open.get(&tgid)?.iter().copied().filter(|serial| has(serial));
         let first = found.next()?;
@@ -44,13 +44,18 @@ impl Engine {
                 _ => break,
             }
         }
-        let Some(call) = self.calls.get_mut(&root) else {
+        let Some(call) = self.calls.get(&root) else {
             return;
         };
-        if call.origin.is_some() || call.trace.is_some() || call.cause != Cause::Open {
+        // What is asked of this process next may come to the SDK again, after other calls.
+        self.originators.insert(call.tgid());
+        if call.origin.is_some() || call.trace.is_some() {
             return;
         }
-        let trace = trace.clone();
-        self.conclude(root, Cause::None, Some(trace));
+        match call.cause {
+            Cause::Open => self.conclude(root, Cause::None, Some(trace.clone())),
+            Cause::None => self.spread(root, trace),
+            Cause::Call(..) | Cause::Outside(..) => {}
+        }
     }
 }

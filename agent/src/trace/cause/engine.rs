@@ -16,9 +16,11 @@ use super::{
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
+    serving::Threads,
     trust::Trust,
     turns::Turns,
     usage::Meters,
+    values::Commons,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -142,6 +144,10 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// What threads serve, if anybody wants to know it.
+    pub(super) serving: Option<Box<Threads>>,
+    /// How often values were brought.
+    pub(super) values: Commons,
     pub(super) stats: Stats,
 }
 
@@ -182,6 +188,8 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            serving: None,
+            values: Commons::default(),
             stats: Stats::default(),
         }
     }
@@ -257,6 +265,7 @@ impl Engine {
     /// A process has ended.
     pub fn ended(&mut self, tgid: u32) {
         self.open.remove(&tgid);
+        self.serves_no_more(|of, _| of == tgid);
         self.workers.ended(tgid);
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
@@ -264,6 +273,7 @@ impl Engine {
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
+        self.values.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }

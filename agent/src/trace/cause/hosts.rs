@@ -84,6 +84,12 @@ impl Engine {
         }
     }
 
+    /// Whether an outgoing call is one whose trace other agents are told.
+    pub(super) fn is_told_peers(&self, serial: Serial) -> bool {
+        let remote = self.calls.get(&serial).and_then(|call| call.remote);
+        self.hosts.is_some() && remote.is_some_and(|remote| !remote.is_loopback())
+    }
+
     /// The trace of a call has become known: the agent at its other end is told, where that is another host.
     pub(super) fn tell_peers(&mut self, serial: Serial) {
         let (Some(hosts), Some(call)) = (&mut self.hosts, self.calls.get(&serial)) else {

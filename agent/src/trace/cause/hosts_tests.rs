@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     event::{Role, Sequences, SocketId, Thread},
     peer::{Alive, Heard, Link as Other, Notice, Order, Settings, Told},
-    protocol::{Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Status},
+    protocol::{Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Status, Values},
     trace::{
         cause::{Limits, Settled},
         ids::Ids,
@@ -76,6 +76,7 @@ impl World {
             remote,
             addresses: None,
             carried: None,
+            values: Values::default(),
         };
         self.engine.asked(&asked, None, Vec::new());
     }

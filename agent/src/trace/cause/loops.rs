@@ -8,8 +8,6 @@ use hashbrown::HashMap;
 use super::{call::Serial, trust::Proof, work::On};
 use crate::event::{Nanos, Thread};
 
-/// For how long what follows from a read may be put off.
-const LATER: Nanos = 20_000_000;
 /// How soon what is not put off follows; later, it may follow from a timer.
 const AT_ONCE: Nanos = 1_000_000;
 /// Reads that are remembered.
@@ -27,16 +25,18 @@ pub(super) enum Sent {
 /// A thread.
 #[derive(Debug, Default)]
 struct Loop {
-    reads: Vec<(Nanos, On)>,
+    /// When it has read last.
+    at: Nanos,
     /// What was read since the loop turned round last, and what was sent after that, both in order.
     round: (Vec<On>, Vec<Sent>),
 }
 
 impl Loop {
-    /// Whether only one thing has been read lately, and that just now.
+    /// Whether only one thing has been read since something was sent, and that just now, and nothing was answered since.
     fn has_one(&self, now: Nanos) -> bool {
-        let mut recent = self.reads.iter().rev().filter(|(at, _)| now.saturating_sub(*at) < LATER);
-        recent.next().is_some_and(|(at, _)| now.saturating_sub(*at) < AT_ONCE) && recent.next().is_none()
+        let (reads, sends) = &self.round;
+        let is_done = sends.iter().any(|sent| matches!(sent, Sent::Answer(_)));
+        reads.len() == 1 && !is_done && now.saturating_sub(self.at) < AT_ONCE
     }
 }
 
@@ -64,12 +64,7 @@ impl Loops {
     pub(super) fn read(&mut self, thread: Thread, now: Nanos, on: On) -> Vec<(On, Sent)> {
         let puts_off = self.processes.get(&thread.tgid).is_some_and(|shown| shown.last.has_failed());
         let thread = self.threads.entry(thread.tid).or_default();
-        thread.reads.retain(|(at, other)| now.saturating_sub(*at) < LATER && *other != on);
-        if thread.reads.len() == READS {
-            thread.reads.remove(0);
-        }
-        thread.reads.push((now, on));
-
+        thread.at = now;
         let (reads, sends) = &mut thread.round;
         let mut pairs = Vec::new();
         if !sends.is_empty() {
@@ -112,14 +107,18 @@ impl Loops {
         }
     }
 
-    /// A thread has answered a request, while it seemed to go on with another one, or with that.
-    pub(super) fn answered(&mut self, thread: Thread, now: Nanos, request: Serial, goes_on_with: Serial) {
-        let lone = self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
-        let shown = self.processes.entry(thread.tgid).or_default();
-        shown.last.add(request == goes_on_with);
-        if lone {
-            shown.lone.add(request == goes_on_with);
+    /// An answer has shown whether a loop goes on with what it has read last. `is_lone`: that was all that it had read.
+    pub(super) fn answered(&mut self, tgid: u32, is_right: bool, is_lone: bool) {
+        let shown = self.processes.entry(tgid).or_default();
+        shown.last.add(is_right);
+        if is_lone {
+            shown.lone.add(is_right);
         }
+    }
+
+    /// Whether what a thread has read last is all that it has read since it has sent something, and it has just been.
+    pub(super) fn is_lone(&self, tid: u32, now: Nanos) -> bool {
+        self.threads.get(&tid).is_some_and(|thread| thread.has_one(now))
     }
 
     /// Whether what a thread sends now may follow from something else than it has read last.
@@ -127,8 +126,7 @@ impl Loops {
         let Some(shown) = self.processes.get(&thread.tgid) else {
             return true;
         };
-        let has_one = || self.threads.get(&thread.tid).is_some_and(|thread| thread.has_one(now));
-        !(shown.last.is_proved() || shown.lone.is_proved() && has_one())
+        !(shown.last.is_proved() || shown.lone.is_proved() && self.is_lone(thread.tid, now))
     }
 
     /// What the last read of a process' loops has been worth so far.
@@ -136,9 +134,14 @@ impl Loops {
         self.processes.get(&tgid).map(|shown| shown.last).unwrap_or_default()
     }
 
+    /// What the only one was worth.
+    pub(super) fn lone(&self, tgid: u32) -> Proof {
+        self.processes.get(&tgid).map(|shown| shown.lone).unwrap_or_default()
+    }
+
     /// What was read last was not what a call followed from.
-    pub(super) fn contradicted(&mut self, tgid: u32) {
-        self.processes.entry(tgid).or_default().last.add(false);
+    pub(super) fn contradicted(&mut self, tgid: u32, is_lone: bool) {
+        self.answered(tgid, false, is_lone);
     }
 
     /// A thread, or the process of this number, has ended.

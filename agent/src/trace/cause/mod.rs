@@ -18,15 +18,19 @@ mod loops;
 mod pending;
 mod puzzles;
 mod samples;
+mod serving;
 mod settle;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod turns;
 mod usage;
+mod values;
+mod wakes;
 mod work;
 
 pub use call::{Cause, Link, Origin, Trace};
 pub use ends::Name;
 pub use engine::{Engine, Limits, Settled, Stats};
 pub use samples::{Sampled, Samples};
+pub use serving::Serving;

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{
-    call::{Call, Cause, Hint, Link, Search, Serial},
+    call::{Call, Cause, Hint, Link, Search, Serial, Sign},
     engine::Engine,
     work::{Key, On},
 };
@@ -88,11 +88,13 @@ impl Engine {
 
     /// Whether what points to the cause of a call is enough; `None`: that may still show.
     pub(super) fn believes(&self, tgid: u32, hint: Hint) -> Option<bool> {
-        if !hint.of_loop {
-            return Some(!self.trust.of(tgid, hint.link).is_refuted());
-        }
-        let last = self.loops.last(tgid);
-        (last.is_proved() || last.is_refuted()).then_some(last.is_proved())
+        let proof = match hint.sign {
+            Sign::Link => return Some(!self.trust.of(tgid, hint.link).is_refuted()),
+            Sign::Lone if self.loops.lone(tgid).is_proved() => return Some(true),
+            Sign::Loop | Sign::Lone => self.loops.last(tgid),
+            Sign::Loan(lender) => self.trust.of(tgid, lender),
+        };
+        (proof.is_proved() || proof.is_refuted()).then_some(proof.is_proved())
     }
 
     /// Whether what points to the cause of a call, or of one that may have the same one, may still prove to mean something. So many calls
@@ -106,11 +108,14 @@ impl Engine {
             || calls > 1 && call.perhaps_alike.iter().take(FOLLOWED).any(|other| self.may_show(*other, calls - 1))
     }
 
-    /// It has shown that what the event loop of a process has read last means something: what waited for that is settled.
-    pub(super) fn proved(&mut self, tgid: u32) {
+    /// It has shown that a kind of sign means something in a process: what waited for that is settled.
+    pub(super) fn proved(&mut self, tgid: u32, sign: Sign) {
         let waits = |call: &Call| {
-            let hint =
-                call.search.as_ref()?.hint.filter(|hint| hint.of_loop && call.is_answered && call.tgid() == tgid)?;
+            let hint = call
+                .search
+                .as_ref()?
+                .hint
+                .filter(|hint| hint.sign == sign && call.is_answered && call.tgid() == tgid)?;
             let request = self.calls.get(&hint.request)?;
             request.end.is_some().then_some(hint)
         };
@@ -124,10 +129,18 @@ impl Engine {
 
     /// What pointed to the cause of a call was wrong, or right.
     pub(super) fn judge(&mut self, tgid: u32, hint: Hint, right: bool) {
-        if !hint.of_loop {
-            self.trust.add(tgid, hint.link, right);
-        } else if !right {
-            self.loops.contradicted(tgid);
+        match hint.sign {
+            Sign::Link => self.trust.add(tgid, hint.link, right),
+            Sign::Loop | Sign::Lone if right => {}
+            Sign::Loop => self.loops.contradicted(tgid, false),
+            Sign::Lone => self.loops.contradicted(tgid, true),
+            Sign::Loan(lender) => {
+                let was_proved = self.trust.of(tgid, lender).is_proved();
+                self.trust.add(tgid, lender, right);
+                if !was_proved && self.trust.of(tgid, lender).is_proved() {
+                    self.proved(tgid, hint.sign);
+                }
+            }
         }
     }
 
@@ -152,6 +165,10 @@ impl Engine {
                     self.judge(tgid, hint, false);
                 }
                 continue;
+            }
+            if let Some(hint) = hint.filter(|hint| matches!(hint.sign, Sign::Loan(_))) {
+                // A worker that had turned to something else would have been found at work now and then.
+                self.judge(tgid, hint, true);
             }
             match hint.map(|hint| (hint, self.believes(tgid, hint))) {
                 // Nothing has contradicted it while it could.

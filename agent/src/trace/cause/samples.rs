@@ -106,7 +106,7 @@ impl Engine {
             return;
         }
         // One that has come out already takes no more.
-        match request.and_then(|request| self.calls.get_mut(&request)).filter(|request| !request.is_out()) {
+        match request.and_then(|request| self.calls.get_mut(&request)).filter(|request| !request.is_out) {
             Some(request) => request.samples.extend(held),
             None => self.tell_samples(None, held.into_iter()),
         }

@@ -40,16 +40,25 @@ impl Engine {
             return;
         };
         call.end = Some(now);
-        call.done = Some(Box::new((exchange, resource)));
         let (tgid, is_open) = (call.tgid(), call.cause == Cause::Open);
+        self.served(serial);
         if server {
             if let Some(open) = self.open.get_mut(&tgid) {
                 open.retain(|other| *other != serial);
             }
+            // It comes out after what is settled by its end.
             self.clear_suspects(serial);
         } else if is_open {
             self.patiences.add(now, serial);
             self.outlived(serial, now);
+        }
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
+        call.done = Some(Box::new((exchange, resource)));
+        if call.may_be_begun {
+            // No SDK has begun a trace for it.
+            self.give_up(serial);
         }
         self.emit(serial);
     }
@@ -74,6 +83,9 @@ impl Engine {
         }
         // An SDK in its process may begin a trace for it.
         if call.origin.is_none() && call.end.is_none() && self.originators.contains(&call.tgid()) {
+            if let Some(call) = self.calls.get_mut(&serial) {
+                call.may_be_begun = true;
+            }
             self.patiences.add(now, serial);
             return;
         }
@@ -142,7 +154,8 @@ impl Engine {
                 parent = origin.span;
                 found = Some(origin.trace.clone());
             }
-            Cause::None => found = found.or_else(|| Some(new_trace(&mut self.ids))),
+            // It begins a trace, as soon as something has to carry that.
+            Cause::None => {}
         }
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
@@ -181,13 +194,41 @@ impl Engine {
                 }
             }
         }
-        if let Some(trace) = found {
-            self.spread(serial, &trace);
+        match found {
+            Some(trace) => self.spread(serial, &trace),
+            None if self.is_published(serial) => self.begin_trace(serial),
+            None => self.emit(serial),
+        }
+    }
+
+    /// Whether others want to know of a call's trace while it goes on.
+    fn is_published(&self, serial: Serial) -> bool {
+        let side = self.calls.get(&serial).map(|call| call.side);
+        match side {
+            Some(Side::Server) => self.serving.is_some(),
+            Some(Side::Client) => self.is_told_peers(serial),
+            None => false,
+        }
+    }
+
+    /// A trace of its own for the tree that a call is a part of, unless it is still open what that hangs under. Not before it is needed: an
+    /// SDK in one of the processes may begin one.
+    fn begin_trace(&mut self, serial: Serial) {
+        let mut root = serial;
+        for _ in 0..DEEPEST {
+            match self.calls.get(&root).map(|call| &call.cause) {
+                Some(Cause::Call(above, _)) => root = *above,
+                Some(Cause::None) => {
+                    let trace = new_trace(&mut self.ids);
+                    return self.spread(root, &trace);
+                }
+                _ => return,
+            }
         }
     }
 
     /// A call's trace is known, and with it that of everything that hangs under it.
-    fn spread(&mut self, serial: Serial, trace: &Trace) {
+    pub(super) fn spread(&mut self, serial: Serial, trace: &Trace) {
         let mut stack = vec![serial];
         while let Some(serial) = stack.pop() {
             let Some(call) = self.calls.get_mut(&serial) else {
@@ -195,6 +236,7 @@ impl Engine {
             };
             call.trace = Some(trace.clone());
             stack.append(&mut call.effects);
+            self.serves(serial);
             self.tell_peers(serial);
             self.emit(serial);
         }
@@ -208,19 +250,23 @@ impl Engine {
         if call.cause == Cause::Open {
             return;
         }
-        let (Some(trace), Some(end)) = (&call.trace, call.end) else {
+        let Some(end) = call.end.filter(|_| call.done.is_some()) else {
             return;
+        };
+        let Some(trace) = call.trace.clone() else {
+            return self.begin_trace(serial);
         };
         let Some(done) = call.done.take() else {
             return;
         };
+        call.is_out = true;
         let link = match &call.cause {
             Cause::Call(_, link) | Cause::Outside(_, link) => Some(*link),
             Cause::Open | Cause::None => None,
         };
         let (exchange, resource) = *done;
         let is_answered = exchange.first_byte.is_some();
-        let (trace, span, parent) = (trace.clone(), call.span, call.parent);
+        let (span, parent) = (call.span, call.parent);
         let (side, call_is_kept) = (call.side, call.is_kept);
         let (reader, cost) = (call.thread.tid, call.cost.take());
         let samples = std::mem::take(&mut call.samples);
@@ -240,6 +286,7 @@ impl Engine {
     }
 
     pub(super) fn forget(&mut self, serial: Serial) {
+        self.served(serial);
         let Some(call) = self.calls.remove(&serial) else {
             return;
         };
@@ -248,6 +295,9 @@ impl Engine {
         self.by_id.remove(&(call.id, call.side == Side::Server));
     }
 }
+
+/// How deep below its root a call can be that has its trace begin.
+const DEEPEST: usize = 1024;
 
 /// A trace that begins here.
 pub(super) fn new_trace(ids: &mut Ids) -> Trace {

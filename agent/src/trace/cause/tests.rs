@@ -10,11 +10,14 @@ use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
 use super::*;
 use crate::{
     event::{Handover, How, Nanos, Sequences, SocketId, Task, Thread, Turn},
-    protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status},
+    protocol::{Addresses, Answered, Asked, Attributes, CallId, Exchange, Holes, OtherEnd, Side, Status, Values},
     trace::ids::Ids,
 };
 
+mod pools;
 mod samples;
+mod serving;
+mod values;
 
 const MS: Nanos = 1_000_000;
 
@@ -26,6 +29,8 @@ struct World {
     engine: Engine,
     now: Nanos,
     remote: Option<IpAddr>,
+    /// What the next request says.
+    values: Values,
     spans: Vec<Settled>,
 }
 
@@ -50,7 +55,7 @@ fn other_end(end: End) -> OtherEnd {
 impl World {
     fn new() -> Self {
         let engine = Engine::new(Limits::default(), Ids::new().unwrap());
-        Self { engine, now: 1_000 * MS, remote: None, spans: Vec::new() }
+        Self { engine, now: 1_000 * MS, remote: None, values: Values::default(), spans: Vec::new() }
     }
 
     fn pass(&mut self, time: Nanos) -> &mut Self {
@@ -71,8 +76,15 @@ impl World {
             remote: self.remote,
             addresses: None,
             carried: None,
+            values: std::mem::take(&mut self.values),
         };
         self.engine.asked(&asked, origin, ids.to_vec());
+        self
+    }
+
+    /// The next request says this.
+    fn says(&mut self, value: u64) -> &mut Self {
+        self.values = Values::from_iter([value]);
         self
     }
 
@@ -272,7 +284,17 @@ fn ends_with_other_numbers_meet_by_their_addresses() {
         world.pass(MS / 10);
         let other_end = OtherEnd::Sequences(Sequences { sent: end.0 as u32, received: 7 });
         let (time, addresses) = (world.now, addresses(netns));
-        let asked = Asked { id: id(end), side, time, thread, other_end, remote: None, addresses, carried: None };
+        let asked = Asked {
+            id: id(end),
+            side,
+            time,
+            thread,
+            other_end,
+            remote: None,
+            addresses,
+            carried: None,
+            values: Values::default(),
+        };
         world.engine.asked(&asked, None, Vec::new());
     };
     ask(Side::Client, End(20, 5), 1, thread(A, 101));
@@ -337,8 +359,34 @@ fn an_event_loop_that_never_shows_it_is_not_believed() {
         world.read(End(20, i), main).answer(End(11, i), main);
     }
     world.serve(End(11, 99), main).serve(End(13, 99), main).call(End(20, 99), main).read(End(20, 99), main);
-    world.answer(End(11, 99), main).answer(End(13, 99), main).pass(6_000 * MS);
+    world.serve(End(15, 99), main).answer(End(11, 99), main).answer(End(13, 99), main).pass(6_000 * MS);
     world.root(Side::Client, End(20, 99));
+}
+
+/// A proxy reads what is there, and sends each on in an order of its own: what was read alone is sent alone.
+#[test]
+fn an_event_loop_is_believed_where_it_has_read_one_thing() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let (one, two) = (|i| End(11, i), |i| End(13, i));
+    for i in 0..40 {
+        world.serve(End(19, i), main).serve(one(i), main).serve(two(i), main);
+        world.call(End(22, i), main).call(End(20, i), main);
+        world.read(End(20, i), main).answer(one(i), main).read(End(22, i), main).answer(two(i), main);
+        world.serve(End(15, i), main).call(End(24, i), main).serve(End(17, i), main).call(End(26, i), main);
+        world.read(End(24, i), main).read(End(26, i), main).answer(End(17, i), main).answer(End(15, i), main);
+        // That this is so shows where both are.
+        world.serve(End(31, i), main).call(End(40, i), main).read(End(40, i), main).answer(End(31, i), main);
+        world.answer(End(19, i), main);
+    }
+    world.pass(6_000 * MS);
+    for i in 20..40 {
+        // Sent with others, but answered alone, and the other way round.
+        world.caused(one(i), End(20, i), Link::Answer);
+        world.caused(two(i), End(22, i), Link::Answer);
+        world.caused(End(15, i), End(24, i), Link::Thread);
+        world.caused(End(17, i), End(26, i), Link::Thread);
+    }
 }
 
 #[test]
@@ -528,6 +576,45 @@ fn a_request_joins_the_trace_that_an_sdk_begins_for_it() {
     assert_eq!(world.span(Side::Server, End(11, 9)).trace.id, TraceId::from(8));
 }
 
+/// One without an SDK asks one that has none either, and then one with an SDK, which begins a trace.
+#[test]
+fn callers_of_a_process_with_an_sdk_join_its_trace() {
+    let mut world = World::new();
+    let (a, b, c) = (thread(A, 101), thread(B, 201), thread(300, 301));
+    for i in 0..2 {
+        world.serve(End(11, i), a).pass(300 * MS);
+        world.call(End(20, i), a).serve(End(21, i), c).answer(End(21, i), c).read(End(20, i), a);
+        world.call(End(22, i), a).serve(End(23, i), b);
+        world.ask(Side::Client, End(30, i), b, Some(origin(5 + u128::from(i), 6)), &[]).read(End(30, i), b);
+        world.answer(End(23, i), b).read(End(22, i), a).answer(End(11, i), a).pass(30 * MS);
+    }
+    let trace = |side, end| world.span(side, end).trace.id;
+    // The first time something is out already when the SDK is seen to begin a trace.
+    assert_ne!(trace(Side::Server, End(23, 0)), TraceId::from(5));
+    for (side, end) in
+        [(Side::Server, 11), (Side::Client, 20), (Side::Server, 21), (Side::Client, 22), (Side::Server, 23)]
+    {
+        assert_eq!(trace(side, End(end, 1)), TraceId::from(6), "{end}");
+    }
+    // Nothing asked of one with an SDK: it comes out when it is done.
+    world.serve(End(11, 9), a).call(End(20, 9), a).serve(End(21, 9), c).answer(End(21, 9), c).read(End(20, 9), a);
+    world.answer(End(11, 9), a).pass(300 * MS);
+    world.root(Side::Server, End(11, 9)).caused(End(11, 9), End(20, 9), Link::Thread);
+}
+
+#[test]
+fn a_trace_is_begun_when_something_has_to_carry_it() {
+    let mut world = World::new();
+    let (a, b) = (thread(A, 101), thread(B, 201));
+    world.serve(End(11, 0), a).pass(300 * MS).call(End(22, 0), a).serve(End(23, 0), b);
+    world.ask(Side::Client, End(30, 0), b, Some(origin(5, 6)), &[]).read(End(30, 0), b);
+    world.answer(End(23, 0), b).read(End(22, 0), a).answer(End(11, 0), a).pass(30 * MS);
+    world.caused(End(11, 0), End(22, 0), Link::Thread);
+    for (side, end) in [(Side::Server, 11), (Side::Client, 22), (Side::Server, 23), (Side::Client, 30)] {
+        assert_eq!(world.span(side, End(end, 0)).trace.id, TraceId::from(5), "{end}");
+    }
+}
+
 #[test]
 fn whoever_opens_a_connection_sends_the_first_request_on_it() {
     let mut world = World::new();
@@ -537,44 +624,6 @@ fn whoever_opens_a_connection_sends_the_first_request_on_it() {
     world.serve(End(13, 0), main).call(End(20, 0), main).read(End(20, 0), main);
     world.answer(End(11, 0), main).answer(End(13, 0), main).pass(30 * MS);
     world.caused(End(11, 0), End(20, 0), Link::Connect);
-}
-
-#[test]
-fn workers_of_a_pool() {
-    let mut world = World::new();
-    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
-    world.serve(End(11, 0), a).serve(End(13, 0), b);
-    // Idle, and woken to work; then it takes up the next item without being woken, and wakes whoever waits for it.
-    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, a, How::Wake(2));
-    world.call(End(20, 9), w).read(End(20, 9), w).hand(w, b, How::Wake(3));
-    // Taken up in silence, and nobody waits yet: not known.
-    world.call(End(20, 19), w).read(End(20, 19), w).call(End(20, 29), w).read(End(20, 29), w);
-    // Woken by one, but busy for another, who waits.
-    world.hand(a, w, How::Wake(1)).call(End(20, 39), w).read(End(20, 39), w).hand(w, b, How::Wake(3));
-    // Woken by one, and nobody says anything else.
-    world.hand(a, w, How::Wake(1)).call(End(20, 49), w).read(End(20, 49), w).pass(50 * MS);
-    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
-    for (request, call) in [(11, 0), (13, 9), (13, 39), (11, 49)] {
-        world.caused(End(request, 0), End(20, call), Link::Wake);
-    }
-    world.root(Side::Client, End(20, 19));
-    world.root(Side::Client, End(20, 29));
-}
-
-#[test]
-fn a_thread_for_each_call() {
-    let mut world = World::new();
-    let (a, b) = (thread(A, 101), thread(A, 102));
-    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, thread(A, 105), How::Clone).hand(
-        b,
-        thread(A, 106),
-        How::Clone,
-    );
-    world.call(End(20, 0), thread(A, 106)).call(End(22, 0), thread(A, 105));
-    world.read(End(20, 0), thread(A, 106)).read(End(22, 0), thread(A, 105)).pass(50 * MS);
-    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
-    world.caused(End(13, 0), End(20, 0), Link::Clone);
-    world.caused(End(11, 0), End(22, 0), Link::Clone);
 }
 
 #[test]
@@ -639,39 +688,6 @@ fn a_process_whose_tasks_are_fed_in_silence_is_told_of() {
         world.call(End(20, i), g(30, 1)).read(End(20, i), g(30, 1));
     }
     assert_eq!(world.engine.take_puzzling().collect::<Vec<_>>(), [A]);
-}
-
-#[test]
-fn waiting_for_a_lock_says_nothing() {
-    let mut world = World::new();
-    let (a, b, c, w) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
-    let lock = How::Wake(0x40);
-    world.serve(End(11, 0), a).serve(End(13, 0), b).serve(End(15, 0), c).hand(a, b, lock).hand(b, c, lock);
-    // A worker has an answer, and lets go of the lock before it wakes whoever waits for that.
-    world.hand(a, w, How::Wake(1)).call(End(20, 0), w).read(End(20, 0), w).hand(w, b, lock).hand(w, a, How::Wake(2));
-    world.answer(End(11, 0), a).answer(End(13, 0), b).answer(End(15, 0), c).pass(30 * MS);
-    world.caused(End(11, 0), End(20, 0), Link::Wake);
-}
-
-#[test]
-fn a_worker_that_is_woken_for_something_unknown_first() {
-    let mut world = World::new();
-    let (a, b, w, hub) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
-    world.serve(End(11, 0), a).serve(End(13, 0), b);
-    world.hand(a, w, How::Wake(1)).hand(hub, w, How::Wake(3)).call(End(20, 0), w).read(End(20, 0), w).pass(50 * MS);
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
-    world.root(Side::Client, End(20, 0));
-}
-
-#[test]
-fn a_connection_opened_by_a_worker_of_a_pool() {
-    let mut world = World::new();
-    let (a, b, w) = (thread(A, 101), thread(A, 102), thread(A, 103));
-    world.serve(End(11, 0), a).serve(End(13, 0), b).hand(a, w, How::Clone).hand(w, Thread::default(), How::Connect(20));
-    // It was created for one, and has taken up the other's item.
-    world.call(End(20, 0), w).read(End(20, 0), w).hand(w, b, How::Wake(1));
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
-    world.caused(End(13, 0), End(20, 0), Link::Wake);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use hashbrown::HashMap;
 
-use super::call::Link;
+use super::{call::Link, work::Lender};
 
 /// How often something has proved right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,21 +60,42 @@ impl Proof {
     }
 }
 
+/// A kind of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// What a link says.
+    Link(Link),
+    /// That what was lent lasts until its worker is woken by such a one again.
+    Loan(Lender),
+}
+
+impl From<Link> for Kind {
+    fn from(link: Link) -> Self {
+        Self::Link(link)
+    }
+}
+
+impl From<Lender> for Kind {
+    fn from(lender: Lender) -> Self {
+        Self::Loan(lender)
+    }
+}
+
 /// What is known of each kind of evidence, by process.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
-    proofs: HashMap<(u32, Link), Proof, foldhash::fast::RandomState>,
+    proofs: HashMap<(u32, Kind), Proof, foldhash::fast::RandomState>,
 }
 
 impl Trust {
     /// What this kind of evidence said of a call was right, or was not.
-    pub(super) fn add(&mut self, tgid: u32, link: Link, right: bool) {
-        self.proofs.entry((tgid, link)).or_default().add(right);
+    pub(super) fn add(&mut self, tgid: u32, kind: impl Into<Kind>, right: bool) {
+        self.proofs.entry((tgid, kind.into())).or_default().add(right);
     }
 
     /// What is known of it.
-    pub(super) fn of(&self, tgid: u32, link: Link) -> Proof {
-        self.proofs.get(&(tgid, link)).copied().unwrap_or_default()
+    pub(super) fn of(&self, tgid: u32, kind: impl Into<Kind>) -> Proof {
+        self.proofs.get(&(tgid, kind.into())).copied().unwrap_or_default()
     }
 
     /// A process has ended.

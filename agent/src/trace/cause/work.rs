@@ -48,7 +48,37 @@ pub(super) enum Right {
     Made,
     /// It has it from another one, who created or woke it: a worker of a pool gives nothing back when it is done, and may take up the
     /// next item without being woken.
-    Lent,
+    Lent(Lender),
+}
+
+/// Who has lent a worker what it is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lender {
+    /// Whoever created it.
+    Maker,
+    /// A runtime's task, to a thread: an event loop that has something done which blocks.
+    Task,
+    /// Anybody else.
+    Other,
+}
+
+/// The answer to a call, in the hands of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The call.
+    pub(super) to: Serial,
+    pub(super) held: Held,
+}
+
+/// How a worker has an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It has read it itself.
+    Fresh,
+    /// It was handed it.
+    Handed,
+    /// It has handed it to another one, which may not have been what that one was woken for.
+    Passed,
 }
 
 /// Why a worker is busy with it.
@@ -61,18 +91,40 @@ pub(super) struct Work {
     /// What comes next may be for somebody else: it was lent, and something was done for it since; or it was made for this, and somebody
     /// else has woken it.
     pub(super) used: bool,
+    /// Whoever has lent it had used it before: it is for this only if loans from this kind of lender last.
+    pub(super) rests_on: Option<Lender>,
 }
 
 impl Work {
     /// Of a worker that has turned to something.
     pub(super) fn new(on: On, since: Nanos, link: Link) -> Self {
-        let right = if matches!(link, Link::Clone | Link::Wake) { Right::Lent } else { Right::Own };
-        Self { on, since, link, right, used: false }
+        let right = if link == Link::Clone { Right::Lent(Lender::Maker) } else { Right::Own };
+        Self { on, since, link, right, used: false, rests_on: None }
+    }
+
+    /// Of a worker that was woken by one that has this work.
+    pub(super) fn lent(self, lender: Lender, since: Nanos) -> Self {
+        let rests_on = if self.used { self.lender() } else { self.rests_on };
+        Self { since, link: Link::Wake, right: Right::Lent(lender), used: false, rests_on, ..self }
     }
 
     /// Whether the worker may give nothing back.
     pub(super) fn is_lent(&self) -> bool {
-        self.right == Right::Lent
+        self.lender().is_some()
+    }
+
+    /// From whom it has it, if it was lent.
+    pub(super) fn lender(&self) -> Option<Lender> {
+        if let Right::Lent(lender) = self.right { Some(lender) } else { None }
+    }
+
+    /// What kind of loan must last, if any, for what comes next to be for this too; `Err`: none is likely to.
+    pub(super) fn must_last(&self) -> Result<Option<Lender>, ()> {
+        match (self.lender().filter(|_| self.used), self.rests_on) {
+            (Some(Lender::Other), _) => Err(()),
+            (Some(one), Some(other)) if one != other => Err(()),
+            (one, other) => Ok(one.or(other)),
+        }
     }
 }
 
@@ -87,8 +139,10 @@ struct Worker {
     answers: Option<SocketId>,
     /// It has read requests.
     reads: bool,
-    /// It reads no requests: the call whose answer it has read last, or was handed.
-    last_read: Option<Serial>,
+    /// It has read answers, and no requests.
+    polls: bool,
+    /// It reads no requests: the answer that it has read last, or was handed.
+    answer: Option<Answer>,
     /// It works for whoever wakes it, and no longer for what it was made for.
     is_shared: bool,
     /// When it was last heard of.
@@ -108,9 +162,14 @@ pub(super) struct Workers {
 impl Workers {
     /// A worker turns to something. What was seen late, because something before it was missing, changes nothing.
     pub(super) fn set(&mut self, key: Key, on: On, since: Nanos, link: Link) {
-        let worker = self.worker(key, since);
-        if worker.work.is_none_or(|work| work.since <= since) {
-            worker.work = Some(Work::new(on, since, link));
+        self.take(key, Work::new(on, since, link));
+    }
+
+    /// The same, with all that is known of it.
+    pub(super) fn take(&mut self, key: Key, new: Work) {
+        let worker = self.worker(key, new.since);
+        if worker.work.is_none_or(|work| work.since <= new.since) {
+            worker.work = Some(new);
         }
     }
 
@@ -128,18 +187,42 @@ impl Workers {
 
     /// A worker that reads no requests has the answer to a call.
     pub(super) fn has_answer(&mut self, key: Key, call: Serial, now: Nanos) {
-        self.worker(key, now).last_read = Some(call);
-    }
-
-    /// It was handed the answer. If it has another one that it has not passed on yet, which one it passes on next cannot be told.
-    pub(super) fn is_handed(&mut self, key: Key, call: Serial, now: Nanos) {
         let worker = self.worker(key, now);
-        worker.last_read = if worker.last_read.is_some_and(|other| other != call) { None } else { Some(call) };
+        worker.polls = true;
+        worker.answer = Some(Answer { to: call, held: Held::Fresh });
     }
 
-    /// The answer that a worker has, if any, which it passes on, or does not need any longer.
-    pub(super) fn take_answer(&mut self, key: Key) -> Option<Serial> {
-        self.workers.get_mut(&key)?.last_read.take()
+    /// A worker hands an answer to another one. If that has another one that it has not passed on yet, which one it passes on next cannot be
+    /// told; but it is done with that if it could be woken by the one that reads them.
+    pub(super) fn hand(&mut self, giver: Key, taker: Key, answer: Answer, now: Nanos) {
+        let to = self.worker(taker, now);
+        // Who reads answers is told to read more, and does not pass on what others have.
+        if to.polls {
+            return;
+        }
+        let other = to.answer.filter(|other| other.to != answer.to);
+        to.answer = match (answer.held, other.map(|other| other.held)) {
+            (Held::Fresh, _) | (_, None) | (Held::Handed, Some(Held::Passed)) => {
+                Some(Answer { held: Held::Handed, ..answer })
+            }
+            (Held::Passed, Some(_)) => other,
+            (Held::Handed, Some(_)) => None,
+        };
+        if let Some(giver) = self.workers.get_mut(&giver) {
+            giver.answer = Some(Answer { held: Held::Passed, ..answer }).filter(|_| answer.held != Held::Fresh);
+        }
+    }
+
+    /// The answer that a worker has, if any.
+    pub(super) fn answer(&self, key: Key) -> Option<Answer> {
+        self.workers.get(&key)?.answer
+    }
+
+    /// It has done with that what was to be done.
+    pub(super) fn drop_answer(&mut self, key: Key) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.answer = None;
+        }
     }
 
     /// A worker works for whoever wakes it.
