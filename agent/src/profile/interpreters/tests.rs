@@ -149,7 +149,7 @@ fn functions_are_known_until_they_are_forgotten() {
 
 #[test]
 fn frames_come_out_as_they_went_in() {
-    let words = [1 << 60 | LAST | 0x7f12_3456_7890, (-2i32 as u32 as u64) << 32 | 77, 1 << 60 | 8, 5 << 32, 99];
+    let words = [1 << 60 | LAST | 0x7f12_3456_7890, u64::from(-2i32 as u32) << 32 | 77, 1 << 60 | 8, 5 << 32, 99];
     let frames: Vec<Frame> = Frame::all(&words).collect();
     let frame = |address, check, position, is_last| Frame { function: Id { address, check }, position, is_last };
     assert_eq!(frames, [frame(0x7f12_3456_7890, 77, -2, true), frame(8, 0, 5, false)]);

@@ -160,8 +160,9 @@ fn checked(frames: &[(usize, u64)], code: Code) -> Result<([u64; FIELDS], Code),
     let bytes = get(FRAME_BYTES);
     let fits = |at: u64, bytes: u64| at.checked_add(8).is_some_and(|end| end <= bytes);
     let in_frame =
-        [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at % 8 == 0 && fits(*at, bytes));
-    let in_code = code.name % 8 == 0 && code.line % 4 == 0 && fits(code.name.max(code.line), FRAME_BYTES_MOST);
+        [FRAME_PREVIOUS, FRAME_CODE, FRAME_POSITION].map(get).iter().all(|at| at.is_multiple_of(8) && fits(*at, bytes));
+    let in_code =
+        code.name.is_multiple_of(8) && code.line.is_multiple_of(4) && fits(code.name.max(code.line), FRAME_BYTES_MOST);
     let small = |offset: u64| offset == NONE || offset < 1 << 16;
     let is_small = [STATE_FRAME, STATE_CHAIN, CODE_START].map(get).into_iter().all(small)
         && [code.file, code.qualified, code.table, code.tp_name, code.text, code.bytes].into_iter().all(small);
