@@ -5,6 +5,7 @@
 mod agent;
 mod calls;
 mod client;
+mod decoders;
 mod machine;
 mod memory;
 mod process;
@@ -45,6 +46,8 @@ enum What {
     Userspace(userspace::Args),
     /// What sampling the whole host costs, next to other profilers; not part of `all`
     Profile(profile::Args),
+    /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
+    Decoders(decoders::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -63,15 +66,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if matches!(args.what, None | Some(What::All | What::Userspace(_))) {
         userspace::build()?;
     }
+    if matches!(args.what, None | Some(What::All | What::Decoders(_))) {
+        decoders::build()?;
+    }
     let agent = match (&args.agent, &args.what) {
         (Some(path), _) => path.clone(),
-        (None, Some(What::Userspace(_))) => PathBuf::new(),
+        (None, Some(What::Userspace(_) | What::Decoders(_))) => PathBuf::new(),
         (None, _) => agent::build()?,
     };
     println!("{}\n", machine::describe());
     let _precedence = process::Precedence::take();
     match &args.what {
         Some(What::Userspace(args)) => userspace::run(args),
+        Some(What::Decoders(args)) => decoders::run(args),
         Some(What::Calls(args)) => calls::run(args, &agent),
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
@@ -79,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;
+            decoders::run(&decoders::Args::default())?;
             calls::run(&calls::Args::default(), &agent)?;
             requests::run(&requests::Args::default(), &agent)?;
             rate::run(&rate::Args::default(), &agent)?;

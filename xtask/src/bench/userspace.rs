@@ -13,7 +13,7 @@ pub struct Args {
 
 /// Builds it.
 pub fn build() -> anyhow::Result<()> {
-    cargo(&["--no-run"], &[])
+    cargo("userspace", &["--no-run"], &[])
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -22,20 +22,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "A synthetic recording (100,000 exchanges on 64 keep-alive connections) through every stage of the agent on one thread. \
          The quickest of nine runs of each stage, which take turns; a column is what this stage adds, in ns per exchange.\n"
     );
-    cargo(&[], &args.args)?;
+    cargo("userspace", &[], &args.args)?;
     println!();
     Ok(())
 }
 
-fn cargo(options: &[&str], args: &[String]) -> anyhow::Result<()> {
+/// Builds and runs a benchmark of the agent's package, or only builds it.
+pub(super) fn cargo(name: &str, options: &[&str], args: &[String]) -> anyhow::Result<()> {
     let status = process::command(machine::agent(), "cargo")
         .current_dir(crate::ebpf::root()?)
-        .args(["bench", "--quiet", "--locked", "--package", "geophone", "--bench", "userspace"])
+        .args(["bench", "--quiet", "--locked", "--package", "geophone", "--bench", name])
         .args(options)
         .arg("--")
         .args(args)
         .status()
         .context("cargo bench")?;
-    ensure!(status.success(), "the benchmark of userspace failed");
+    ensure!(status.success(), "the benchmark `{name}` failed");
     Ok(())
 }

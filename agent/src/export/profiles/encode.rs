@@ -88,13 +88,16 @@ fn signed(value: u64) -> i64 {
 /// A place in one of the profiles of a request.
 type Place = (*const Profile, usize);
 
+/// What a location is: its mapping, its functions with their lines, its address.
+type Spot = (i32, Vec<(i32, i64)>, u64);
+
 /// What the profiles of a request share.
 struct Dictionary {
     strings: Table<String, String>,
     attributes: Table<(i32, String), proto::KeyValueAndUnit>,
     mappings: Table<(Arc<str>, Option<String>), proto::Mapping>,
     functions: Table<(i32, i32, i64), proto::Function>,
-    locations: Table<(i32, Vec<(i32, i64)>, u64), proto::Location>,
+    locations: Table<Spot, proto::Location>,
     stacks: Table<Vec<i32>, proto::Stack>,
     links: Table<([u8; 16], [u8; 8]), proto::Link>,
     /// Locations of profiles that were met before.

@@ -39,7 +39,7 @@ pub enum LinesError {
     #[error("no debug information, and no file with it")]
     Nothing,
     /// It would take too much memory.
-    #[error("more than {} MiB of debug information", sections::MOST >> 20)]
+    #[error("more debug information than is read")]
     TooLarge,
     /// It is compressed in a way that is not read.
     #[error("debug information that is compressed with neither zlib nor nothing")]

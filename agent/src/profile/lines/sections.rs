@@ -11,6 +11,9 @@ use super::LinesError;
 /// Bytes of all sections of a file at most, decompressed.
 pub(super) const MOST: u64 = 512 << 20;
 
+/// Bytes of a section whose tables take many times as much when they are read.
+const TABLES: u64 = 64 << 20;
+
 /// Debug information as it is read.
 pub(super) type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 
@@ -60,6 +63,9 @@ fn section<'a, R: ReadRef<'a>>(
     };
     let range = section.compressed_file_range()?;
     let size = range.uncompressed_size;
+    if size > TABLES && matches!(id, SectionId::DebugLine | SectionId::DebugAbbrev) {
+        return Err(LinesError::TooLarge);
+    }
     *left = left.checked_sub(size.max(range.compressed_size)).ok_or(LinesError::TooLarge)?;
     match range.format {
         CompressionFormat::None => Ok(Cow::Borrowed(section.data()?)),

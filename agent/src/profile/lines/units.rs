@@ -19,6 +19,8 @@ use super::{
 };
 use crate::profile::model::{Inlined, Source};
 
+/// Units of a file; those of browsers have some 30,000.
+const UNITS: usize = 1 << 18;
 /// Functions inlined into each other at one place, at most.
 const DEEPEST: usize = 128;
 /// References that are followed from one description of a function to the next.
@@ -38,6 +40,9 @@ pub(super) fn find(sections: &Sections<'_>, addresses: &[u64]) -> Result<Vec<Lin
     let mut headers = Vec::new();
     let mut units = dwarf.units();
     while let Some(header) = units.next()? {
+        if headers.len() >= UNITS {
+            return Err(LinesError::TooLarge);
+        }
         headers.push(header);
     }
     let mut found = vec![Lines::default(); addresses.len()];
@@ -200,7 +205,8 @@ fn functions<'a>(
                 } else {
                     calls.clear();
                 }
-                if (is_inlined && !calls.is_empty() || !is_inlined) && calls.len() <= DEEPEST {
+                let is_in_one = !is_inlined || !calls.is_empty();
+                if is_in_one && calls.len() <= DEEPEST {
                     calls.push(Call { entry: entry.offset(), depth: entry.depth(), call });
                 }
             }

@@ -201,15 +201,16 @@ impl<T: Talk> Framed<T> {
             let Some(step) = stream.next(role, &mut origin, &mut content, &self.talk) else {
                 return;
             };
-            match step {
-                Step::Head(head) if role == Role::Request => self.talk.request(&head, cx),
+            // By reference: to move heads costs as much as to read them.
+            match &step {
+                Step::Head(head) if role == Role::Request => self.talk.request(head, cx),
                 Step::Head(head) => {
-                    if self.talk.response(&head, cx) == Taken::Later {
-                        self.stalled = Some(head.into_owned());
+                    if self.talk.response(head, cx) == Taken::Later {
+                        self.stalled = Some(head.clone().into_owned());
                         return self.waiting.push_front(origin, content);
                     }
                 }
-                Step::Tail(tail) => self.talk.complete(role, &tail, cx),
+                Step::Tail(tail) => self.talk.complete(role, tail, cx),
                 Step::Found => {
                     self.found = true;
                     let alone = self.requests.is_between() && !self.talk.is_asking();
@@ -217,7 +218,7 @@ impl<T: Talk> Framed<T> {
                 }
                 Step::Lost(gap) => {
                     let alone = self.requests.is_between() && !self.talk.is_asking();
-                    self.talk.calls().lost(role, gap, alone, cx);
+                    self.talk.calls().lost(role, *gap, alone, cx);
                     self.talk.lost(role);
                 }
                 Step::Passed => {

@@ -18,6 +18,8 @@ use crate::{
 
 /// Requests that wait for their responses, at most.
 const MAX_OUTSTANDING: usize = 1024;
+/// Room for so many is kept when none waits.
+const KEEP_ENTRIES: usize = 8;
 /// Times in a row that everything asked has been answered, for order to be trusted again.
 const CONFIRMED: u32 = 2;
 /// How long a connection with several requests in flight must be quiet before it is tried again.
@@ -157,6 +159,10 @@ impl<U: Unit> Queue<U> {
     /// Takes what the response at hand belongs to: it is complete.
     pub fn pop(&mut self, cx: &mut Context<'_>) -> Option<U> {
         let entry = self.entries.pop_front()?;
+        if self.entries.is_empty() && self.entries.capacity() > KEEP_ENTRIES {
+            // A pipeline was long: most connections wait longer than they ask.
+            self.entries = VecDeque::new();
+        }
         self.open_ended = false;
         if std::mem::take(&mut self.doubtful) {
             self.distrust(true, cx);

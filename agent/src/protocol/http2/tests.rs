@@ -6,6 +6,7 @@ use crate::{
     event::Direction::{self, Receive, Send},
     protocol::{
         Exchange, Holes, Status, Understanding, Value,
+        promises::{captured, heard, keep, told},
         testing::{Wire, int, text},
     },
 };
@@ -528,5 +529,49 @@ fn an_upgrade_from_http_1() {
         talk.answer(&ok);
         assert_eq!(talk.wire.summary(), ["/first 200", "/second 200"]);
         assert_eq!(talk.wire.count("switched"), 0);
+    }
+}
+
+const H2C: &str = include_str!("h2c.txt");
+const GRPC: &str = include_str!("grpc.txt");
+
+#[test]
+fn what_nghttp_asks_of_go() {
+    for server in [false, true] {
+        let wire = heard(&captured(H2C), server);
+        let url = if server { "url.path" } else { "url.full" };
+        let path = |e: &Exchange| text(e, url).rsplit('/').next().unwrap().to_owned();
+        let mut all: Vec<_> = wire.out.iter().map(|e| (path(e), int(e, "http.response.status_code"))).collect();
+        all.sort();
+        let last = if server { "b" } else { "b?q=1" };
+        let expected = [("3000", 200), ("404", 404), ("a", 200), (last, 200), ("x", 200)];
+        assert_eq!(all, expected.map(|(path, status)| (path.to_owned(), Some(status))));
+        assert!(wire.out.iter().all(|e| e.holes == Holes::default()));
+    }
+}
+
+#[test]
+fn what_grpc_for_python_asks_of_go() {
+    for server in [false, true] {
+        let wire = heard(&captured(GRPC), server);
+        assert_eq!(
+            told(&wire, &["rpc.response.status_code"]),
+            [
+                "test.v1.Calls/chat_3_3_40_0_4 | OK",
+                "test.v1.Calls/stream_4_1_40_0_3 | OK",
+                "test.v1.Calls/unary_1_1_40_0_1 | OK",
+                "test.v1.Calls/unary_1_0_40_5_2 | NOT_FOUND",
+                "test.v1.Calls/unary_1_1_40_0_5 | OK",
+                "test.v1.Calls/unary_1_1_0_0_6 | OK",
+                "test.v1.Calls/unary_1_1_40_0_7 | OK",
+            ]
+        );
+    }
+}
+
+#[test]
+fn promises() {
+    for text in [H2C, GRPC] {
+        keep("http2", &captured(text));
     }
 }

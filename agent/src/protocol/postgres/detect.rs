@@ -20,7 +20,9 @@ pub(super) fn sender(sample: &Sample<'_>) -> Result<Side, Verdict> {
     let mut verdict = Verdict::No;
     if sample.sender != Some(Side::Server) {
         match startup(bytes) {
-            Some(Startup::Session(_) | Startup::Encryption | Startup::Cancel) => return Ok(Side::Client),
+            Some(Startup::Session(parameters)) if sample.first || is_named(parameters) => return Ok(Side::Client),
+            Some(Startup::Encryption | Startup::Cancel) => return Ok(Side::Client),
+            Some(Startup::Session(_)) => {}
             None if bytes.len() < 9 && begins_startup(bytes) => verdict = Verdict::More,
             None => {}
         }
@@ -40,6 +42,14 @@ pub(super) fn sender(sample: &Sample<'_>) -> Result<Side, Verdict> {
         }
     }
     Err(verdict)
+}
+
+/// Whether parameters begin with a name and a value: small numbers and a letter are in many a stream.
+fn is_named(parameters: &[u8]) -> bool {
+    let mut c = Cursor::new(parameters);
+    let is_name =
+        |name: &[u8]| name.len() > 3 && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
+    c.c_string().is_some_and(is_name) && c.u8().is_some_and(|first| first >= b' ')
 }
 
 /// Whether these few bytes may be the beginning of a connection.
@@ -116,7 +126,10 @@ fn request(message: &[u8], length: usize) -> Option<bool> {
     let (kind, body) = (message.first()?, message.get(5..).unwrap_or_default());
     match kind {
         _ if length >= MAX_RECOGNISED => None,
-        0 => startup(message).map(|_| true),
+        0 => startup(message).map(|said| match said {
+            Startup::Session(parameters) => is_named(parameters),
+            Startup::Encryption | Startup::Cancel => true,
+        }),
         b'Q' => {
             let text = if whole { body.strip_suffix(b"\0")? } else { body };
             is_text(text).then_some(!text.is_empty())

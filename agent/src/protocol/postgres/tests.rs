@@ -324,3 +324,16 @@ fn other_protocols_are_not_taken_for_it() {
         assert_ne!(wire.understanding(), Understanding::Understood("postgresql"), "{}", bytes.escape_ascii());
     }
 }
+
+#[test]
+fn a_startup_within_a_stream_has_a_name_and_a_value() {
+    let understood = |bytes: &[u8]| {
+        let mut wire = Wire::new().joined_at(100, 100);
+        wire.receive(bytes);
+        wire.understanding() == Understanding::Understood("postgresql")
+    };
+    assert!(understood(&startup()));
+    // A length, 3, and a letter, among numbers and names.
+    assert!(!understood(b"\x00\x00\x00\x1a\x00\x03\x00\x00b\x00\x00\x00\x07column\x00\x00"));
+    assert!(!understood(b"\x00\x00\x00\x09\x00\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"));
+}

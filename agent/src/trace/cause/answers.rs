@@ -128,6 +128,20 @@ impl Engine {
         }
     }
 
+    /// Whether a request that is answered is the one that its event loop seems to be busy with, as far as that says anything. Where nothing
+    /// points to one: whether it can be, if that is so of half of the open ones at most, and would not have to be by chance.
+    fn agrees(&self, on: On, answered: Serial, tgid: u32) -> Option<bool> {
+        if let Some(request) = self.likely(on) {
+            return Some(request == answered);
+        }
+        let On::Like(call) = on else {
+            return None;
+        };
+        let open = self.open.get(&tgid)?;
+        let possible = open.iter().filter(|request| self.may_cause(**request, call)).count();
+        (possible > 0 && possible * 2 <= open.len()).then(|| self.may_cause(answered, call))
+    }
+
     /// Whether what seems to be the cause of what was read was the only thing that it could be.
     fn was_lone(&self, on: On) -> bool {
         let On::Like(call) = on else {
@@ -177,10 +191,10 @@ impl Engine {
             }
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 if let Some(on) = self.workers.own(key).map(|work| work.on)
-                    && let Some(request) = self.likely(on)
+                    && let Some(is_right) = self.agrees(on, serial, answered.thread.tgid)
                 {
                     let is_lone = self.loops.is_lone(tid, answered.time) && self.was_lone(on);
-                    self.loop_shows(answered.thread.tgid, request == serial, is_lone);
+                    self.loop_shows(answered.thread.tgid, is_right, is_lone);
                 }
                 // An event loop goes on with what it has read last: this request, then, has caused that call.
                 if let Some(On::Like(call)) = self.workers.own(key).map(|work| work.on)

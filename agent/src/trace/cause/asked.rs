@@ -82,15 +82,16 @@ impl Engine {
         let may_be_near = matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_));
         let near = call.remote.map_or(may_be_near, |remote| remote.is_loopback());
         self.calls.insert(serial, call);
+        let is_unanswered = |last| self.calls.get(&last).is_some_and(|call| !call.is_answered && call.end.is_none());
         if let Key::Thread(tid) = key
-            && self.workers.own(key).is_some_and(|work| self.is_read_here(work))
+            && self.workers.has_read(key).is_some_and(is_unanswered)
         {
             self.crowded.insert(tid);
             self.serves_no_more(|_, other| other == tid);
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
         self.workers.set(key, On::Request(serial), start, link);
-        self.workers.reads(key);
+        self.workers.reads(key, serial);
         if matches!(key, Key::Thread(_)) {
             self.loop_reads(thread, start, On::Request(serial));
         }
@@ -161,15 +162,6 @@ impl Engine {
             self.silent.remove(&request.id.socket);
         }
         Some(found)
-    }
-
-    /// Whether a thread's work is a request that it has read itself, and that nobody has begun to answer.
-    fn is_read_here(&self, work: Work) -> bool {
-        let On::Request(request) = work.on else {
-            return false;
-        };
-        work.link == Link::Thread
-            && self.calls.get(&request).is_some_and(|call| !call.is_answered && call.end.is_none())
     }
 
     /// A process asks.

@@ -363,6 +363,32 @@ fn an_event_loop_that_never_shows_it_is_not_believed() {
     world.root(Side::Client, End(20, 99));
 }
 
+/// Every call is made by a timer, of which it is not known who has set it; the request is answered when the call is. That an answer is that
+/// of what was read last shows where it could as well be that of another one, which came later than the call.
+#[test]
+fn an_event_loop_whose_calls_are_made_by_timers() {
+    let mut world = World::new();
+    let main = thread(A, A);
+    let requests = [11, 13, 15, 17];
+    for i in 0..40 {
+        for (n, request) in requests.into_iter().enumerate() {
+            world.serve(End(request, i), main);
+            world.hand(main, main, How::Idle).call(End(20 + 2 * n as u64, i), main);
+        }
+        for (n, request) in requests.into_iter().enumerate() {
+            world.read(End(20 + 2 * n as u64, i), main).answer(End(request, i), main);
+        }
+    }
+    world.pass(6_000 * MS);
+    for i in 20..40 {
+        for (n, request) in requests.into_iter().enumerate() {
+            let call = End(20 + 2 * n as u64, i);
+            let span = world.span(Side::Client, call);
+            assert_eq!(span.parent, world.span(Side::Server, End(request, i)).span, "{request}:{i} {:?}", span.link);
+        }
+    }
+}
+
 /// A proxy reads what is there, and sends each on in an order of its own: what was read alone is sent alone.
 #[test]
 fn an_event_loop_is_believed_where_it_has_read_one_thing() {

@@ -137,8 +137,8 @@ struct Worker {
     guess: Option<On>,
     /// The connection on which it has answered.
     answers: Option<SocketId>,
-    /// It has read requests.
-    reads: bool,
+    /// The request that it has read last.
+    reads: Option<Serial>,
     /// It has read answers, and no requests.
     polls: bool,
     /// It reads no requests: the answer that it has read last, or was handed.
@@ -174,15 +174,20 @@ impl Workers {
     }
 
     /// A worker has read a request.
-    pub(super) fn reads(&mut self, key: Key) {
+    pub(super) fn reads(&mut self, key: Key, request: Serial) {
         if let Some(worker) = self.workers.get_mut(&key) {
-            worker.reads = true;
+            worker.reads = Some(request);
         }
+    }
+
+    /// The request that a worker has read last.
+    pub(super) fn has_read(&self, key: Key) -> Option<Serial> {
+        self.workers.get(&key)?.reads
     }
 
     /// Whether a worker reads requests.
     pub(super) fn is_reader(&self, key: Key) -> bool {
-        self.workers.get(&key).is_some_and(|worker| worker.reads)
+        self.has_read(key).is_some()
     }
 
     /// A worker that reads no requests has the answer to a call.
