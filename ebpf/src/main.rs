@@ -12,6 +12,8 @@
 mod capture;
 #[path = "programs/connection.rs"]
 mod connection;
+#[path = "programs/cpython.rs"]
+mod cpython;
 #[path = "programs/datagram.rs"]
 mod datagram;
 #[path = "programs/emit.rs"]
@@ -22,6 +24,8 @@ mod go;
 mod handover;
 #[path = "programs/http2.rs"]
 mod http2;
+#[path = "programs/interpreter.rs"]
+mod interpreter;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]

@@ -264,6 +264,11 @@ pub const WALK_TOO_EARLY: u32 = 1 << 3;
 /// There was no room for the rows of some code on the way.
 pub const WALK_NO_ROOM: u32 = 1 << 4;
 
+/// Frames of an interpreter could not be read: some are missing, the outermost ones.
+pub const INTERPRETED_FAULT: u32 = 1 << 6;
+/// There are more frames of an interpreter than are looked at.
+pub const INTERPRETED_CUT: u32 = 1 << 7;
+
 /// The thread goes to sleep; a [`Waited`] follows if it sleeps for long.
 pub const SAMPLE_WAITS: u32 = 1 << 5;
 
@@ -290,8 +295,9 @@ pub const RESULT_FOREIGN: u32 = 9;
 /// A thread of the kernel has no such stack.
 pub const RESULT_NONE: u32 = 10;
 
-/// What a thread was doing when its processor's clock ticked, or when it went to sleep, followed by the addresses of the `kernel` frames and then of the `user`
-/// frames, eight bytes each, the innermost first. All but the innermost of each are behind the instruction that is meant: where a call
+/// What a thread was doing when its processor's clock ticked, or when it went to sleep, followed by the `interpreted` frames (see
+/// [`interpreter`](crate::interpreter)), the addresses of the `kernel` frames and then of the `user` frames, eight bytes each, the
+/// innermost first. All but the innermost of each are behind the instruction that is meant: where a call
 /// returns to, and of what a signal has interrupted the address and one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -304,7 +310,7 @@ pub struct Sample {
     pub time: u64,
     /// Thread.
     pub tid: u32,
-    /// `KERNEL_FAILED`, `USER_FAILED`, `WALK_*`, `SAMPLE_WAITS`
+    /// `KERNEL_FAILED`, `USER_FAILED`, `WALK_*`, `INTERPRETED_*`, `SAMPLE_WAITS`
     pub flags: u32,
     /// How many frames of the kernel.
     pub kernel: u32,
@@ -314,8 +320,8 @@ pub struct Sample {
     pub comm: [u8; 16],
     /// `RESULT_*`
     pub result: u32,
-    /// Zero.
-    pub pad: u32,
+    /// How many frames of an interpreter, of two words each.
+    pub interpreted: u32,
     /// The runtime's own task that ran on the thread, or 0; only looked for where samples are taken beside tracing.
     pub task: u64,
     /// The task that started it, where the runtime keeps that, or 0; as in [`Data`].

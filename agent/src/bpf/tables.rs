@@ -5,9 +5,12 @@ use std::{io, os::fd::AsFd as _, ptr, time::Instant};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, HashMap, Map, MapData},
+    maps::{ArrayOfMaps, HashMap, Map, MapData, MapError},
 };
-use geophone_ebpf::unwind::{CHUNK, CHUNKS, RANGES, RANGES_OF_ONE, Range, SPACES};
+use geophone_ebpf::{
+    interpreter::Interpreter,
+    unwind::{CHUNK, CHUNKS, RANGES, RANGES_OF_ONE, Range, SPACES},
+};
 use hashbrown::HashMap as Processes;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -19,6 +22,9 @@ use super::{
 
 /// Bytes of a chunk.
 const BYTES: usize = CHUNK * size_of::<u64>();
+
+/// Processes with interpreters.
+const INTERPRETERS: u32 = 4096;
 
 /// Rows that are in one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +47,24 @@ pub struct Tables {
     extents: Extents,
     spaces: HashMap<MapData, u32, [u32; 2]>,
     placed: Processes<u32, Extent>,
+    interpreters: HashMap<MapData, u32, InterpreterValue>,
 }
+
+/// A value of the map of interpreters.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct InterpreterValue(Interpreter);
+
+// SAFETY: made of integers only, without padding.
+unsafe impl aya::Pod for InterpreterValue {}
 
 impl Tables {
     /// Makes room for them in an object that is to be loaded.
     pub(super) fn size(loader: &mut EbpfLoader<'_>) {
-        loader.map_max_entries("RANGES", RANGES as u32).map_max_entries("SPACES", SPACES as u32);
+        loader
+            .map_max_entries("RANGES", RANGES as u32)
+            .map_max_entries("SPACES", SPACES as u32)
+            .map_max_entries("INTERPRETERS", INTERPRETERS);
     }
 
     /// Of a loaded object.
@@ -62,6 +80,7 @@ impl Tables {
             extents: Extents::new(RANGES as u32),
             spaces: take(ebpf, "SPACES")?,
             placed: Processes::new(),
+            interpreters: take(ebpf, "INTERPRETERS")?,
         })
     }
 
@@ -120,7 +139,21 @@ impl Tables {
         true
     }
 
-    /// Forgets a process.
+    /// Says how the frames of a process's interpreter are found.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_interpreter(&mut self, tgid: u32, interpreter: Interpreter) -> Result<(), MapError> {
+        self.interpreters.insert(tgid, InterpreterValue(interpreter), 0)
+    }
+
+    /// Forgets a process's interpreter: it has ended, or runs another program. The kernel side does, too, but may have been told since.
+    pub fn remove_interpreter(&mut self, tgid: u32) {
+        // There need not be any.
+        let _ = self.interpreters.remove(&tgid);
+    }
+
+    /// Forgets a process's ranges.
     pub fn remove(&mut self, tgid: u32) {
         if let Some(extent) = self.placed.remove(&tgid) {
             // It is there.

@@ -8,6 +8,7 @@ use std::{
 use geophone_ebpf::stats::Counter;
 
 use super::{
+    interpreters,
     model::{Kind, Profile},
     sample::{self, Sample},
     sum::Sum,
@@ -65,6 +66,8 @@ pub struct Counts {
     pub unseen_time: Duration,
     /// How the walks of stacks ended.
     pub walks: Walks,
+    /// What became of the functions of interpreted programs.
+    pub functions: interpreters::Counts,
 }
 
 /// Sampling that is under way.
@@ -247,6 +250,8 @@ impl Intake<'_> {
             return;
         };
         if sample.waits() {
+            // It counts when the wait is over.
+            self.sum.keep_functions(space, sample);
             self.waits.begin(space, sample, record);
         } else {
             let nanos = self.sum.kind().period().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Profiles that were written to files, read again as stacks with their counts: folded text and pprof, whoever has written them.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
@@ -13,6 +14,7 @@ use prost::Message as _;
 use thiserror::Error;
 
 use super::{
+    model::PYTHON,
     output::Format,
     part::Filter,
     pprof::{Pprof, Sample},
@@ -111,7 +113,7 @@ fn pprof(bytes: &[u8], filter: &Filter) -> Result<Stacks, String> {
     let text = |index: i64| {
         usize::try_from(index).ok().and_then(|index| pprof.string_table.get(index)).map_or("", String::as_str)
     };
-    let functions: HashMap<u64, &str> = pprof.function.iter().map(|f| (f.id, text(f.name))).collect();
+    let functions: HashMap<u64, _> = pprof.function.iter().map(|function| (function.id, function)).collect();
     let mappings: HashMap<u64, &str> = pprof.mapping.iter().map(|m| (m.id, text(m.filename))).collect();
     let locations: HashMap<u64, _> = pprof.location.iter().map(|location| (location.id, location)).collect();
     let label = |sample: &Sample, key: &str| {
@@ -129,14 +131,22 @@ fn pprof(bytes: &[u8], filter: &Filter) -> Result<Stacks, String> {
             let Some(location) = locations.get(id) else {
                 return Err("a sample is in a place that is not described".to_owned());
             };
-            let mark = match mappings.get(&location.mapping_id) {
+            let mapping = mappings.get(&location.mapping_id);
+            let mark = match mapping {
                 Some(&"[kernel]") => "_[k]",
                 Some(&"[jit]") => "_[j]",
                 _ => "",
             };
             for line in location.line.iter().rev() {
-                let name = functions.get(&line.function_id).copied().unwrap_or("?");
-                frames.push(format!("{}{mark}", super::output::clean(name)));
+                let name: Cow<'_, str> = match functions.get(&line.function_id) {
+                    Some(function) if mapping == Some(&PYTHON) && function.start_line != 0 => {
+                        let start = u32::try_from(function.start_line).unwrap_or_default();
+                        super::output::label(text(function.name), text(function.filename), start).into()
+                    }
+                    Some(function) => text(function.name).into(),
+                    None => "?".into(),
+                };
+                frames.push(format!("{}{mark}", super::output::clean(&name)));
             }
             if location.line.is_empty() {
                 frames.push(format!("{:#x}", location.address));

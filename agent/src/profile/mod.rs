@@ -1,7 +1,7 @@
 //! Profiles: samples of what runs, or of what waits, become flame graphs.
 //!
 //! [`sample`] decodes, [`waits`] keeps those of threads that sleep, [`stacks`] adds up, [`spaces`] keeps what is known of processes that may end, [`symbols`] gives names when
-//! sampling is over, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
+//! sampling is over, [`interpreters`] knows the functions of interpreted programs, [`output`] writes; [`unwind`] makes what stacks are walked by, and [`walks`] counts how that went. [`collect`]
 //! drives them. [`input`] reads what was written, for [`diff`]. What works and what does not: `docs/profiles.md`.
 
 mod adder;
@@ -10,6 +10,7 @@ pub mod collect;
 pub mod diff;
 mod files;
 pub mod input;
+pub mod interpreters;
 mod lines;
 pub mod maps;
 pub mod model;

@@ -87,7 +87,12 @@ pub enum Owner {
     Jit,
     /// Of the kernel.
     Kernel,
+    /// A function of a Python program.
+    Python,
 }
+
+/// The module of functions of Python programs.
+pub const PYTHON: &str = "[python]";
 
 /// A place in code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +103,10 @@ pub struct Location {
     pub owner: Owner,
     /// Index in [`Profile::modules`].
     pub module: Option<usize>,
-    /// Position in the module's file; in the kernel and in code that a process has made, the address.
+    /// Position in the module's file; in the kernel and in code that a process has made, the address; 0 in an interpreted function.
     pub address: u64,
+    /// The line that the function begins in; 0 where it is not known.
+    pub first_line: u32,
     /// Where the function is at that place in its source, where that is known.
     pub source: Option<Source>,
     /// The functions that were inlined there, as far as is known: each into the one before it, the first into the function itself.
@@ -129,6 +136,12 @@ impl Location {
     pub fn functions(&self) -> impl DoubleEndedIterator<Item = (&Arc<str>, Option<&Source>)> {
         let inlined = self.inlined.iter().rev().map(|inlined| (&inlined.name, inlined.source.as_ref()));
         inlined.chain(std::iter::once((&self.name, self.source.as_ref())))
+    }
+
+    /// Where an interpreted function begins: file and line. There is nothing else that tells it from another one of its name.
+    fn beginning(&self) -> Option<(&str, u32)> {
+        let source = self.source.as_ref().filter(|_| self.owner == Owner::Python)?;
+        Some((&source.file, self.first_line))
     }
 }
 
@@ -190,7 +203,7 @@ pub struct Row {
     pub name: Arc<str>,
     /// Whose.
     pub owner: Owner,
-    /// The module's name; empty where it is not known.
+    /// The module's name, of interpreted functions their file and line; empty where it is not known.
     pub module: Arc<str>,
     /// What was seen of the function itself: see [`Profile::weight`].
     pub own: u64,
@@ -257,7 +270,7 @@ impl Profile {
     #[must_use]
     pub fn top(&self, count: usize) -> Vec<Row> {
         // A function of a module, whatever the place in it.
-        type Key<'a> = (&'a str, Owner, Option<usize>);
+        type Key<'a> = (&'a str, Owner, Option<usize>, Option<(&'a str, u32)>);
         let mut rows: HashMap<Key<'_>, (u64, u64, u64)> = HashMap::new();
         for (round, stack) in (1..).zip(&self.stacks) {
             let weight = self.weight(stack);
@@ -267,7 +280,7 @@ impl Profile {
             let frames = self.frames(stack).skip_while(skipped);
             let functions = frames.flat_map(|location| location.functions().map(move |(name, _)| (name, location)));
             for (depth, (name, location)) in functions.enumerate() {
-                let key = (&**name, location.owner, location.module);
+                let key = (&**name, location.owner, location.module, location.beginning());
                 let (own, total, seen) = rows.entry(key).or_default();
                 *own += if depth == 0 { weight } else { 0 };
                 // Functions that call themselves count once.
@@ -279,10 +292,15 @@ impl Profile {
         }
         let mut rows: Vec<Row> = rows
             .into_iter()
-            .map(|((name, owner, module), (own, total, _))| Row {
+            .map(|((name, owner, module, beginning), (own, total, _))| Row {
                 name: name.into(),
                 owner,
-                module: module.and_then(|index| self.modules.get(index)).map(|m| m.name.clone()).unwrap_or_default(),
+                module: match beginning {
+                    Some((file, line)) => format!("{file}:{line}").into(),
+                    None => {
+                        module.and_then(|index| self.modules.get(index)).map(|m| m.name.clone()).unwrap_or_default()
+                    }
+                },
                 own,
                 total,
             })
@@ -336,6 +354,7 @@ pub(crate) mod tests {
             owner,
             module,
             address,
+            first_line: 0,
             source: None,
             inlined: Vec::new(),
         };

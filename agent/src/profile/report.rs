@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     collect::Counts,
+    interpreters,
     model::{End, Kind, Owner, Profile},
 };
 
@@ -33,6 +34,7 @@ pub fn top(profile: &Profile, to: &mut impl Write) -> io::Result<()> {
         let module = match row.owner {
             Owner::Native | Owner::Jit => row.module.rsplit('/').next().unwrap_or_default(),
             Owner::Kernel => "kernel",
+            Owner::Python => row.module.rsplit('/').next().unwrap_or_default(),
         };
         writeln!(to, "{:>7}  {:>7}  {name:width$}  {}", share(row.own), share(row.total), cut(module))?;
     }
@@ -70,13 +72,21 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, linked, lost, dropped, undecodable, unseen, unseen_time, walks } = counts;
+    let Counts { taken: _, linked, lost, dropped, undecodable, unseen, unseen_time, walks, functions } = counts;
     if linked != 0 {
         writeln!(to, "taken for requests: {linked} of them")?;
     }
     let walks = walks.to_string();
     if !walks.is_empty() {
         writeln!(to, "walking stacks: {walks}")?;
+    }
+    if functions != interpreters::Counts::default() {
+        let interpreters::Counts { refused, gone, dropped } = functions;
+        writeln!(
+            to,
+            "interpreted functions without names: {gone} (gone before they were read), {dropped} (no room); interpreters that are not \
+             understood: in {refused} processes"
+        )?;
     }
     if unseen != 0 {
         writeln!(

@@ -1,8 +1,11 @@
 //! Sample records as the kernel side writes them: `geophone_ebpf::record::Sample`, followed by addresses. Every length is checked.
 
-use geophone_ebpf::record::{
-    self, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, SAMPLE_WAITS, STACK_MAX, USER_FAILED,
-    USER_MAX,
+use geophone_ebpf::{
+    interpreter::{ADDRESS, MOST},
+    record::{
+        self, INTERPRETED_CUT, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, SAMPLE_WAITS,
+        STACK_MAX, USER_FAILED, USER_MAX,
+    },
 };
 
 use crate::{bpf::decode::DecodeError, event::Nanos};
@@ -21,13 +24,15 @@ pub struct Sample<'a> {
     pub time: Nanos,
     /// The thread's name.
     pub comm: Comm,
+    /// The frames of an interpreter: two words each.
+    pub interpreted: Stack<'a>,
     /// The kernel's frames.
     pub kernel: Stack<'a>,
-    /// The frames of the process.
+    /// The frames of the process, and where those of the interpreter belong: see `geophone_ebpf::interpreter`.
     pub user: Stack<'a>,
     /// How the walk of these ended: `RESULT_*`.
     pub result: u32,
-    /// What happened on the way: `WALK_*`; and `SAMPLE_WAITS`.
+    /// What happened on the way: `WALK_*`, `INTERPRETED_*`; and `SAMPLE_WAITS`.
     pub flags: u32,
 }
 
@@ -74,10 +79,15 @@ pub struct Stack<'a> {
 impl<'a> Stack<'a> {
     /// The addresses.
     pub fn addresses(self) -> impl Iterator<Item = u64> + 'a {
+        self.words().filter(|word| *word <= ADDRESS)
+    }
+
+    /// All that there is.
+    pub fn words(self) -> impl Iterator<Item = u64> + 'a {
         self.bytes.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes)
     }
 
-    /// How many frames.
+    /// How many words.
     #[must_use]
     pub fn len(self) -> usize {
         self.bytes.len() / 8
@@ -104,7 +114,7 @@ impl Sample<'_> {
             RESULT_KERNEL => self.user.len() >= STACK_MAX,
             result => result == RESULT_TRUNCATED,
         };
-        user || self.kernel.len() >= STACK_MAX
+        user || self.kernel.len() >= STACK_MAX || self.flags & INTERPRETED_CUT != 0
     }
 }
 
@@ -128,10 +138,11 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
     if word!(kind) != Kind::Sample as u32 {
         return Err(DecodeError::Unknown);
     }
-    let (kernel, user) = (word!(kernel) as usize, word!(user) as usize);
-    if kernel > STACK_MAX || user > USER_MAX {
+    let (interpreted, kernel, user) = (word!(interpreted) as usize, word!(kernel) as usize, word!(user) as usize);
+    if interpreted > MOST || kernel > STACK_MAX || user > USER_MAX {
         return Err(DecodeError::Unknown);
     }
+    let (interpreted, frames) = frames.split_at_checked(interpreted * 16).ok_or(DecodeError::Short)?;
     let (kernel, rest) = frames.split_at_checked(kernel * 8).ok_or(DecodeError::Short)?;
     let user = rest.get(..user * 8).ok_or(DecodeError::Short)?;
     let (flags, result) = (word!(flags), word!(result));
@@ -144,6 +155,7 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         tid: word!(tid),
         time: u64::from_ne_bytes(time.try_into().map_err(|_| DecodeError::Short)?),
         comm: comm.try_into().map_err(|_| DecodeError::Short)?,
+        interpreted: Stack { bytes: interpreted, failed: false },
         kernel: Stack { bytes: kernel, failed: flags & KERNEL_FAILED != 0 },
         user: Stack { bytes: user, failed },
         result,
@@ -157,7 +169,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use geophone_ebpf::record::RESULT_COMPLETE;
+    use geophone_ebpf::{interpreter::RUN, record::RESULT_COMPLETE};
     use proptest::prelude::*;
 
     use super::*;
@@ -185,7 +197,7 @@ pub(super) mod tests {
         let sample = decode(&bytes).unwrap();
         assert_eq!((sample.tgid, sample.tid, sample.time), (42, 43, 77));
         assert_eq!(&sample.comm[..7], b"burner\0");
-        assert_eq!(sample.kernel.addresses().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(sample.kernel.words().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
         assert!(sample.user.failed && !sample.kernel.failed && !sample.is_cut());
         for (result, frames, is_cut) in
@@ -197,6 +209,23 @@ pub(super) mod tests {
         }
         let bytes = record(42, "x", RESULT_FAULT << 16, &[1], &[]);
         assert!(decode(&bytes).unwrap().user.failed, "without registers there is nothing");
+    }
+
+    #[test]
+    fn frames_of_interpreters_come_first() {
+        let mut bytes = record(42, "python3", INTERPRETED_CUT, &[], &[1, 2]);
+        // How many come before the address and its place.
+        let at = std::mem::offset_of!(record::Sample, interpreted);
+        bytes[at..at + 4].copy_from_slice(&1u32.to_ne_bytes());
+        assert_eq!(decode(&bytes), Err(DecodeError::Short));
+        bytes.extend([RUN | 1, 3].into_iter().flat_map(u64::to_ne_bytes));
+        let sample = decode(&bytes).unwrap();
+        assert_eq!(sample.interpreted.words().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(sample.user.words().collect::<Vec<_>>(), [RUN | 1, 3]);
+        assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
+        assert!(sample.is_cut());
+        bytes[at..at + 4].copy_from_slice(&(MOST as u32 + 1).to_ne_bytes());
+        assert_eq!(decode(&bytes), Err(DecodeError::Unknown));
     }
 
     #[test]
@@ -229,7 +258,7 @@ pub(super) mod tests {
                 bytes[..4].copy_from_slice(&(Kind::Sample as u32).to_ne_bytes());
             }
             if let Ok(sample) = decode(&bytes) {
-                prop_assert!(sample.kernel.len() + sample.user.len() <= bytes.len() / 8);
+                prop_assert!(sample.interpreted.len() + sample.kernel.len() + sample.user.len() <= bytes.len() / 8);
             }
         }
     }

@@ -29,6 +29,8 @@ const MISSING: usize = 256;
 pub struct Space {
     /// The process.
     pub tgid: u32,
+    /// Tells it from all others, also of other times.
+    pub serial: u64,
     /// What its spans say of it.
     pub resource: Arc<Resource>,
     mappings: Vec<Mapping>,
@@ -91,6 +93,8 @@ pub struct Spaces {
     files: Files,
     /// Those whose mappings were read since somebody asked.
     read: Vec<SpaceId>,
+    /// How many there were.
+    serials: u64,
     dropped: u64,
 }
 
@@ -105,6 +109,7 @@ impl Spaces {
             free: Vec::new(),
             files: Files::default(),
             read: Vec::new(),
+            serials: 0,
             dropped: 0,
         }
     }
@@ -120,8 +125,10 @@ impl Spaces {
         }
         let mappings =
             files::maps(&self.proc.join(tgid.to_string())).map(|text| maps::parse(&text)).unwrap_or_default();
+        self.serials += 1;
         let space = Some(Space {
             tgid,
+            serial: self.serials,
             resource: resource(),
             mappings,
             read: now,
@@ -146,9 +153,21 @@ impl Spaces {
         Some(id)
     }
 
-    /// A process has ended, or runs another program.
-    pub fn ended(&mut self, tgid: u32) {
-        self.current.remove(&tgid);
+    /// A process has ended, or runs another program. Returns what it was.
+    pub fn ended(&mut self, tgid: u32) -> Option<&Space> {
+        let id = self.current.remove(&tgid)?;
+        self.get(id)
+    }
+
+    /// The space of a process, if it was seen.
+    #[must_use]
+    pub fn current(&self, tgid: u32) -> Option<&Space> {
+        self.get(*self.current.get(&tgid)?)
+    }
+
+    /// All that are known.
+    pub fn all(&self) -> impl Iterator<Item = &Space> {
+        self.all.iter().flatten()
     }
 
     /// Makes sure that the symbols of these addresses can be found later.

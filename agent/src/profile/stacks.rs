@@ -6,6 +6,7 @@ use geophone_ebpf::record::RESULT_COMPLETE;
 use hashbrown::{Equivalent, HashMap};
 
 use super::{
+    interpreters::Frame,
     model::Link,
     sample::{Comm, Sample},
 };
@@ -30,10 +31,12 @@ pub struct Stack {
     pub link: Option<Link>,
     /// How both stacks ended.
     pub ends: Ends,
-    /// How many of the addresses are the kernel's.
+    /// How many of the words are an interpreter's.
+    interpreted: usize,
+    /// How many of the words are the kernel's.
     kernel: usize,
-    /// The kernel's addresses, then those of the process, the innermost first.
-    addresses: Box<[u64]>,
+    /// The frames of an interpreter, the kernel's addresses, then those of the process, the innermost first.
+    words: Box<[u64]>,
 }
 
 /// How the stacks of a sample ended, as far as the kernel side can say.
@@ -48,16 +51,21 @@ pub struct Ends {
 }
 
 impl Stack {
+    /// The frames of an interpreter, the innermost first.
+    pub fn interpreted(&self) -> impl Iterator<Item = Frame> {
+        Frame::all(self.words.get(..self.interpreted).unwrap_or_default())
+    }
+
     /// The kernel's frames, the innermost first.
     #[must_use]
     pub fn kernel(&self) -> &[u64] {
-        self.addresses.get(..self.kernel).unwrap_or_default()
+        self.words.get(self.interpreted..self.interpreted + self.kernel).unwrap_or_default()
     }
 
-    /// The frames of the process, the innermost first.
+    /// The frames of the process, the innermost first, and where those of the interpreter belong.
     #[must_use]
     pub fn user(&self) -> &[u64] {
-        self.addresses.get(self.kernel..).unwrap_or_default()
+        self.words.get(self.interpreted + self.kernel..).unwrap_or_default()
     }
 }
 
@@ -68,8 +76,9 @@ impl Hash for Stack {
             comm: self.comm,
             link: self.link.as_ref(),
             ends: self.ends,
+            interpreted: self.interpreted,
             kernel: self.kernel,
-            addresses: &self.addresses,
+            words: &self.words,
         }
         .hash(state);
     }
@@ -82,15 +91,17 @@ struct View<'a> {
     comm: Comm,
     link: Option<&'a Link>,
     ends: Ends,
+    interpreted: usize,
     kernel: usize,
-    addresses: &'a [u64],
+    words: &'a [u64],
 }
 
 impl Equivalent<Stack> for View<'_> {
     fn equivalent(&self, key: &Stack) -> bool {
-        (self.space, self.comm, self.ends, self.kernel) == (key.space, key.comm, key.ends, key.kernel)
+        (self.space, self.comm, self.ends, self.interpreted, self.kernel)
+            == (key.space, key.comm, key.ends, key.interpreted, key.kernel)
             && self.link == key.link.as_ref()
-            && *self.addresses == *key.addresses
+            && *self.words == *key.words
     }
 }
 
@@ -114,7 +125,7 @@ impl Weight {
 #[derive(Debug)]
 pub struct Stacks {
     weights: HashMap<Stack, Weight>,
-    addresses: Vec<u64>,
+    words: Vec<u64>,
     bytes: usize,
     limit: usize,
     dropped: u64,
@@ -130,26 +141,26 @@ impl Stacks {
     /// That take at most so many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { weights: HashMap::new(), addresses: Vec::new(), bytes: 0, limit, dropped: 0 }
+        Self { weights: HashMap::new(), words: Vec::new(), bytes: 0, limit, dropped: 0 }
     }
 
     /// Adds a sample that stands for so many nanoseconds, taken while the thread was at work for a request, or for none. Whether it is
     /// the first with this stack.
     pub fn add(&mut self, space: SpaceId, sample: &Sample<'_>, link: Option<&Link>, nanos: u64) -> bool {
-        self.addresses.clear();
-        self.addresses.extend(sample.kernel.addresses().chain(sample.user.addresses()));
+        self.words.clear();
+        self.words.extend(sample.interpreted.words().chain(sample.kernel.words()).chain(sample.user.words()));
         let ends = Ends {
             failed: sample.kernel.failed || sample.user.failed,
             cut: sample.is_cut(),
             complete: sample.result == RESULT_COMPLETE,
         };
-        let kernel = sample.kernel.len();
-        let view = View { space, comm: sample.comm, link, ends, kernel, addresses: &self.addresses };
+        let (interpreted, kernel) = (sample.interpreted.len(), sample.kernel.len());
+        let view = View { space, comm: sample.comm, link, ends, interpreted, kernel, words: &self.words };
         if let Some(weight) = self.weights.get_mut(&view) {
             weight.add(nanos);
             return false;
         }
-        let bytes = OVERHEAD + size_of_val(self.addresses.as_slice());
+        let bytes = OVERHEAD + size_of_val(self.words.as_slice());
         if self.bytes + bytes > self.limit {
             // Better without its request than not at all.
             if link.is_some() {
@@ -159,10 +170,10 @@ impl Stacks {
             return false;
         }
         self.bytes += bytes;
-        let addresses = self.addresses.as_slice().into();
+        let words = self.words.as_slice().into();
         let link = link.cloned();
         let weight = Weight { count: 1, nanos };
-        self.weights.insert(Stack { space, comm: sample.comm, link, ends, kernel, addresses }, weight);
+        self.weights.insert(Stack { space, comm: sample.comm, link, ends, interpreted, kernel, words }, weight);
         true
     }
 

@@ -6,8 +6,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use hashbrown::HashSet;
+
 use super::{
     collect::Counts,
+    interpreters::{Frame, Functions},
     model::{Kind, Link, Profile},
     sample::Sample,
     spaces::Spaces,
@@ -24,6 +27,8 @@ use crate::{
 
 /// How long it takes at most until the rows of processes that are there are waited for no longer.
 pub(super) const PREPARING: Duration = Duration::from_secs(5);
+/// How long functions are waited for that were asked for, before they are needed.
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// See the module.
 pub(super) struct Sum {
@@ -35,6 +40,7 @@ pub(super) struct Sum {
     spaces: Spaces,
     stacks: Stacks,
     ranges: Ranges,
+    functions: Functions,
     kind: Kind,
     known: Known,
     /// When the period began that is not cut off yet.
@@ -52,6 +58,7 @@ impl Sum {
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
             ranges: Ranges::new()?,
+            functions: Functions::start()?,
             kind,
             known: Known::new(has_lines),
             started: (SystemTime::now(), Instant::now()),
@@ -69,7 +76,7 @@ impl Sum {
             self.space(*tgid, now);
         }
         self.place();
-        while self.ranges.is_busy() && start.elapsed() < PREPARING {
+        while (self.ranges.is_busy() || self.functions.is_looking()) && start.elapsed() < PREPARING {
             thread::sleep(nap);
             self.place();
         }
@@ -90,9 +97,9 @@ impl Sum {
         self.kind
     }
 
-    /// Whether rows are being made.
+    /// Whether rows are being made, or functions read.
     pub(super) fn is_busy(&self) -> bool {
-        self.ranges.is_busy()
+        self.ranges.is_busy() || self.functions.is_busy()
     }
 
     /// Tells the kernel side what is mapped where, and which rows are there for it.
@@ -105,27 +112,52 @@ impl Sum {
             self.ranges.process(space.tgid, space.mappings(), files, tables);
         }
         self.ranges.advance(tables);
+        let spaces = &self.spaces;
+        let is_current = |serial, tgid| spaces.current(tgid).is_some_and(|space| space.serial == serial);
+        self.functions.advance(tables, is_current);
     }
 
     /// A process began, changed or ended.
     pub(super) fn process(&mut self, process: &Process) {
         self.processes.apply(process);
         if matches!(process.what, Life::Exec | Life::Exit) {
-            self.spaces.ended(process.tgid);
+            if let Some(space) = self.spaces.ended(process.tgid) {
+                self.functions.ended(space.serial);
+            }
             if let Some(tables) = &mut self.tables {
                 self.ranges.ended(process.tgid, tables);
+                tables.remove_interpreter(process.tgid);
             }
         }
     }
 
     /// What is mapped in a process; `None` where there is no room for another one.
     pub(super) fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
+        if self.spaces.current(tgid).is_none() {
+            let id = self.spaces.of(tgid, now, || self.processes.resource(tgid, now))?;
+            // Where the kernel walks stacks, it knows nothing of interpreters.
+            if let (Some(space), Some(_)) = (self.spaces.get(id), &self.tables) {
+                self.functions.began(space.serial, tgid);
+            }
+            return Some(id);
+        }
         self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
     }
 
     /// Sees to it that a sample can be named although its process may be gone later.
     pub(super) fn keep(&mut self, space: SpaceId, sample: &Sample<'_>, now: Nanos) {
         self.spaces.keep(space, sample.user.addresses(), now);
+        self.keep_functions(space, sample);
+    }
+
+    /// Sees to it that the interpreted functions of a sample can be named, although they may be gone later.
+    pub(super) fn keep_functions(&mut self, space: SpaceId, sample: &Sample<'_>) {
+        if !sample.interpreted.is_empty()
+            && let Some(of) = self.spaces.get(space)
+        {
+            let words: Vec<u64> = sample.interpreted.words().collect();
+            self.functions.keep(of.serial, Frame::all(&words).map(|frame| frame.function));
+        }
     }
 
     /// Adds a sample, which stands for so many nanoseconds, and sees to it that it can be named.
@@ -155,8 +187,12 @@ impl Sum {
         self.started = (start + duration, self.started.1 + duration);
         let stacks = self.stacks.take();
         self.counts.dropped += stacks.dropped();
-        let profile = named(self.kind, (start, duration), &stacks, &self.spaces, &mut self.known);
+        self.place();
+        self.functions.settle(SETTLING);
+        let profile = named(self.kind, (start, duration), &stacks, (&self.spaces, &self.functions), &mut self.known);
         self.spaces.forget_ended(needed);
+        let needed: HashSet<u64> = self.spaces.all().map(|space| space.serial).collect();
+        self.functions.forget(|serial| needed.contains(&serial));
         self.known.forget_closed(self.spaces.files());
         profile
     }
@@ -164,14 +200,16 @@ impl Sum {
     /// Nothing more comes: looks at what is mapped while that is there. Best done before anything that takes long.
     pub(super) fn look_at_all(&mut self) {
         self.spaces.look_at_all();
+        self.functions.settle(SETTLING);
     }
 
     /// Names what was seen since the period began, which has lasted so long.
     pub(super) fn finish(self, duration: Duration) -> (Profile, Counts) {
-        let Self { tables, spaces, stacks, mut counts, kind, started, mut known, .. } = self;
+        let Self { tables, spaces, stacks, functions, mut counts, kind, started, mut known, .. } = self;
         drop(tables);
         counts.dropped += stacks.dropped() + spaces.dropped();
-        (named(kind, (started.0, duration), &stacks, &spaces, &mut known), counts)
+        counts.functions = functions.counts();
+        (named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known), counts)
     }
 }
 
@@ -179,10 +217,10 @@ fn named(
     kind: Kind,
     (start, duration): (SystemTime, Duration),
     stacks: &Stacks,
-    spaces: &Spaces,
+    (spaces, functions): (&Spaces, &Functions),
     known: &mut Known,
 ) -> Profile {
-    let (modules, locations, mut stacks) = symbols::resolve(stacks, spaces, known);
+    let (modules, locations, mut stacks) = symbols::resolve(stacks, spaces, functions, known);
     if let Kind::OffCpu { .. } = kind {
         stacks.iter_mut().for_each(|stack| waits::without_probe(stack, &locations));
     }

@@ -16,14 +16,16 @@ use blazesym::{
         source::{Elf, Kernel, Source},
     },
 };
+use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
 use object::Object as _;
 
 use super::{
     files::Files,
+    interpreters::{Frame, Functions},
     lines::{self, Lines, LinesError},
-    maps::{FileId, Mapped},
-    model::{End, Inlined, Location, Module, Owner, Source as Line, Stack},
+    maps::{FileId, Mapped, Mapping},
+    model::{End, Inlined, Location, Module, Owner, PYTHON, Source as Line, Stack},
     perf_map::PerfMap,
     spaces::{Space, Spaces},
     stacks::{self, SpaceId, Stacks},
@@ -67,7 +69,20 @@ enum Place {
     Made(SpaceId, u64),
     /// Code that the kernel puts into processes.
     Given(Arc<str>),
+    /// In an interpreted function.
+    Interpreted(Interpreted),
+    /// In one that is not known.
+    Nameless,
     Unknown,
+}
+
+/// A line of an interpreted function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Interpreted {
+    name: Arc<str>,
+    file: Arc<str>,
+    first_line: u32,
+    line: u32,
 }
 
 /// Names that are kept from one profile to the next.
@@ -97,7 +112,7 @@ impl Name {
 
     fn at(self, owner: Owner, module: Option<usize>, address: u64) -> Location {
         let Self { name, source, inlined } = self;
-        Location { name, owner, module, address, source, inlined }
+        Location { name, owner, module, address, first_line: 0, source, inlined }
     }
 }
 
@@ -123,12 +138,17 @@ impl Known {
 
 /// Names everything.
 #[must_use]
-pub fn resolve(stacks: &Stacks, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, Vec<Location>, Vec<Stack>) {
+pub fn resolve(
+    stacks: &Stacks,
+    spaces: &Spaces,
+    functions: &Functions,
+    known: &mut Known,
+) -> (Vec<Module>, Vec<Location>, Vec<Stack>) {
     let mut places = Places::default();
     let mut resolved = Vec::new();
     for (stack, weight) in stacks.iter() {
         if let Some(space) = spaces.get(stack.space) {
-            let frames = frames(stack, space, &mut places);
+            let frames = frames(stack, space, functions, &mut places);
             resolved.push((stack, space, frames, weight));
         }
     }
@@ -176,28 +196,71 @@ impl Places {
     }
 }
 
-fn frames(stack: &stacks::Stack, space: &Space, places: &mut Places) -> Vec<usize> {
+fn frames(stack: &stacks::Stack, space: &Space, functions: &Functions, places: &mut Places) -> Vec<usize> {
     // What is on a stack is where a call returns to: the call itself is before that, and may be the last instruction of a function.
     let call = |depth: usize, address: u64| address.wrapping_sub(u64::from(depth > 0));
-    let kernel = stack.kernel().iter().enumerate().map(|(depth, address)| (Place::Kernel(call(depth, *address)), None));
-    // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
-    let is_code = |(depth, address): &(usize, &u64)| *depth == 0 || space.find(call(*depth, **address)).is_some();
-    let mut used = Vec::new();
-    let user = stack.user().iter().enumerate().take_while(is_code).map(|(depth, address)| {
-        let address = call(depth, *address);
-        match space.find(address).map(|mapping| (mapping, &mapping.what)) {
-            Some((mapping, Mapped::File { id, path })) => {
-                used.push((*id, path));
-                (Place::File(*id, address - mapping.start + mapping.offset), Some(path))
+    let mut indices = Vec::with_capacity(stack.kernel().len() + stack.user().len());
+    for (depth, address) in stack.kernel().iter().enumerate() {
+        indices.push(places.index(Place::Kernel(call(depth, *address)), None));
+    }
+    let mut interpreted = stack.interpreted();
+    let mut is_code = true;
+    for (depth, word) in stack.user().iter().enumerate() {
+        if *word > ADDRESS {
+            for _ in 0..word & ADDRESS {
+                run(&mut interpreted, space, functions, places, &mut indices);
             }
-            Some((_, Mapped::Kernel(name))) => (Place::Given(name.clone()), None),
-            Some((_, Mapped::Anonymous)) => (Place::Made(stack.space, address), None),
-            None => (Place::Unknown, None),
+            continue;
         }
-    });
-    let frames = kernel.chain(user).map(|(place, path)| places.index(place, path)).collect();
-    used.into_iter().for_each(|(id, path)| places.used(id, space.tgid, path));
-    frames
+        let address = call(depth, *word);
+        let mapping = space.find(address);
+        // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
+        is_code &= depth == 0 || mapping.is_some();
+        if is_code {
+            indices.push(native(stack.space, space.tgid, mapping, address, places));
+        }
+    }
+    // The functions that evaluate these were not met on the stack: it was not walked as far as that.
+    while run(&mut interpreted, space, functions, places, &mut indices) {}
+    indices
+}
+
+fn native(space: SpaceId, tgid: u32, mapping: Option<&Mapping>, address: u64, places: &mut Places) -> usize {
+    match mapping.map(|mapping| (mapping, &mapping.what)) {
+        Some((mapping, Mapped::File { id, path })) => {
+            places.used(*id, tgid, path);
+            places.index(Place::File(*id, address - mapping.start + mapping.offset), Some(path))
+        }
+        Some((_, Mapped::Kernel(name))) => places.index(Place::Given(name.clone()), None),
+        Some((_, Mapped::Anonymous)) => places.index(Place::Made(space, address), None),
+        None => places.index(Place::Unknown, None),
+    }
+}
+
+/// Adds the frames of an interpreter that one of its functions evaluates. Returns whether there are any.
+fn run(
+    frames: &mut impl Iterator<Item = Frame>,
+    space: &Space,
+    functions: &Functions,
+    places: &mut Places,
+    indices: &mut Vec<usize>,
+) -> bool {
+    for frame in frames {
+        let place = match functions.get(space.serial, frame.function) {
+            Some(function) => Place::Interpreted(Interpreted {
+                name: Arc::clone(&function.name),
+                file: Arc::clone(&function.file),
+                first_line: function.first_line,
+                line: function.line(frame.position),
+            }),
+            None => Place::Nameless,
+        };
+        indices.push(places.index(place, None));
+        if frame.is_last {
+            return true;
+        }
+    }
+    false
 }
 
 fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Location]) -> End {
@@ -260,6 +323,13 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
                 Name::plain(name.unwrap_or("[jit]")).at(Owner::Jit, module, *address)
             }
             Place::Given(name) => Name::plain(name.clone()).at(Owner::Native, Some(modules.named(name)), 0),
+            Place::Interpreted(Interpreted { name, file, first_line, line }) => {
+                let source = Some(Line { file: Arc::clone(file), line: *line });
+                let name = Name { source, ..Name::plain(Arc::clone(name)) };
+                let place = name.at(Owner::Python, Some(modules.named(&PYTHON.into())), 0);
+                Location { first_line: *first_line, ..place }
+            }
+            Place::Nameless => Name::plain(PYTHON).at(Owner::Python, Some(modules.named(&PYTHON.into())), 0),
             Place::Unknown => Name::plain(UNKNOWN).at(Owner::Native, None, 0),
         });
     }
@@ -386,6 +456,8 @@ fn read(mut file: &File) -> Option<PerfMap> {
 
 #[cfg(test)]
 mod tests {
+    use geophone_ebpf::interpreter::{LAST, RUN};
+
     use super::*;
     use crate::profile::{
         model::tests::resource,
@@ -410,8 +482,8 @@ mod tests {
         let mut stacks = Stacks::default();
         assert!(stacks.add(space, &sample, None, 10));
         spaces.keep(space, sample.user.addresses(), 0);
-        let mut known = Known::default();
-        let (modules, locations, resolved) = resolve(&stacks, &spaces, &mut known);
+        let (mut known, functions) = (Known::default(), Functions::start().unwrap());
+        let (modules, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut known);
         let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
         assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
         assert_eq!(resolved[0].frames[0], resolved[0].frames[1], "the call is before the place that it returns to");
@@ -422,9 +494,35 @@ mod tests {
         // Once more, by what is known.
         assert_eq!(known.names.len(), 1);
         known.names.values_mut().for_each(|name| *name = Name::plain("known"));
-        let (again, locations, _) = resolve(&stacks, &spaces, &mut known);
+        let (again, locations, _) = resolve(&stacks, &spaces, &functions, &mut known);
         assert_eq!((&*locations[0].name, again), ("known", modules));
         known.forget_closed(&Files::default());
         assert!(known.names.is_empty() && known.build_ids.is_empty());
+    }
+
+    #[test]
+    fn interpreted_functions_come_where_they_were_evaluated() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let space = spaces.of(own, 0, || resource("test")).unwrap();
+        let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
+        // Three runs, of one, two and one frames; the function that evaluates the third was not met.
+        let interpreted = [1 << 60 | LAST | 8, 0, 1 << 60 | 16, 0, 1 << 60 | LAST | 24, 0, 1 << 60 | LAST | 32, 0];
+        let user = [function, RUN | 1, function + 1, RUN | 1, function + 1];
+        let words: Vec<u64> = interpreted.into_iter().chain(user).collect();
+        let mut bytes = record(own, "test", 0, &[], &words);
+        for (at, count) in [
+            (std::mem::offset_of!(geophone_ebpf::record::Sample, interpreted), interpreted.len() / 2),
+            (std::mem::offset_of!(geophone_ebpf::record::Sample, user), user.len()),
+        ] {
+            bytes[at..at + 4].copy_from_slice(&(count as u32).to_ne_bytes());
+        }
+        let mut stacks = Stacks::default();
+        stacks.add(space, &decode(&bytes).unwrap(), None, 1);
+        let functions = Functions::start().unwrap();
+        let (_, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut Known::default());
+        let owners: Vec<_> = resolved[0].frames.iter().map(|index| locations[*index].owner).collect();
+        let (native, python) = (Owner::Native, Owner::Python);
+        assert_eq!(owners, [native, python, native, python, python, native, python]);
     }
 }

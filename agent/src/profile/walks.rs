@@ -4,9 +4,9 @@
 use std::fmt;
 
 use geophone_ebpf::record::{
-    RESULT_COMPLETE, RESULT_DISORDER, RESULT_FAULT, RESULT_FOREIGN, RESULT_KERNEL, RESULT_NO_MAPPING, RESULT_NO_ROW,
-    RESULT_NONE, RESULT_POINTERS_END, RESULT_TRUNCATED, RESULT_UNSUPPORTED, STACK_MAX, USER_MAX, WALK_BY_POINTERS,
-    WALK_NO_ROOM, WALK_TOO_EARLY,
+    INTERPRETED_CUT, INTERPRETED_FAULT, RESULT_COMPLETE, RESULT_DISORDER, RESULT_FAULT, RESULT_FOREIGN, RESULT_KERNEL,
+    RESULT_NO_MAPPING, RESULT_NO_ROW, RESULT_NONE, RESULT_POINTERS_END, RESULT_TRUNCATED, RESULT_UNSUPPORTED,
+    STACK_MAX, USER_MAX, WALK_BY_POINTERS, WALK_NO_ROOM, WALK_TOO_EARLY,
 };
 
 /// Results, one counter each, and one for what is none of them.
@@ -19,6 +19,8 @@ pub struct Walks {
     by_pointers: u64,
     too_early: u64,
     no_room: u64,
+    interpreted_fault: u64,
+    interpreted_cut: u64,
 }
 
 impl Walks {
@@ -28,6 +30,8 @@ impl Walks {
         if let Some(count) = self.results.get_mut(index) {
             *count += 1;
         }
+        self.interpreted_fault += u64::from(flags & INTERPRETED_FAULT != 0);
+        self.interpreted_cut += u64::from(flags & INTERPRETED_CUT != 0);
         // What was unfinished counts as that only.
         if flags & WALK_TOO_EARLY != 0 {
             self.too_early += 1;
@@ -73,6 +77,8 @@ impl fmt::Display for Walks {
             (self.by_pointers, "partly by frame pointers"),
             (self.too_early, "before all rows were there"),
             (self.no_room, "without room for all rows"),
+            (self.interpreted_fault, "with frames of an interpreter that cannot be read"),
+            (self.interpreted_cut, "with too many of them"),
         ];
         let there = |list: &[(u64, &str)]| {
             let there = list.iter().filter(|(count, _)| *count != 0).map(|(count, name)| format!("{count} {name}"));

@@ -8,10 +8,10 @@
 mod encryption;
 mod file;
 pub mod go;
-mod memory;
+pub mod memory;
 mod node;
 mod probes;
-mod python;
+pub mod python;
 mod ruby;
 pub mod tls;
 mod tokio;

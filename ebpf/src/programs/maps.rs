@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
+    interpreter::{self, Interpreter},
     record::{Data, Sample, Usage},
     stats,
     unwind::{CHUNK, CHUNKS, Range, Rule, Space},
@@ -132,6 +133,10 @@ pub static RANGES: Array<Range, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static SPACES: HashMap<u32, Space, 1> = HashMap::new();
 
+/// How the frames of interpreters are found, by thread group; one entry where nothing is sampled.
+#[btf_map]
+pub static INTERPRETERS: HashMap<u32, Interpreter, 1> = HashMap::new();
+
 /// Threads that wait, or have waited, by their numbers; one entry where waits are not sampled.
 #[btf_map]
 pub static WAITS: HashMap<u32, Wait, 1> = HashMap::new();
@@ -193,19 +198,52 @@ pub struct Budget {
     pub short: u32,
 }
 
-/// A sample with room for both of its stacks.
+/// A sample with room for all of its stacks.
 #[repr(C)]
 pub struct Stacks {
     /// What comes first.
     pub head: Sample,
-    /// The kernel's frames, then those of the process.
+    /// The frames of interpreters, the kernel's, then those of the process.
     pub frames: [u64; FRAMES],
     /// Where walking the stack of the process has got to.
     pub walk: Walking,
+    /// What is known of the frames of interpreters.
+    pub runs: Runs,
 }
 
-/// Room for frames of both stacks: a power of two, so that any place in it can be told from any number.
-pub const FRAMES: usize = 2048;
+/// Room for frames of all stacks: a power of two, so that any place in it can be told from any number.
+pub const FRAMES: usize = 4096;
+
+/// Frames of an interpreter: see [`geophone_ebpf::interpreter`].
+#[repr(C)]
+pub struct Runs {
+    /// How they are found.
+    pub interpreter: Interpreter,
+    /// The next frame; 0: there is none.
+    pub frame: u64,
+    /// What the C function that evaluates it has left on the stack, or 0.
+    pub chain: u64,
+    /// Words of frames so far.
+    pub words: u64,
+    /// 1: the last run has not ended yet.
+    pub open: u64,
+    /// Runs so far.
+    pub count: u64,
+    /// Those that were put into their places.
+    pub placed: u64,
+    /// `INTERPRETED_*`
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+    /// A word of the process's memory.
+    pub word: u64,
+    /// A frame.
+    pub block: [u64; 16],
+    /// What describes its function.
+    pub code: [u64; 16],
+    /// Where on the stack each run was evaluated.
+    pub anchors: [u64; interpreter::MOST],
+}
 
 /// A walk up the stack of a process, from caller to caller.
 #[repr(C)]
@@ -223,6 +261,8 @@ pub struct Walking {
     pub exact: u64,
     /// The address that is looked for: that of the instruction, or inside of the call.
     pub at: u64,
+    /// The stack pointer of the frame before.
+    pub before: u64,
     /// Frames so far.
     pub count: u64,
     /// Place of the first of them.

@@ -13,7 +13,7 @@ use geophone_ebpf::{
 use crate::{
     emit, handover,
     kernel::read,
-    maps::{EXECUTED, PROCESSES, RUNTIMES, USAGES, config},
+    maps::{EXECUTED, INTERPRETERS, PROCESSES, RUNTIMES, USAGES, config},
     twin::{self, Occurrence},
 };
 
@@ -118,6 +118,7 @@ pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
     }
     // Another program has another runtime, if any.
     let _ = RUNTIMES.remove(tgid);
+    let _ = INTERPRETERS.remove(tgid);
     let flags = flags(tgid);
     if config!(report_exec) != 0 {
         if PROCESSES.insert(tgid, PROCESS_SELECTED, 0).is_err() {
@@ -168,6 +169,7 @@ pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
         return;
     }
     let _ = RUNTIMES.remove(tgid);
+    let _ = INTERPRETERS.remove(tgid);
     let flags = flags(tgid);
     if flags != 0 {
         // It is there, so it can be removed.

@@ -11,13 +11,14 @@ use aya_ebpf::{
     programs::PerfEventContext,
 };
 use geophone_ebpf::{
+    interpreter::WORDS_MOST,
     record::{KERNEL_FAILED, Kind, RESULT_KERNEL, STACK_MAX, Sample, USER_FAILED, USER_MAX},
     stats::Counter,
 };
 
 use crate::{
     capture::at_most,
-    emit,
+    emit, interpreter,
     maps::{SAMPLES, Stacks, config},
     process::Current,
     task, unwind,
@@ -25,8 +26,10 @@ use crate::{
 
 /// Bytes of a stack that the kernel walks, at most.
 const STACK: u64 = STACK_MAX as u64 * 8;
-/// Bytes of both stacks at most.
-const STACKS: u64 = STACK + USER_MAX as u64 * 8;
+/// Bytes of an interpreter's frames at most.
+const INTERPRETED: u64 = WORDS_MOST as u64 * 8;
+/// Bytes of all stacks at most.
+const STACKS: u64 = INTERPRETED + STACK + USER_MAX as u64 * 8;
 
 /// A tick.
 #[inline(always)]
@@ -60,12 +63,19 @@ pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
     let sample: &mut Stacks = unsafe { &mut *sample };
     let frames = (&raw mut sample.frames).cast::<u8>();
     let mut flags = what;
-    let kernel = stack(ctx, frames, 0, &mut flags, KERNEL_FAILED);
+    let mut interpreted = 0;
+    if config!(unwind) != 0 {
+        interpreter::list(&mut sample.runs, who.tgid);
+        interpreted = at_most::<INTERPRETED>(sample.runs.words * 8);
+    }
+    // SAFETY: there is room for it.
+    let behind = unsafe { frames.add(interpreted as usize) };
+    let kernel = stack(ctx, behind, 0, &mut flags, KERNEL_FAILED);
     let mut result = RESULT_KERNEL;
     let user = if config!(unwind) != 0 {
-        unwind::walk(&mut sample.walk, who.tgid, kernel / 8);
+        unwind::walk(&mut sample.walk, who.tgid, (interpreted + kernel) / 8);
         result = sample.walk.result;
-        flags |= sample.walk.flags;
+        flags |= sample.walk.flags | sample.runs.flags;
         sample.walk.count * 8
     } else {
         // SAFETY: there is room for two stacks, and the first is at most as long as one.
@@ -82,15 +92,15 @@ pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
         user: (user / 8) as u32,
         comm: bpf_get_current_comm().unwrap_or_default(),
         result,
-        pad: 0,
+        interpreted: (interpreted / 16) as u32,
         task: 0,
         task_parent: 0,
     };
     if config!(tracing) != 0 {
         sample_task();
     }
-    let both = at_most::<STACKS>(kernel + user);
-    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + both, is_first);
+    let all = at_most::<STACKS>(interpreted + kernel + user);
+    emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + all, is_first);
 }
 
 /// Notes which of its runtime's tasks the thread ran; verified by itself, because it is global.

@@ -103,22 +103,27 @@ fn by_loop(runtime: &Runtime, tasks: u64, task: &mut u64) -> bool {
 /// Finds the `PyThreadState` of the current thread; 0 where it has none.
 #[inline(always)]
 fn thread_state(runtime: &Runtime, state: &mut u64) -> bool {
+    state_of_thread(runtime.at[python::THREAD_WORD], runtime.at[python::THREAD_TABLE], state)
+}
+
+/// The same, given where its address is in thread-local memory.
+#[inline(always)]
+pub fn state_of_thread(word: u64, table: u64, state: &mut u64) -> bool {
     // SAFETY: the helper has no preconditions.
     let thread = unsafe { bpf_get_current_task() };
     let pointer = thread.wrapping_add(u64::from(config!(offsets.task_thread_pointer)));
     // SAFETY: there is room for it.
     let read = unsafe { copy::<u64>(state, pointer) };
-    if !read || !follow(state, runtime.at[python::THREAD_WORD]) {
+    if !read || !follow(state, word) {
         return false;
     }
-    let table = runtime.at[python::THREAD_TABLE];
     // A thread that has never used such keys has no table.
     table == NONE || *state == 0 || follow(state, table)
 }
 
 /// Replaces an address in the process by the word at an offset from there. Returns whether that could be read.
 #[inline(always)]
-fn follow(address: &mut u64, offset: u64) -> bool {
+pub fn follow(address: &mut u64, offset: u64) -> bool {
     let from = address.wrapping_add(offset);
     // SAFETY: there is room for it.
     unsafe { copy_user(core::ptr::from_mut(address).cast(), 8, from) }

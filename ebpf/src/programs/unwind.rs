@@ -4,6 +4,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
 use geophone_ebpf::{
+    interpreter::ADDRESS,
     record::{
         RESULT_COMPLETE, RESULT_DISORDER, RESULT_FAULT, RESULT_FOREIGN, RESULT_KERNEL, RESULT_NO_MAPPING,
         RESULT_NO_ROW, RESULT_NONE, RESULT_POINTERS_END, RESULT_TRUNCATED, RESULT_UNSUPPORTED, USER_MAX,
@@ -16,7 +17,7 @@ use geophone_ebpf::{
 };
 
 use crate::{
-    handover,
+    handover, interpreter,
     kernel::{copy_user, read},
     maps::{FRAMES, RANGES, ROWS, SAMPLES, SPACES, Walking, config},
 };
@@ -100,6 +101,16 @@ pub extern "C" fn walk_step() -> u64 {
     };
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let walk = unsafe { &mut *walk };
+    walk.before = walk.sp;
+    let goes_on = step(walk);
+    if goes_on == ON {
+        interpreter::interpreter_place();
+    }
+    goes_on
+}
+
+#[inline(always)]
+fn step(walk: &mut Walking) -> u64 {
     walk.at = walk.ip.wrapping_sub(1).wrapping_add(walk.exact);
     let mut is_known = walk.space.count != 0;
     if is_known && walk_range() == 0 {
@@ -160,8 +171,9 @@ fn note(walk: &mut Walking) {
     };
     let address = if walk.count == 0 { walk.at } else { walk.at.wrapping_add(1) };
     let place = walk.first.wrapping_add(walk.count) & (FRAMES as u64 - 1);
+    // No address in a process has more bits; what else a word can be is told by those.
     // SAFETY: there are so many frames.
-    unsafe { *(&raw mut (*sample).frames).cast::<u64>().add(place as usize) = address };
+    unsafe { *(&raw mut (*sample).frames).cast::<u64>().add(place as usize) = address & ADDRESS };
     walk.count += 1;
 }
 

@@ -29,6 +29,7 @@ mod oracle;
 mod output;
 mod profile;
 mod pyroscope;
+mod python;
 mod receivers;
 mod selection;
 mod sending;

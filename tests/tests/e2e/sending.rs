@@ -57,6 +57,7 @@ fn example(kind: Kind) -> Profile {
         owner,
         module,
         address,
+        first_line: 0,
         source: None,
         inlined: Vec::new(),
     };

@@ -96,7 +96,7 @@ struct Dictionary {
     strings: Table<String, String>,
     attributes: Table<(i32, String), proto::KeyValueAndUnit>,
     mappings: Table<(Arc<str>, Option<String>), proto::Mapping>,
-    functions: Table<(i32, i32), proto::Function>,
+    functions: Table<(i32, i32, i64), proto::Function>,
     locations: Table<Spot, proto::Location>,
     stacks: Table<Vec<i32>, proto::Stack>,
     links: Table<([u8; 16], [u8; 8]), proto::Link>,
@@ -197,11 +197,12 @@ impl Dictionary {
             let name = self.string(name);
             let file = source.map(|source| &source.file).or(module.map(|module| &module.name));
             let file = file.map_or(0, |file| self.string(file));
-            let function_index = self.functions.index((name, file), || proto::Function {
+            let start_line = location.first_line.into();
+            let function_index = self.functions.index((name, file, start_line), || proto::Function {
                 name_strindex: name,
                 system_name_strindex: name,
                 filename_strindex: file,
-                start_line: 0,
+                start_line,
             });
             proto::Line { function_index, line: source.map_or(0, |source| source.line.into()), column: 0 }
         });
@@ -209,6 +210,7 @@ impl Dictionary {
         let kind = match location.owner {
             Owner::Native => Some("native"),
             Owner::Kernel => Some("kernel"),
+            Owner::Python => Some("cpython"),
             // The conventions know runtimes, and which one has made it is not known.
             Owner::Jit => None,
         };

@@ -1,6 +1,6 @@
 //! Folded text: one line for each stack, the outermost first, with how often it was seen, or for how many microseconds it waited. What flame graph tools read.
 //! As they expect it, functions of the kernel end in `_[k]`, those that a process has compiled while it runs in `_[j]`. Where lines are
-//! known, they are part of the name: `burn (burn.c:12)`.
+//! known, they are part of the name: `burn (burn.c:12)`; of functions of Python programs, file and line are where they begin.
 
 use std::{
     collections::BTreeMap,
@@ -33,25 +33,31 @@ fn line(profile: &Profile, stack: &Stack) -> String {
     let mut line = String::new();
     push(&mut line, stack.service());
     let frames = profile.frames(stack).rev();
-    for (name, source, owner) in frames.flat_map(|location| {
+    for (name, source, location) in frames.flat_map(|location| {
         let functions = location.functions().rev();
-        functions.map(|(name, source)| (name, source, location.owner))
+        functions.map(move |(name, source)| (name, source, location))
     }) {
         line.push(';');
-        push(&mut line, name);
-        if let Some(Source { file, line: number }) = source {
-            // What is before the last slash would only make the graph unreadable.
-            line.push_str(" (");
-            push(&mut line, file.rsplit('/').next().unwrap_or_default());
-            line.push_str(&format!(":{number})"));
+        match source {
+            // By where it begins: each of its lines as a frame of its own would hide it.
+            Some(Source { file, .. }) if location.owner == Owner::Python => {
+                push(&mut line, &label(name, file, location.first_line));
+            }
+            Some(Source { file, line: number }) => push(&mut line, &label(name, file, *number)),
+            None => push(&mut line, name),
         }
-        line.push_str(match owner {
-            Owner::Native => "",
+        line.push_str(match location.owner {
+            Owner::Native | Owner::Python => "",
             Owner::Jit => "_[j]",
             Owner::Kernel => "_[k]",
         });
     }
     line
+}
+
+/// A name with its file and a line. What is before the last slash would only make the graph unreadable.
+pub fn label(name: &str, file: &str, line: u32) -> String {
+    format!("{name} ({}:{line})", file.rsplit('/').next().unwrap_or_default())
 }
 
 fn push(line: &mut String, name: &str) {

@@ -12,7 +12,7 @@ use std::{
 
 use thiserror::Error;
 
-pub use folded::clean;
+pub use folded::{clean, label};
 
 use super::{Difference, Part, model::Profile};
 

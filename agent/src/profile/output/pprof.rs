@@ -82,7 +82,7 @@ fn encode(profile: &Profile, labels: &dyn Fn(&Stack, &mut Strings) -> Vec<Label>
         has_functions: true,
     });
     let mapping = mapping.collect();
-    let mut functions: HashMap<(i64, i64, Owner, u64), u64> = HashMap::new();
+    let mut functions: HashMap<(i64, i64, u32, Owner, u64), u64> = HashMap::new();
     let mut function = Vec::new();
     let location = (1u64..).zip(&profile.locations).map(|(id, location)| {
         let mapping_id = location.module.map_or(0, |index| index as u64 + 1);
@@ -92,9 +92,11 @@ fn encode(profile: &Profile, labels: &dyn Fn(&Stack, &mut Strings) -> Vec<Label>
             // Where the source is not known, what the function is in says more than nothing.
             let file = source.map(|source| &source.file).or(module.map(|module| &module.name));
             let filename = file.map_or(0, |file| strings.index(file));
-            let function_id = *functions.entry((name, filename, location.owner, mapping_id)).or_insert_with(|| {
+            let key = (name, filename, location.first_line, location.owner, mapping_id);
+            let function_id = *functions.entry(key).or_insert_with(|| {
                 let id = function.len() as u64 + 1;
-                function.push(Function { id, name, system_name: name, filename });
+                let start_line = location.first_line.into();
+                function.push(Function { id, name, system_name: name, filename, start_line });
                 id
             });
             Line { function_id, line: source.map_or(0, |source| source.line.into()) }

@@ -5,12 +5,13 @@ use geophone_ebpf::python::{
 };
 
 use super::{
+    Located,
     image::{self, Interpreter},
-    layout::{self, Layout, Main, Version},
+    layout::{self, Layout, Version},
     maps::Maps,
     objects::{self, NEW_KEYS},
     set,
-    thread::{self, Place},
+    thread::Place,
 };
 use crate::runtime::{Found, Image, Probe, Refusal, Target, memory::Memory};
 
@@ -21,8 +22,6 @@ pub struct Process<'a> {
     pub memory: &'a Memory,
     pub layout: &'a Layout,
     pub interpreter: &'a Interpreter,
-    /// The address of `_PyRuntime`.
-    pub runtime: u64,
 }
 
 /// How far it is.
@@ -36,28 +35,20 @@ pub enum State {
 
 /// The first version in which each thread's state has the running task.
 const BY_THREAD: Version = Version(14);
-/// Interpreters in a process that are looked at.
-const INTERPRETERS: usize = 256;
 
 /// Where the first argument of a C function is in `struct pt_regs`, which is the same in all kernels: `rdi`, `x0`.
 const ARGUMENT: u64 = if cfg!(target_arch = "x86_64") { 112 } else { 0 };
 
 impl Process<'_> {
     /// Fills in what there is.
-    pub fn find(&self, found: &mut Found) -> Result<State, Refusal> {
-        // Elsewhere the thread pointer is not what `pthread_self` gives.
-        if !cfg!(target_arch = "x86_64") {
-            return Err(Refusal::Version("the thread pointer of Python's threads on this architecture".to_owned()));
-        }
-        let Some(interpreter) = self.main()? else {
+    pub fn find(&self, located: &Located, found: &mut Found) -> Result<State, Refusal> {
+        let Some(interpreter) = located.main()? else {
             return Ok(State::NotYet);
         };
         let Some(module) = self.module(interpreter)? else {
             return Ok(State::NotYet);
         };
-        let (Some(class), Some(place)) =
-            (self.lookup(module, "Task")?, thread::find(self.memory, self.layout, interpreter)?)
-        else {
+        let (Some(class), Some(place)) = (self.lookup(module, "Task")?, located.threads(interpreter)?) else {
             return Ok(State::NotYet);
         };
         let name = self.memory.word(class.wrapping_add(self.layout.tp_name))?;
@@ -85,24 +76,6 @@ impl Process<'_> {
         set(runtime, FIRST_ARGUMENT, ARGUMENT);
         found.probes.push(self.probe(class)?);
         Ok(State::Ready)
-    }
-
-    /// The state of the main interpreter; `None` before there is one.
-    fn main(&self) -> Result<Option<u64>, Refusal> {
-        let address = match self.layout.main {
-            Main::At(offset) => self.memory.word(self.runtime.wrapping_add(offset))?,
-            Main::Listed { head, next, id } => {
-                let mut state = self.memory.word(self.runtime.wrapping_add(head))?;
-                for _ in 0..INTERPRETERS {
-                    if state == 0 || self.memory.word(state.wrapping_add(id))? == 0 {
-                        break;
-                    }
-                    state = self.memory.word(state.wrapping_add(next))?;
-                }
-                state
-            }
-        };
-        Ok((address != 0).then_some(address))
     }
 
     /// The dict of the module `_asyncio`; `None` while it is not imported.

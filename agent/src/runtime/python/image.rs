@@ -6,7 +6,7 @@ use object::{
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _},
 };
 
-use super::layout::Version;
+use super::{cold, layout::Version};
 use crate::runtime::memory::words;
 use crate::runtime::{Image, Refusal, Segment, file::Elf};
 
@@ -23,6 +23,9 @@ pub struct Interpreter {
     pub asyncio: Option<Asyncio>,
     /// What is loaded.
     pub segments: Vec<Segment>,
+    /// `_PyEval_EvalFrameDefault`, and the part of it that the compiler has put elsewhere because it is seldom run: first address and
+    /// behind the last one, or zeroes.
+    pub evaluates: Option<[u64; 4]>,
 }
 
 /// What `_asyncio` says of itself since 3.14 (`_Py_AsyncioModuleDebugOffsets`).
@@ -32,6 +35,8 @@ pub struct Asyncio {
     pub running_task: u64,
 }
 
+/// The function that evaluates frames.
+const EVALUATES: &[u8] = b"_PyEval_EvalFrameDefault\0";
 /// The largest `_PyRuntime` is some 460 KB.
 const RUNTIME_MOST: u64 = 16 << 20;
 
@@ -57,7 +62,14 @@ impl Interpreter {
                 version = Version::from_hex(u32::from_ne_bytes(hex).into());
             }
             let segments = image.segments().to_vec();
-            Ok(Some(Self { runtime, runtime_size, version, asyncio: asyncio(elf), segments }))
+            let evaluates = match symbol(elf, EVALUATES)? {
+                Some((start, size)) if size != 0 => {
+                    let (cold, behind) = cold::part(elf, image, start, size).unwrap_or_default();
+                    Some([start, start.wrapping_add(size), cold, behind])
+                }
+                _ => None,
+            };
+            Ok(Some(Self { runtime, runtime_size, version, asyncio: asyncio(elf), segments, evaluates }))
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Where in CPython's structures is what. From 3.13 on the interpreter says it itself (`_Py_DebugOffsets`, at the beginning of
 //! `_PyRuntime`); before, it is known by version, from the debugging information of 3.8.18, 3.9.18, 3.10.13, 3.11.7 and 3.12.1.
 
+use std::io;
+
 use crate::runtime::Refusal;
-use crate::runtime::memory::words;
+use crate::runtime::memory::{Memory, words};
 
 /// The minor version of Python 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,32 @@ pub enum Main {
         /// `PyInterpreterState.id`
         id: u64,
     },
+}
+
+/// Interpreters in a process that are looked at.
+const INTERPRETERS: usize = 256;
+
+impl Main {
+    /// The state of the main interpreter; `None` before there is one.
+    ///
+    /// # Errors
+    /// When memory is not mapped that should be.
+    pub fn find(self, memory: &Memory, runtime: u64) -> io::Result<Option<u64>> {
+        let address = match self {
+            Self::At(offset) => memory.word(runtime.wrapping_add(offset))?,
+            Self::Listed { head, next, id } => {
+                let mut state = memory.word(runtime.wrapping_add(head))?;
+                for _ in 0..INTERPRETERS {
+                    if state == 0 || memory.word(state.wrapping_add(id))? == 0 {
+                        break;
+                    }
+                    state = memory.word(state.wrapping_add(next))?;
+                }
+                state
+            }
+        };
+        Ok((address != 0).then_some(address))
+    }
 }
 
 /// Offsets, in bytes.

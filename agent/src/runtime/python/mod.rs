@@ -4,8 +4,9 @@
 //! followed.
 
 mod asyncio;
+mod cold;
 mod image;
-mod layout;
+pub mod layout;
 mod maps;
 mod objects;
 mod thread;
@@ -13,15 +14,18 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use geophone_ebpf::{
     config::{RUNTIME_PYTHON, Runtime},
     python::{NONE, RUNNING_TASK},
 };
 
-use self::{
+pub use self::{
     image::Interpreter,
+    thread::{Likely, Place},
+};
+use self::{
     layout::Layout,
     maps::{Map, Maps},
 };
@@ -39,64 +43,62 @@ impl Detector for Python {
     }
 
     fn file(&self, image: &Image) -> Result<Option<Box<dyn Plan>>, Refusal> {
-        if let Some(interpreter) = Interpreter::of(image)? {
-            return Ok(Some(Box::new(Static(interpreter))));
-        }
-        // The interpreter may be in a library.
-        let dynamic = image.elf(image::is_dynamic)?;
-        Ok(if dynamic { Some(Box::new(Shared::default())) } else { None })
+        Ok(Program::of(image)?.map(|program| Box::new(program) as Box<dyn Plan>))
     }
 }
 
-/// The interpreter is in the executable.
-struct Static(Interpreter);
-
-impl Plan for Static {
-    fn runtime(&self) -> &'static str {
-        NAME
-    }
-
-    fn process(&self, target: &Target) -> Result<Answer, Refusal> {
-        let maps = Maps::read(target)?;
-        match maps.executable() {
-            Some(map) => look(target, &maps, map, &self.0),
-            None => Err(Refusal::Malformed("the interpreter is not mapped")),
-        }
-    }
-}
-
-/// It may be in `libpython`.
-#[derive(Default)]
-struct Shared {
-    libraries: RefCell<HashMap<FileId, Rc<Interpreter>>>,
+/// A file whose processes may run Python.
+#[derive(Debug)]
+pub enum Program {
+    /// The interpreter is in the executable.
+    Static(Rc<Interpreter>),
+    /// It may be in `libpython`.
+    Shared(RefCell<HashMap<FileId, Rc<Interpreter>>>),
 }
 
 /// Libraries that are remembered for an executable.
 const LIBRARIES: usize = 64;
 
-impl Plan for Shared {
-    fn runtime(&self) -> &'static str {
-        NAME
+impl Program {
+    /// `None` when no process that runs the file can.
+    ///
+    /// # Errors
+    /// When its tables cannot be understood.
+    pub fn of(image: &Image) -> Result<Option<Self>, Refusal> {
+        if let Some(interpreter) = Interpreter::of(image)? {
+            return Ok(Some(Self::Static(Rc::new(interpreter))));
+        }
+        let dynamic = image.elf(image::is_dynamic)?;
+        Ok(dynamic.then(|| Self::Shared(RefCell::default())))
     }
 
-    fn process(&self, target: &Target) -> Result<Answer, Refusal> {
+    /// Finds the interpreter in a process that runs the file; `None` when there is none (yet).
+    ///
+    /// # Errors
+    /// When the process is gone, or its interpreter cannot be understood.
+    pub fn locate(&self, target: &Target) -> Result<Option<Located>, Refusal> {
         let maps = Maps::read(target)?;
-        let Some(map) = maps.named("libpython") else {
-            return Ok(Answer::No);
+        let libraries = match self {
+            Self::Static(interpreter) => {
+                let map = maps.executable().cloned().ok_or(Refusal::Malformed("the interpreter is not mapped"))?;
+                return Located::new(target, maps, &map, Rc::clone(interpreter)).map(Some);
+            }
+            Self::Shared(libraries) => libraries,
+        };
+        let Some(map) = maps.named("libpython").cloned() else {
+            return Ok(None);
         };
         let path = map.file(target);
         let id = FileId::of(&path)?;
-        let known = self.libraries.borrow().get(&id).cloned();
+        let known = libraries.borrow().get(&id).cloned();
         let interpreter = if let Some(known) = known {
             known
         } else {
-            let Some(image) = Image::open(&path)? else {
-                return Ok(Answer::No);
+            let Some(interpreter) = Image::open(&path)?.map(|image| Interpreter::of(&image)).transpose()?.flatten()
+            else {
+                return Ok(None);
             };
-            let Some(interpreter) = Interpreter::of(&image)? else {
-                return Ok(Answer::No);
-            };
-            let mut libraries = self.libraries.borrow_mut();
+            let mut libraries = libraries.borrow_mut();
             if libraries.len() >= LIBRARIES {
                 libraries.clear();
             }
@@ -104,20 +106,98 @@ impl Plan for Shared {
             libraries.insert(id, Rc::clone(&interpreter));
             interpreter
         };
-        look(target, &maps, map, &interpreter)
+        Located::new(target, maps, &map, interpreter).map(Some)
     }
 }
 
-/// Looks at a process; `map` is the lowest mapping of the interpreter's file.
-fn look(target: &Target, maps: &Maps, map: &Map, interpreter: &Interpreter) -> Result<Answer, Refusal> {
-    let base = map.bias(&interpreter.segments).ok_or(Refusal::Malformed("the interpreter is mapped in another way"))?;
-    let runtime = base.wrapping_add(interpreter.runtime);
-    let memory = Memory::open(target)?;
-    let mut header = [0; layout::HEADER];
-    memory.read(runtime, &mut header)?;
-    let version = interpreter.version.or_else(|| maps.version());
-    let layout = Layout::new(&header, version)?;
+/// The interpreter in a process.
+#[derive(Debug)]
+pub struct Located {
+    /// What is mapped in the process.
+    maps: Maps,
+    /// The interpreter's file.
+    pub interpreter: Rc<Interpreter>,
+    /// What has to be added to the file's addresses, wrapping.
+    pub base: u64,
+    /// The process's memory.
+    pub memory: Memory,
+    /// The beginning of `_PyRuntime`.
+    pub header: Box<[u8; layout::HEADER]>,
+    /// Where in its structures is what.
+    pub layout: Layout,
+}
 
+impl Located {
+    /// `map` is the lowest mapping of the interpreter's file.
+    fn new(target: &Target, maps: Maps, map: &Map, interpreter: Rc<Interpreter>) -> Result<Self, Refusal> {
+        let base =
+            map.bias(&interpreter.segments).ok_or(Refusal::Malformed("the interpreter is mapped in another way"))?;
+        let memory = Memory::open(target)?;
+        let mut header = Box::new([0; layout::HEADER]);
+        memory.read(base.wrapping_add(interpreter.runtime), header.as_mut_slice())?;
+        let version = interpreter.version.or_else(|| maps.version());
+        let layout = Layout::new(&header, version)?;
+        Ok(Self { maps, interpreter, base, memory, header, layout })
+    }
+
+    /// The address of `_PyRuntime`.
+    #[must_use]
+    pub fn runtime(&self) -> u64 {
+        self.base.wrapping_add(self.interpreter.runtime)
+    }
+
+    /// The state of the main interpreter; `None` before there is one.
+    ///
+    /// # Errors
+    /// When memory is not mapped that should be.
+    pub fn main(&self) -> io::Result<Option<u64>> {
+        self.layout.main.find(&self.memory, self.runtime())
+    }
+
+    /// Where in a thread's own memory its state is found; `None` when it cannot be told (yet).
+    ///
+    /// # Errors
+    /// When memory is not mapped that should be, or this is not known of the architecture.
+    pub fn threads(&self, main: u64) -> Result<Option<Place>, Refusal> {
+        is_known()?;
+        Ok(thread::find(&self.memory, &self.layout, main)?)
+    }
+
+    /// The same, where it is enough while a thread runs Python code.
+    ///
+    /// # Errors
+    /// As for [`Self::threads`].
+    pub fn running_threads(&self, main: u64) -> Result<Option<Likely>, Refusal> {
+        is_known()?;
+        Ok(thread::likely(&self.memory, &self.layout, main)?)
+    }
+}
+
+/// Elsewhere the thread pointer is not what `pthread_self` gives.
+fn is_known() -> Result<(), Refusal> {
+    if cfg!(target_arch = "x86_64") {
+        return Ok(());
+    }
+    Err(Refusal::Version("the thread pointer of Python's threads on this architecture".to_owned()))
+}
+
+impl Plan for Program {
+    fn runtime(&self) -> &'static str {
+        NAME
+    }
+
+    fn process(&self, target: &Target) -> Result<Answer, Refusal> {
+        match self.locate(target)? {
+            Some(located) => look(target, &located),
+            None => Ok(Answer::No),
+        }
+    }
+}
+
+/// Looks at a process.
+fn look(target: &Target, located: &Located) -> Result<Answer, Refusal> {
+    let Located { maps, interpreter, memory, layout, .. } = located;
+    let runtime = located.runtime();
     let mut found = Found {
         runtime: Runtime {
             kind: RUNTIME_PYTHON,
@@ -127,8 +207,8 @@ fn look(target: &Target, maps: &Maps, map: &Map, interpreter: &Interpreter) -> R
         ..Found::default()
     };
     set(&mut found.runtime, RUNNING_TASK, NONE);
-    let process = asyncio::Process { target, maps, memory: &memory, layout: &layout, interpreter, runtime };
-    Ok(match process.find(&mut found)? {
+    let process = asyncio::Process { target, maps, memory, layout, interpreter };
+    Ok(match process.find(located, &mut found)? {
         asyncio::State::Ready => Answer::Found(found),
         asyncio::State::NotYet => Answer::SoFar(found),
     })

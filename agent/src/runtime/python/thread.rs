@@ -44,6 +44,24 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Errors
 /// When memory is not mapped that should be.
 pub fn find(memory: &Memory, layout: &Layout, interpreter: u64) -> io::Result<Option<Place>> {
+    Ok(likely(memory, layout, interpreter)?.filter(|likely| likely.is_certain).map(|likely| likely.place))
+}
+
+/// Where a thread's state is found at least while it runs Python code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Likely {
+    /// There.
+    pub place: Place,
+    /// There at any time.
+    pub is_certain: bool,
+}
+
+/// The same, with what cannot be told from it (yet).
+///
+/// # Errors
+/// When memory is not mapped that should be.
+pub fn likely(memory: &Memory, layout: &Layout, interpreter: u64) -> io::Result<Option<Likely>> {
+    let certain = |place| Likely { place, is_certain: true };
     let threads = threads(memory, layout, interpreter)?;
     // The last one is the oldest: that with the most memory of its own around it, and the last to end.
     let Some(oldest) = threads.last() else {
@@ -56,20 +74,22 @@ pub fn find(memory: &Memory, layout: &Layout, interpreter: u64) -> io::Result<Op
     let above = memory.words(oldest.pointer, ABOVE);
     if layout.version < VARIABLE {
         let mut words = offsets(&above, oldest.state).map(Place::Word);
-        return Ok(one(&mut words).or_else(|| {
+        let place = one(&mut words).or_else(|| {
             let mut tables = above.iter().enumerate().flat_map(|(index, table)| {
                 let found = offsets(&memory.words(*table, TABLE), oldest.state).collect::<Vec<_>>();
                 found.into_iter().map(move |at| Place::Table(8 * index as u64, at))
             });
             one(&mut tables)
-        }));
+        });
+        return Ok(place.map(certain));
     }
-    variable(memory, &threads, oldest)
+    Ok(variable(memory, &threads, oldest))
 }
 
 /// The thread-local variable: of those that hold the state, the one that always does.
-fn variable(memory: &Memory, threads: &[Thread], oldest: &Thread) -> io::Result<Option<Place>> {
+fn variable(memory: &Memory, threads: &[Thread], oldest: &Thread) -> Option<Likely> {
     let mut left: Option<BTreeSet<Place>> = None;
+    let mut likely = None;
     for _ in 0..LOOKS {
         let found: BTreeSet<Place> = below(memory, oldest).into_iter().map(Place::Word).collect();
         let both = match left {
@@ -77,13 +97,14 @@ fn variable(memory: &Memory, threads: &[Thread], oldest: &Thread) -> io::Result<
             None => found,
         };
         let mut good = both.iter().filter(|place| threads.iter().all(|thread| thread.is_at(memory, **place)));
-        if let (Some(place), None) = (good.next(), good.next()) {
-            return Ok(Some(*place));
+        likely = good.next().map(|place| Likely { place: *place, is_certain: good.next().is_none() });
+        if likely.is_some_and(|likely| likely.is_certain) {
+            break;
         }
         left = Some(both);
         thread::sleep(PAUSE);
     }
-    Ok(None)
+    likely
 }
 
 /// Offsets, before the thread pointer, of words that hold a thread's state.
