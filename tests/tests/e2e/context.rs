@@ -67,7 +67,7 @@ fn head(stream: &mut TcpStream) -> Result<()> {
 
 /// Serves one connection on a thread of its own, and says when it begins and ends to work for a request, and on which thread.
 fn serve(listener: TcpListener) -> mpsc::Receiver<(Instant, Instant, u32)> {
-    let (say, heard) = mpsc::channel();
+    let (say, heard) = mpsc::sync_channel(64);
     thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;
         let tid = rustix::thread::gettid().as_raw_nonzero().get().try_into()?;

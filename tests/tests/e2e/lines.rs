@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use geophone_tests::{paths, wait};
 use tempfile::TempDir;
 
-use crate::profile::{folded, profile, run, total, words};
+use crate::profile::{Folded, folded, profile, run, total, words};
 
 /// Samples a program that runs for two seconds, with lines. The folded stacks, the pprof file, and what was said.
-fn sample(folder: &Path, program: &Path) -> Result<(Vec<(Vec<String>, u64)>, PathBuf, String)> {
+fn sample(folder: &Path, program: &Path) -> Result<(Folded, PathBuf, String)> {
     let (text, pprof) = (folder.join("a.folded"), folder.join("a.pb.gz"));
     let mut arguments = words(&["--lines", "--frequency", "499", "-o"]);
     arguments.extend([text.as_os_str(), OsStr::new("-o"), pprof.as_os_str(), OsStr::new("--"), program.as_os_str()]);

@@ -72,7 +72,10 @@ pub(crate) fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
 }
 
 /// Folded stacks: names from the outermost to the innermost, and how often.
-pub(crate) fn folded(path: &Path) -> Result<Vec<(Vec<String>, u64)>> {
+pub(crate) type Folded = Vec<(Vec<String>, u64)>;
+
+/// Reads a file of them.
+pub(crate) fn folded(path: &Path) -> Result<Folded> {
     let text = fs::read_to_string(path)?;
     let line = |line: &str| {
         let (stack, count) = line.rsplit_once(' ').context("a line without a count")?;

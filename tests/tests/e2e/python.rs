@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use geophone_tests::child::Guard;
 use geophone_tests::{paths, wait};
 
-use crate::profile::{folded, profile, run, total, words};
+use crate::profile::{Folded, folded, profile, run, total, words};
 
 /// What runs in a shape of `shape.py`: functions, each in the one before it, and where they begin in the file.
 type Shape = (&'static str, &'static [&'static str]);
@@ -75,7 +75,7 @@ fn frame(function: &str) -> Result<String> {
 }
 
 /// Looks at a shape for two seconds. Returns the stacks, and what was said of them.
-fn sample(python: &str, shape: &str, file: &Path) -> Result<(Vec<(Vec<String>, u64)>, String)> {
+fn sample(python: &str, shape: &str, file: &Path) -> Result<(Folded, String)> {
     let guard = start(python, shape)?;
     // What is sampled before the program has begun is of the interpreter's own beginning.
     thread::sleep(Duration::from_millis(1500));
