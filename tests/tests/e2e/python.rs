@@ -15,6 +15,8 @@ use geophone_tests::{paths, wait};
 
 use crate::profile::{folded, profile, run, total, words};
 
+type Stacks = Vec<(Vec<String>, u64)>;
+
 /// What runs in a shape of `shape.py`: functions, each in the one before it, and where they begin in the file.
 type Shape = (&'static str, &'static [&'static str]);
 
@@ -75,7 +77,7 @@ fn frame(function: &str) -> Result<String> {
 }
 
 /// Looks at a shape for two seconds. Returns the stacks, and what was said of them.
-fn sample(python: &str, shape: &str, file: &Path) -> Result<(Vec<(Vec<String>, u64)>, String)> {
+fn sample(python: &str, shape: &str, file: &Path) -> Result<(Stacks, String)> {
     let guard = start(python, shape)?;
     // What is sampled before the program has begun is of the interpreter's own beginning.
     thread::sleep(Duration::from_millis(1500));
