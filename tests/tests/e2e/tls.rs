@@ -239,7 +239,7 @@ fn java(capture: Capture) -> Result<()> {
     let mut command = Command::new(paths::program("java")?);
     command.arg("-cp").arg(paths::installed("java")?).arg("TlsClient");
     command.args(["static/612", "fixed/x"].map(|target| format!("https://{}/{target}", service.address)));
-    let client = Guard::start(command.stdin(Stdio::piped()))?;
+    let client = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
     looked_at(&agent, client.pid())?;
     agent.wait_spans(2);
     let report = agent.finish()?;
