@@ -86,9 +86,9 @@ fn waits_that_last_and_waits_that_are_short() -> Result<()> {
     // One wait only, and on a busy machine a thread gets its processor late.
     let lock = seconds(&stacks, &["main", "by_lock"]);
     ensure!((0.3..=0.4).contains(&lock), "{lock} s; {stacks:#?}");
-    // Less than what the rounds take, and what starting takes.
+    // The rounds take 1.5 s of the four; what starting takes may be on either side, and the end is seen a little late.
     let last = seconds(&stacks, &["main", "at_end"]);
-    ensure!((1.5..=2.5).contains(&last), "{last} s; {stacks:#?}");
+    ensure!((1.5..=2.7).contains(&last), "{last} s; {stacks:#?}");
     Ok(())
 }
 
