@@ -15,6 +15,7 @@ mod rings;
 mod sampler;
 mod tables;
 mod tracepoints;
+mod waker;
 
 pub use context::{Context, ContextError};
 pub use hooks::{AttachError, Attached, Hooks};
@@ -22,6 +23,7 @@ pub use load::{FrontEnd, Kernel, LoadError, Options};
 pub use rings::now;
 pub use sampler::{Sampler, Target};
 pub use tables::{Part, Tables};
+pub use waker::Waker;
 
 use geophone_ebpf::stats;
 

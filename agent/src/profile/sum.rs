@@ -20,7 +20,7 @@ use super::{
     waits,
 };
 use crate::{
-    bpf::{self, Tables},
+    bpf::{self, Tables, Waker},
     event::{Life, Nanos, Process},
     process::Table,
 };
@@ -49,16 +49,16 @@ pub(super) struct Sum {
 
 impl Sum {
     /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers. `has_lines`: see
-    /// [`Known::new`].
-    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>, has_lines: bool) -> io::Result<Self> {
+    /// [`Known::new`]. `waker` is told when there is something for [`Self::place`].
+    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>, has_lines: bool, waker: Option<Waker>) -> io::Result<Self> {
         Ok(Self {
             processes,
             counts: Counts::default(),
             tables,
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
-            ranges: Ranges::new()?,
-            functions: Functions::start()?,
+            ranges: Ranges::new(waker.clone())?,
+            functions: Functions::start(waker)?,
             kind,
             known: Known::new(has_lines),
             started: (SystemTime::now(), Instant::now()),
@@ -100,6 +100,11 @@ impl Sum {
     /// Whether rows are being made, or functions read.
     pub(super) fn is_busy(&self) -> bool {
         self.ranges.is_busy() || self.functions.is_busy()
+    }
+
+    /// Whether interpreted functions are to be expected that are not known yet.
+    pub(super) fn is_young(&self) -> bool {
+        self.functions.is_young()
     }
 
     /// Tells the kernel side what is mapped where, and which rows are there for it.

@@ -482,7 +482,7 @@ mod tests {
         let mut stacks = Stacks::default();
         assert!(stacks.add(space, &sample, None, 10));
         spaces.keep(space, sample.user.addresses(), 0);
-        let (mut known, functions) = (Known::default(), Functions::start().unwrap());
+        let (mut known, functions) = (Known::default(), Functions::start(None).unwrap());
         let (modules, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut known);
         let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
         assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
@@ -519,7 +519,7 @@ mod tests {
         }
         let mut stacks = Stacks::default();
         stacks.add(space, &decode(&bytes).unwrap(), None, 1);
-        let functions = Functions::start().unwrap();
+        let functions = Functions::start(None).unwrap();
         let (_, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut Known::default());
         let owners: Vec<_> = resolved[0].frames.iter().map(|index| locations[*index].owner).collect();
         let (native, python) = (Owner::Native, Owner::Python);

@@ -124,7 +124,7 @@ fn functions_are_known_until_they_are_forgotten() {
     let number = |index: usize| fields[index].parse::<u64>().unwrap();
     let id = Id { address: number(0), check: check(number(2) as u32, number(1)) };
     let wrong = Id { check: id.check ^ 1, ..id };
-    let mut functions = Functions::start().unwrap();
+    let mut functions = Functions::start(None).unwrap();
     functions.began(7, running.0.id());
     assert!(functions.is_looking() && functions.is_busy());
     functions.keep(7, [id, wrong, id].into_iter());

@@ -12,7 +12,10 @@ use std::{
 use geophone_ebpf::interpreter::Interpreter;
 
 use super::{Function, Id, LANGUAGES, Program, Reader, functions::Serial};
-use crate::runtime::{FileId, Image, Refusal, Target};
+use crate::{
+    bpf::Waker,
+    runtime::{FileId, Image, Refusal, Target},
+};
 
 /// What is asked and not taken yet.
 const ASKS: usize = 1024;
@@ -51,14 +54,15 @@ pub enum Answer {
     Function(Serial, Id, Option<Function>),
 }
 
-/// Starts the thread. It ends when one of the ends that are returned is dropped.
-pub fn start() -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
+/// Starts the thread, which tells `waker` of answers. It ends when one of the ends that are returned is dropped.
+pub fn start(waker: Option<Waker>) -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
     let (asks, waiting) = sync_channel(ASKS);
     let (answers, taken) = sync_channel(ANSWERS);
     std::thread::Builder::new().name("geophone-interp".to_owned()).spawn(move || {
         // Whoever has taken the answers is gone.
         let _ = Worker {
             answers,
+            waker,
             files: HashMap::new(),
             readers: HashMap::new(),
             again: VecDeque::new(),
@@ -74,6 +78,7 @@ struct Over;
 
 struct Worker {
     answers: SyncSender<Answer>,
+    waker: Option<Waker>,
     /// What processes that run a file may have.
     files: HashMap<FileId, Rc<Vec<Box<dyn Program>>>>,
     readers: HashMap<Serial, Box<dyn Reader>>,
@@ -107,6 +112,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.late()?;
+            self.waker.iter().for_each(Waker::wake);
         }
     }
 

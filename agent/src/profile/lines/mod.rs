@@ -1,10 +1,11 @@
 //! What debug information (DWARF) says of places in code: the lines of their sources, and which functions were inlined there. Read when
 //! it is asked for, of the units that the places are in. Split DWARF (`.dwo`, `.dwp`) and what `dwz` has moved to other files are not read.
 //!
-//! [`separate`] finds the file that has it, [`sections`] reads that, [`units`] looks places up in it.
+//! [`separate`] finds the file that has it, [`sections`] reads that, [`units`] looks places up in it, and [`tables`] bounds what that takes.
 
 mod sections;
 mod separate;
+mod tables;
 mod units;
 
 use std::{fs::File, path::Path, sync::Arc};

@@ -11,6 +11,7 @@ use std::{
 use object::read::{ReadCache, ReadRef};
 
 use super::{CompileError, Table, compile, elf::SECTION};
+use crate::bpf::Waker;
 
 /// Files that wait for the thread.
 const WAITING: usize = 64;
@@ -34,11 +35,11 @@ pub struct Loader<K> {
 }
 
 impl<K: Send + 'static> Loader<K> {
-    /// Starts it.
+    /// Starts it. `waker` is told of each table that is done.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(waker: Option<Waker>) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel::<(K, Source)>(WAITING);
         let (ready, done) = sync_channel(DONE);
         std::thread::Builder::new().name("geophone-unwind".to_owned()).spawn(move || {
@@ -46,6 +47,7 @@ impl<K: Send + 'static> Loader<K> {
                 if ready.send((key, make(&source))).is_err() {
                     return;
                 }
+                waker.iter().for_each(Waker::wake);
             }
         })?;
         Ok(Self { jobs, done })
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_comes() {
-        let loader = Loader::start().unwrap();
+        let loader = Loader::start(None).unwrap();
         loader.ask(1, Source::File("/proc/self/exe".into())).unwrap();
         loader.ask(2, Source::Bytes(b"\x7fELF and no more".to_vec())).unwrap();
         let start = Instant::now();

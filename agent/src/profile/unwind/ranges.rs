@@ -16,7 +16,7 @@ use super::{
     loader::{Loader, Source},
 };
 use crate::{
-    bpf::{Part, Tables},
+    bpf::{Part, Tables, Waker},
     profile::{
         files::Files,
         maps::{self, FileId, Mapped, Mapping},
@@ -59,13 +59,13 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// None yet.
+    /// None yet. `waker` is told when there is something for [`Self::advance`].
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(waker: Option<Waker>) -> io::Result<Self> {
         Ok(Self {
-            loader: Loader::start()?,
+            loader: Loader::start(waker)?,
             own: own_program(),
             known: HashMap::new(),
             queue: VecDeque::new(),
