@@ -72,7 +72,7 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, linked, lost, dropped, undecodable, unseen, unseen_time, walks, functions } = counts;
+    let Counts { taken: _, linked, lost, dropped, unread, undecodable, unseen, unseen_time, walks, functions } = counts;
     if linked != 0 {
         writeln!(to, "taken for requests: {linked} of them")?;
     }
@@ -87,6 +87,9 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             "interpreted functions without names: {gone} (gone before they were read), {dropped} (no room); interpreters that are not \
              understood: in {refused} processes"
         )?;
+    }
+    if unread != 0 {
+        writeln!(to, "without names or lines: {unread} files whose tables are too large, or broken (said above)")?;
     }
     if unseen != 0 {
         writeln!(

@@ -50,14 +50,21 @@ pub(super) struct Sum {
 impl Sum {
     /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers. `has_lines`: see
     /// [`Known::new`]. `waker` is told when there is something for [`Self::place`].
-    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>, has_lines: bool, waker: Option<Waker>) -> io::Result<Self> {
+    pub(super) fn new(
+        kind: Kind,
+        processes: Table,
+        mut tables: Option<Tables>,
+        has_lines: bool,
+        waker: Option<Waker>,
+    ) -> io::Result<Self> {
+        let rows = tables.as_mut().and_then(Tables::take_rows);
         Ok(Self {
             processes,
             counts: Counts::default(),
             tables,
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
-            ranges: Ranges::new(waker.clone())?,
+            ranges: Ranges::new(rows, waker.clone())?,
             functions: Functions::start(waker)?,
             kind,
             known: Known::new(has_lines),
@@ -214,7 +221,9 @@ impl Sum {
         drop(tables);
         counts.dropped += stacks.dropped() + spaces.dropped();
         counts.functions = functions.counts();
-        (named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known), counts)
+        let profile = named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known);
+        counts.unread = known.unread();
+        (profile, counts)
     }
 }
 

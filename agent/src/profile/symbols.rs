@@ -18,7 +18,7 @@ use blazesym::{
 };
 use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
-use object::Object as _;
+use object::{Object as _, ObjectSection as _, ReadCache};
 
 use super::{
     files::Files,
@@ -30,9 +30,12 @@ use super::{
     spaces::{Space, Spaces},
     stacks::{self, SpaceId, Stacks},
 };
+use crate::parts::{self, Parts};
 
 /// Bytes of a perf map that are read.
 const PERF_MAP: u64 = 64 << 20;
+/// Bytes of a table of symbols; a file with more has no names. Those of the largest programs have some 50 MiB.
+const SYMBOLS: u64 = 256 << 20;
 /// Bytes of a build id that are kept; linkers make 8 to 32.
 const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
@@ -95,6 +98,7 @@ pub struct Known {
     build_ids: HashMap<FileId, Option<String>>,
     /// Whether lines are looked for.
     has_lines: bool,
+    unread: u64,
 }
 
 /// What a place is called.
@@ -121,6 +125,12 @@ impl Known {
     #[must_use]
     pub fn new(has_lines: bool) -> Self {
         Self { has_lines, ..Self::default() }
+    }
+
+    /// How often tables of symbols or debug information of a file were too large, or broken.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread
     }
 
     /// Forgets files that are not open any more: others may get their numbers.
@@ -354,6 +364,12 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
     }
     for (id, wanted) in &files {
         if let Some(file) = spaces.files().get(*id) {
+            if has_too_many(file) {
+                let path = places.users.get(id).and_then(|users| users.first()).map_or("", |(_, path)| path);
+                log::warn!("no names of {path}: its tables of symbols have more than {} MiB", SYMBOLS >> 20);
+                known.unread += 1;
+                continue;
+            }
             let mut elf = Elf::new(path(file));
             elf.debug_syms = false;
             name(&elf.into(), Input::FileOffset(wanted));
@@ -361,7 +377,7 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
     }
     if known.has_lines {
         for (id, wanted) in &files {
-            for ((index, _), lines) in wanted.iter().zip(lines_of(*id, wanted, places, spaces)) {
+            for ((index, _), lines) in wanted.iter().zip(lines_of(*id, wanted, places, spaces, &mut known.unread)) {
                 if let Some(location) = locations.get_mut(*index) {
                     location.name =
                         lines.name.filter(|_| unnamed.contains(index)).unwrap_or(Arc::clone(&location.name));
@@ -382,7 +398,7 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
 }
 
 /// What debug information says of the places in a file.
-fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Spaces) -> Vec<Lines> {
+fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Spaces, unread: &mut u64) -> Vec<Lines> {
     let users = places.users.get(&id).map(Vec::as_slice).unwrap_or_default();
     let (Some(file), Some((_, path))) = (spaces.files().get(id), users.first()) else {
         return Vec::new();
@@ -391,8 +407,12 @@ fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Space
     let processes: Vec<PathBuf> = users.iter().map(|(tgid, _)| spaces.proc().join(tgid.to_string())).collect();
     lines::find(file, path, &processes, &offsets).unwrap_or_else(|error| {
         // Most libraries have none.
-        let level = if matches!(error, LinesError::Nothing) { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "no lines of {path}: {error}");
+        if matches!(error, LinesError::Nothing) {
+            log::debug!("no lines of {path}: {error}");
+        } else {
+            log::warn!("no lines of {path}: {error}");
+            *unread += 1;
+        }
         Vec::new()
     })
 }
@@ -437,10 +457,19 @@ fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
+/// Whether a file says that it has more symbols than any honest one. All would be sorted.
+fn has_too_many(file: &File) -> bool {
+    let cache = ReadCache::new(file);
+    object::File::parse(Parts::new(&cache, parts::USUAL)).is_ok_and(|object| {
+        let sizes = [".symtab", ".dynsym"].map(|name| object.section_by_name(name).map_or(0, |section| section.size()));
+        sizes.iter().any(|size| *size > SYMBOLS)
+    })
+}
+
 /// The GNU build id of an ELF file, in hexadecimal.
 fn build_id(file: &File) -> Option<String> {
-    let cache = object::ReadCache::new(file);
-    let file = object::File::parse(&cache).ok()?;
+    let cache = ReadCache::new(file);
+    let file = object::File::parse(Parts::new(&cache, parts::USUAL)).ok()?;
     let id = file.build_id().ok()??;
     let id = id.get(..id.len().min(BUILD_ID))?;
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())

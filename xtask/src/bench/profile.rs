@@ -138,8 +138,14 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
 
 /// The columns of the table.
 const TEXTS: [&str; 3] = ["load", "profiler", "what it says"];
-const FIGURES: [&str; 6] =
-    ["processor time, s", "of one processor", "in its stride", "kernel µs a run of its program", "RSS peak MB", "maps in the kernel MB"];
+const FIGURES: [&str; 6] = [
+    "processor time, s",
+    "of one processor",
+    "in its stride",
+    "kernel µs a run of its program",
+    "RSS peak MB",
+    "maps in the kernel MB",
+];
 
 fn row(load: &str, name: &str, command: &mut Command, seconds: u32) -> anyhow::Result<Vec<String>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;

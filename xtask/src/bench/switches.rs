@@ -75,12 +75,20 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
     let programs = programs.collect::<anyhow::Result<Vec<_>>>()?;
     table::head(
         &["waits are looked at of"],
-        &["switches a second", "processor time a switch, ns", "next to not attached", "of that the program, ns", "agent, of one processor"],
+        &[
+            "switches a second",
+            "processor time a switch, ns",
+            "next to not attached",
+            "of that the program, ns",
+            "agent, of one processor",
+        ],
     );
-    let median = |figures: &[Figures], of: fn(&Figures) -> f64| table::median(&figures.iter().map(of).collect::<Vec<_>>());
+    let median =
+        |figures: &[Figures], of: fn(&Figures) -> f64| table::median(&figures.iter().map(of).collect::<Vec<_>>());
     for (((name, _), figures), program) in WAYS.iter().zip(&all).zip(&programs) {
         // Round by round, because the machine is not always as fast.
-        let ratios: Vec<f64> = figures.iter().zip(&all[0]).map(|(with, without)| with.switch / without.switch).collect();
+        let ratios: Vec<f64> =
+            figures.iter().zip(&all[0]).map(|(with, without)| with.switch / without.switch).collect();
         let switches: Vec<f64> = figures.iter().map(|figures| figures.switch).collect();
         table::row(&[
             (*name).to_owned(),
@@ -107,7 +115,9 @@ fn one(pair: &Path, switches: u32, agent: Option<(&Path, &[&str])>) -> anyhow::R
     };
     let used = |agent: &Option<Owned>| agent.as_ref().map_or(Ok(0.0), |agent| process::cpu_time(agent.pid()));
     let (before, start) = (used(&agent)?, Instant::now());
-    let kernel = |agent: &Option<Owned>| agent.as_ref().map_or((0.0, 0.0), |agent| profile::kernel(agent.pid(), profile::RAW_TRACEPOINT));
+    let kernel = |agent: &Option<Owned>| {
+        agent.as_ref().map_or((0.0, 0.0), |agent| profile::kernel(agent.pid(), profile::RAW_TRACEPOINT))
+    };
     let ran_before = kernel(&agent);
     let output = Command::new(pair).arg(switches.to_string()).output()?;
     let elapsed = start.elapsed().as_nanos() as f64;

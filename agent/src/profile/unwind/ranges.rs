@@ -13,10 +13,10 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{
     CompileError, Table,
-    loader::{Loader, Source},
+    loader::{Loader, Made, Source},
 };
 use crate::{
-    bpf::{Part, Tables, Waker},
+    bpf::{Part, Rows, Tables, Waker},
     profile::{
         files::Files,
         maps::{self, FileId, Mapped, Mapping},
@@ -59,13 +59,13 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// None yet. `waker` is told when there is something for [`Self::advance`].
+    /// None yet. Rows go to `rows`; `waker` is told when there is something for [`Self::advance`].
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn new(waker: Option<Waker>) -> io::Result<Self> {
+    pub fn new(rows: Option<Rows>, waker: Option<Waker>) -> io::Result<Self> {
         Ok(Self {
-            loader: Loader::start(waker)?,
+            loader: Loader::start(rows, waker)?,
             own: own_program(),
             known: HashMap::new(),
             queue: VecDeque::new(),
@@ -112,9 +112,12 @@ impl Ranges {
             self.loading = self.loading.saturating_sub(1);
             came.insert(key);
             let state = match made {
-                Ok(table) => ready(table, tables),
-                Err(CompileError::Architecture) => State::Without(FOREIGN),
-                Err(CompileError::Malformed | CompileError::Nothing) => State::Without(WITHOUT_ROWS),
+                Made::Ready(table, parts) => State::Ready(table, parts),
+                Made::NoRoom => State::Without(NO_ROOM),
+                Made::Failed(CompileError::Architecture) => State::Without(FOREIGN),
+                Made::Empty | Made::Failed(CompileError::Malformed | CompileError::Nothing) => {
+                    State::Without(WITHOUT_ROWS)
+                }
             };
             self.known.insert(key, state);
         }
@@ -190,22 +193,6 @@ fn key(what: &Mapped) -> Option<Key> {
         Mapped::File { id, .. } => Some(Key::File(*id)),
         Mapped::Kernel(name) if **name == *"[vdso]" => Some(Key::Vdso),
         Mapped::Kernel(_) | Mapped::Anonymous => None,
-    }
-}
-
-fn ready(mut table: Table, tables: &mut Tables) -> State {
-    if table.malformed() != 0 {
-        log::debug!("{} frame descriptions of a file are malformed", table.malformed());
-    }
-    if table.rows().is_empty() {
-        return State::Without(WITHOUT_ROWS);
-    }
-    match tables.add(table.rows()) {
-        Some(parts) => {
-            table.forget_rows();
-            State::Ready(table, parts)
-        }
-        None => State::Without(NO_ROOM),
     }
 }
 
