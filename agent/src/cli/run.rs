@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     output::{OutputArgs, duration, period},
     peers::PeerArgs,
+    select::SelectArgs,
     send::{PyroscopeArgs, Receivers},
     session::{Sampling, Session, Target},
 };

@@ -10,7 +10,8 @@ use hashbrown::HashSet;
 
 use super::{
     collect::Counts,
-    interpreters::{Frame, Functions},
+    interpreters::{Frame, Functions, is_library},
+    maps::Mapped,
     model::{Kind, Link, Profile},
     sample::Sample,
     spaces::Spaces,
@@ -122,6 +123,9 @@ impl Sum {
         };
         while let Some((space, files)) = self.spaces.next_read() {
             self.ranges.process(space.tgid, space.mappings(), files, tables);
+            let is_one = |what: &Mapped| matches!(what, Mapped::File { path, .. } if is_library(path));
+            let has_library = space.mappings().iter().any(|mapping| is_one(&mapping.what));
+            self.functions.mapped(space.serial, space.tgid, has_library);
         }
         self.ranges.advance(tables);
         let spaces = &self.spaces;
@@ -145,14 +149,6 @@ impl Sum {
 
     /// What is mapped in a process; `None` where there is no room for another one.
     pub(super) fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
-        if self.spaces.current(tgid).is_none() {
-            let id = self.spaces.of(tgid, now, || self.processes.resource(tgid, now))?;
-            // Where the kernel walks stacks, it knows nothing of interpreters.
-            if let (Some(space), Some(_)) = (self.spaces.get(id), &self.tables) {
-                self.functions.began(space.serial, tgid);
-            }
-            return Some(id);
-        }
         self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
     }
 

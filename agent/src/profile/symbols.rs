@@ -458,7 +458,7 @@ fn path(file: &File) -> PathBuf {
 }
 
 /// Whether a file says that it has more symbols than any honest one. All would be sorted.
-fn has_too_many(file: &File) -> bool {
+pub(super) fn has_too_many(file: &File) -> bool {
     let cache = ReadCache::new(file);
     object::File::parse(Parts::new(&cache, parts::USUAL)).is_ok_and(|object| {
         let sizes = [".symtab", ".dynsym"].map(|name| object.section_by_name(name).map_or(0, |section| section.size()));
@@ -467,7 +467,7 @@ fn has_too_many(file: &File) -> bool {
 }
 
 /// The GNU build id of an ELF file, in hexadecimal.
-fn build_id(file: &File) -> Option<String> {
+pub(super) fn build_id(file: &File) -> Option<String> {
     let cache = ReadCache::new(file);
     let file = object::File::parse(Parts::new(&cache, parts::USUAL)).ok()?;
     let id = file.build_id().ok()??;
@@ -475,7 +475,7 @@ fn build_id(file: &File) -> Option<String> {
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn read(mut file: &File) -> Option<PerfMap> {
+pub(super) fn read(mut file: &File) -> Option<PerfMap> {
     let mut text = Vec::new();
     // It was read before, for an earlier profile.
     file.rewind().ok()?;

@@ -93,10 +93,10 @@ impl Functions {
         })
     }
 
-    /// A process was seen for the first time, or with another program.
-    pub fn began(&mut self, serial: Serial, tgid: u32) {
+    /// What is mapped in a process was read: `has_library` says whether that may be an interpreter's library.
+    pub fn mapped(&mut self, serial: Serial, tgid: u32, has_library: bool) {
         self.looking += 1;
-        self.ask(worker::Ask::Process(serial, tgid));
+        self.ask(worker::Ask::Process { serial, tgid, has_library });
     }
 
     /// A process has ended, or runs another program.
