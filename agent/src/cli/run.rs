@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
     let target = Target {
-        selector: args.select.selector(),
+        selector: args.select.processes.selector(),
         children: !args.command.is_empty(),
         peers,
         share_context: args.share_context.clone(),

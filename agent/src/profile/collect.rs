@@ -59,6 +59,8 @@ pub struct Counts {
     pub lost: u64,
     /// Lost because there was no room for another stack or process.
     pub dropped: u64,
+    /// Files whose rows for unwinding were taken away again, because others needed room and no process had them mapped.
+    pub evicted: u64,
     /// How often a file had no names or no lines because its tables were too large, or broken.
     pub unread: u64,
     /// Records that could not be decoded.

@@ -213,10 +213,11 @@ impl Sum {
 
     /// Names what was seen since the period began, which has lasted so long.
     pub(super) fn finish(self, duration: Duration) -> (Profile, Counts) {
-        let Self { tables, spaces, stacks, functions, mut counts, kind, started, mut known, .. } = self;
+        let Self { tables, spaces, stacks, functions, ranges, mut counts, kind, started, mut known, .. } = self;
         drop(tables);
         counts.dropped += stacks.dropped() + spaces.dropped();
         counts.functions = functions.counts();
+        counts.evicted = ranges.evicted();
         let profile = named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known);
         counts.unread = known.unread();
         (profile, counts)

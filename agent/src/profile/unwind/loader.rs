@@ -37,16 +37,23 @@ pub enum Made {
     Ready(Table, Vec<Part>),
     /// It has none.
     Empty,
-    /// There was no room for them.
-    NoRoom,
+    /// There was no room for them: what they were made of.
+    NoRoom(Source),
     /// They could not be made.
     Failed(CompileError),
+}
+
+/// What it is asked for.
+#[derive(Debug)]
+enum Job<K> {
+    Make(K, Source),
+    Give(Vec<Part>),
 }
 
 /// The thread, as its user sees it. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Loader<K> {
-    jobs: SyncSender<(K, Source)>,
+    jobs: SyncSender<Job<K>>,
     done: Receiver<(K, Made)>,
 }
 
@@ -56,11 +63,19 @@ impl<K: Send + 'static> Loader<K> {
     /// # Errors
     /// When there can be no thread.
     pub fn start(mut rows: Option<Rows>, waker: Option<Waker>) -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel::<(K, Source)>(WAITING);
+        let (jobs, waiting) = sync_channel::<Job<K>>(WAITING);
         let (ready, done) = sync_channel(DONE);
         std::thread::Builder::new().name("geophone-unwind".to_owned()).spawn(move || {
-            while let Ok((key, source)) = waiting.recv() {
-                if ready.send((key, add(make(&source), rows.as_mut()))).is_err() {
+            while let Ok(job) = waiting.recv() {
+                let (key, source) = match job {
+                    Job::Make(key, source) => (key, source),
+                    Job::Give(parts) => {
+                        rows.iter_mut().for_each(|rows| rows.give(&parts));
+                        continue;
+                    }
+                };
+                let made = make(&source);
+                if ready.send((key, add(made, source, rows.as_mut()))).is_err() {
                     return;
                 }
                 waker.iter().for_each(Waker::wake);
@@ -74,8 +89,22 @@ impl<K: Send + 'static> Loader<K> {
     /// # Errors
     /// What is not taken.
     pub fn ask(&self, key: K, source: Source) -> Result<(), (K, Source)> {
-        self.jobs.try_send((key, source)).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        self.jobs.try_send(Job::Make(key, source)).or_else(|error| match error {
+            TrySendError::Full(Job::Make(key, source)) | TrySendError::Disconnected(Job::Make(key, source)) => {
+                Err((key, source))
+            }
+            TrySendError::Full(Job::Give(_)) | TrySendError::Disconnected(Job::Give(_)) => Ok(()),
+        })
+    }
+
+    /// Takes rows away, before what is asked for later is made. Gives them back when too much is waiting.
+    ///
+    /// # Errors
+    /// What is not taken.
+    pub fn give(&self, parts: Vec<Part>) -> Result<(), Vec<Part>> {
+        self.jobs.try_send(Job::Give(parts)).or_else(|error| match error {
+            TrySendError::Full(Job::Give(parts)) | TrySendError::Disconnected(Job::Give(parts)) => Err(parts),
+            TrySendError::Full(Job::Make(..)) | TrySendError::Disconnected(Job::Make(..)) => Ok(()),
         })
     }
 
@@ -85,7 +114,7 @@ impl<K: Send + 'static> Loader<K> {
     }
 }
 
-fn add(made: Result<Table, CompileError>, rows: Option<&mut Rows>) -> Made {
+fn add(made: Result<Table, CompileError>, source: Source, rows: Option<&mut Rows>) -> Made {
     let mut table = match made {
         Ok(table) => table,
         Err(error) => return Made::Failed(error),
@@ -101,7 +130,7 @@ fn add(made: Result<Table, CompileError>, rows: Option<&mut Rows>) -> Made {
             table.forget_rows();
             Made::Ready(table, parts)
         }
-        None => Made::NoRoom,
+        None => Made::NoRoom(source),
     }
 }
 
@@ -135,6 +164,6 @@ mod tests {
         }
         let [(1, program), (2, Made::Failed(CompileError::Malformed))] = done.as_slice() else { panic!("{done:?}") };
         // There is no kernel side here.
-        assert!(matches!(program, Made::NoRoom) || cfg!(not(target_arch = "x86_64")), "{program:?}");
+        assert!(matches!(program, Made::NoRoom(_)) || cfg!(not(target_arch = "x86_64")), "{program:?}");
     }
 }
