@@ -158,7 +158,7 @@ fn a_command_with_files_and_lines() -> Result<()> {
     let (python, script) = (paths::installed("venv/bin/python")?, script());
     let receiver = Receiver::collector_of_profiles()?;
     let endpoint = format!("http://127.0.0.1:{}", receiver.grpc);
-    let mut arguments = words(&["--frequency", "199", "--endpoint", &endpoint]);
+    let mut arguments = words(&["--frequency", "199", "--endpoint", &endpoint, "--protocol", "grpc"]);
     for file in &files {
         arguments.extend([OsStr::new("-o"), file.as_os_str()]);
     }
@@ -180,6 +180,7 @@ fn a_command_with_files_and_lines() -> Result<()> {
         (from..from + 5).any(|line| top.contains(&format!(" {function} {}:{line}", script.display())))
     };
     ensure!(lines("leaf", line("leaf")? + 1) && lines("add", line("add")? + 1), "{top}");
+    ensure!(said.contains("sent by otlp") && !said.contains("lost ("), "{said}");
     // The same in a receiver: name, file, the line that ran, and whose frame it is.
     let (mut sent, mut all) = (0, 0);
     for sample in written(&receiver, 1)? {
