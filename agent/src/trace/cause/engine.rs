@@ -13,6 +13,8 @@ use super::{
     hosts::Hosts,
     locks::Locks,
     loops::Loops,
+    orphans::Orphans,
+    patterns::Patterns,
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
@@ -79,6 +81,8 @@ pub struct Settled {
     pub parent: SpanId,
     /// The evidence for that.
     pub link: Option<Link>,
+    /// How likely that is, from 0 to 1, where it is not certain.
+    pub confidence: Option<f64>,
     /// What its thread has done with its time, where that is known.
     pub spent: Option<Spent>,
 }
@@ -148,6 +152,12 @@ pub struct Engine {
     pub(super) serving: Option<Box<Threads>>,
     /// How often values were brought.
     pub(super) values: Commons,
+    /// Outgoing calls that nothing has shown the cause of.
+    pub(super) orphans: Orphans,
+    /// And what is known of the endpoints that may have made them.
+    pub(super) patterns: Patterns,
+    /// The time of the last tick.
+    pub(super) now: Nanos,
     pub(super) stats: Stats,
 }
 
@@ -162,6 +172,7 @@ impl Engine {
             lingering: Deadlines::new(limits.grace),
             unread: Deadlines::new(limits.patience),
             kept: Deadlines::new(limits.patience.saturating_add(limits.near)),
+            orphans: Orphans::new(),
             limits,
             ids,
             next: 0,
@@ -190,6 +201,8 @@ impl Engine {
             meters: Meters::default(),
             serving: None,
             values: Commons::default(),
+            patterns: Patterns::default(),
+            now: 0,
             stats: Stats::default(),
         }
     }
@@ -212,6 +225,7 @@ impl Engine {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Nanos) {
+        self.now = now;
         while let Some(serial) = self.hosts.as_mut().and_then(|hosts| hosts.holds.due(now)) {
             self.give_up_waiting(serial, now);
         }
@@ -221,6 +235,7 @@ impl Engine {
         while let Some(serial) = self.patiences.due(now) {
             self.give_up(serial);
         }
+        self.look_at_orphans(now);
         while let Some(serial) = self.lingering.due(now).or_else(|| self.unread.due(now)).or_else(|| self.kept.due(now))
         {
             self.forget(serial);
@@ -237,6 +252,7 @@ impl Engine {
         for serial in left {
             self.give_up(serial);
         }
+        self.give_all();
         let calls = std::mem::take(&mut self.calls);
         calls.into_values().for_each(|call| self.give_up_samples(call.samples));
         self.by_id.clear();
@@ -250,6 +266,7 @@ impl Engine {
         all.truncate((all.len() / 8).max(1));
         for serial in all {
             self.give_up(serial);
+            self.abandon(serial);
             if let Some(call) = self.calls.get(&serial) {
                 self.stats.evicted += u64::from(call.done.is_some() || call.end.is_none());
                 if call.side == Side::Server
@@ -274,6 +291,7 @@ impl Engine {
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
         self.values.ended(tgid);
+        self.patterns.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
     }

@@ -31,6 +31,11 @@ impl Proof {
         }
     }
 
+    /// The share of it that was right, from 0 to 1, as far as that can be said.
+    pub(super) fn share(self) -> f64 {
+        f64::from(self.right + ENOUGH) / f64::from(self.seen() + ENOUGH)
+    }
+
     fn seen(self) -> u32 {
         self.right + self.wrong
     }
