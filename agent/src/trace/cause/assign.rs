@@ -16,8 +16,6 @@ pub(super) enum Lacks {
     Calls { left: u32, others: u32 },
 }
 
-/// How likely an assignment must be.
-const LIKELY: f64 = 0.95;
 /// How many more calls than it lacks may seem to be a request's own.
 const DOUBT: f64 = 0.25;
 
@@ -28,9 +26,10 @@ const PLAUSIBLE: f64 = 0.1;
 pub(super) type Orphan = (Serial, Vec<Serial>);
 
 /// The calls of which it follows, each with its request, and how likely that is from 0 to 1. `fits` says how well a call fits into a request, next to
-/// how well into others; `None`: not known.
+/// how well into others; `None`: not known. What must be has to be possible; where several ways are, one of them has to be `likely`.
 pub(super) fn assign(
     orphans: &[Orphan],
+    likely: f64,
     fits: impl Fn(Serial, Serial) -> Option<f64>,
     lacks: impl Fn(Serial) -> Lacks,
 ) -> Vec<(Serial, Serial, f64)> {
@@ -45,7 +44,7 @@ pub(super) fn assign(
     loop {
         let before = puzzle.found.len();
         puzzle.follow(&fits);
-        puzzle.prefer(&fits);
+        puzzle.prefer(likely, &fits);
         if puzzle.found.len() == before {
             return puzzle.found;
         }
@@ -102,7 +101,7 @@ impl Puzzle<'_> {
     }
 
     /// Assigns what fits one way far better than any other.
-    fn prefer(&mut self, fits: &impl Fn(Serial, Serial) -> Option<f64>) {
+    fn prefer(&mut self, likely: f64, fits: &impl Fn(Serial, Serial) -> Option<f64>) {
         let mut best = Vec::new();
         let mut wanted: HashMap<Serial, f64> = HashMap::new();
         for (call, candidates) in &self.calls {
@@ -115,7 +114,7 @@ impl Puzzle<'_> {
             for (request, fit) in fits.into_iter().filter(|(_, fit)| *fit > 0.0) {
                 let share = fit / all;
                 *wanted.entry(request).or_default() += share;
-                if share >= LIKELY {
+                if share >= likely {
                     best.push((*call, request, share));
                 }
             }
@@ -179,7 +178,7 @@ mod tests {
     /// Without any rhythm.
     fn only(orphans: &[Orphan], lacks: impl Fn(Serial) -> Lacks) -> Vec<(Serial, Serial)> {
         let mut found: Vec<_> =
-            assign(orphans, |_, _| None, lacks).into_iter().map(|(call, request, _)| (call, request)).collect();
+            assign(orphans, 1.0, |_, _| None, lacks).into_iter().map(|(call, request, _)| (call, request)).collect();
         found.sort_unstable();
         found
     }

@@ -12,6 +12,7 @@ use super::{
     engine::Engine,
     held::Deadlines,
     patterns::Trial,
+    trust,
 };
 use crate::{
     event::Nanos,
@@ -26,6 +27,8 @@ const PATIENCE: Nanos = 2_000_000_000;
 const REMEMBERED: Nanos = 4_000_000_000;
 /// How often orphans are looked at.
 const ROUND: Nanos = 100_000_000;
+/// How likely an assignment may seem: it shows for each of these by itself how often that is right.
+const LIKELY: [f64; 5] = [1.0, 0.995, 0.98, 0.95, 0.9];
 /// Orphans of a kind in a process at a time; the oldest go when there are more.
 const MOST: usize = 4096;
 
@@ -226,9 +229,11 @@ impl Engine {
 
     pub(super) fn learn(&mut self, serial: Serial) {
         if let Some(tgid) = self.patterns.process_of(serial) {
-            let (right, wrong) = self.patterns.tried(serial);
-            (0..right).for_each(|_| self.trust.add(tgid, Link::Pattern, true));
-            (0..wrong).for_each(|_| self.trust.add(tgid, Link::Pattern, false));
+            for (share, is_right) in self.patterns.tried(serial) {
+                if let Some(level) = LIKELY.iter().position(|likely| share >= *likely) {
+                    self.trust.add(tgid, trust::Kind::Pattern(level), is_right);
+                }
+            }
         }
         let Self { patterns, orphans, calls, .. } = self;
         patterns.learn(serial, |suspects, kind| {
@@ -243,6 +248,7 @@ impl Engine {
 
     /// Gives the orphans of a kind to whom they can only belong.
     fn give(&mut self, (tgid, kind): (u32, Kind)) {
+        let likely = self.likely_enough(tgid);
         let calls = &self.calls;
         let Some(of_kind) = self.orphans.of.get_mut(&(tgid, kind)) else {
             return;
@@ -252,6 +258,9 @@ impl Engine {
             self.orphans.of.remove(&(tgid, kind));
             return;
         }
+        let Some(likely) = likely else {
+            return;
+        };
         let candidates = |serial: &Serial| {
             let search = calls.get(serial).and_then(|call| call.search.as_ref());
             (*serial, search.map(|search| search.candidates.clone()).unwrap_or_default())
@@ -262,7 +271,7 @@ impl Engine {
             let start = calls.get(&call)?.start;
             self.patterns.fits(request, kind, call, start)
         };
-        let found = assign(&orphans, fits, |request| {
+        let found = assign(&orphans, likely, fits, |request| {
             // Calls whose cause may still show, and which may be of this kind.
             let is_other = |serial: &&Serial| {
                 !members.contains(*serial)
@@ -273,9 +282,6 @@ impl Engine {
             let others = self.patterns.suspects(request).iter().filter(is_other).count();
             self.patterns.lacks(request, kind, u32::try_from(others).unwrap_or(u32::MAX))
         });
-        if !self.trust.of(tgid, Link::Pattern).is_proved() {
-            return;
-        }
         for (serial, request, share) in found {
             let confidence = share * self.patterns.confidence(request, kind);
             if let Some(call) = self.calls.get_mut(&serial) {
@@ -283,6 +289,12 @@ impl Engine {
             }
             self.settle(serial, Cause::Call(request, Link::Pattern));
         }
+    }
+
+    /// How likely an assignment has to seem in a process: as little as has proved to be enough. `None`: not even what is certain is right there.
+    fn likely_enough(&self, tgid: u32) -> Option<f64> {
+        let is_proved = |(level, _): &(usize, &f64)| self.trust.of(tgid, trust::Kind::Pattern(*level)).is_proved();
+        LIKELY.iter().enumerate().take_while(is_proved).last().map(|(_, likely)| *likely)
     }
 
     /// Gives up the orphans of a kind that are no better off by waiting.

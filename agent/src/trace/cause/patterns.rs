@@ -13,6 +13,8 @@ use crate::event::Nanos;
 
 /// Requests that are remembered; of others nothing is learned.
 const REQUESTS: usize = 65_536;
+/// Less than that is not tried.
+const UNLIKELY: f64 = 0.9;
 /// Calls of a request that are tried.
 const TRIALS: usize = 4;
 /// All processes in which calls were seen whose causes are not certain.
@@ -82,11 +84,11 @@ impl Patterns {
         }
     }
 
-    /// What would have been said of calls that are a request's own for certain, if nothing else had been known: how often that would have been
-    /// right, and how often not.
-    pub(super) fn tried(&self, serial: Serial) -> (u32, u32) {
+    /// What would have been said of calls that are a request's own for certain, if nothing else had been known: how likely it would have
+    /// seemed, and whether it would have been right.
+    pub(super) fn tried(&self, serial: Serial) -> Vec<(f64, bool)> {
         let trials = self.requests.get(&serial).map(|request| request.trials.as_slice()).unwrap_or_default();
-        let (mut right, mut wrong) = (0, 0);
+        let mut tried = Vec::new();
         for Trial { call, candidates } in trials {
             let Some((kind, start, end)) = self.requests.get(&serial).and_then(|request| request.moments.of(*call))
             else {
@@ -100,11 +102,11 @@ impl Patterns {
                 Lacks::Calls { left, others } if request == serial => Lacks::Calls { left: left + 1, others },
                 known => known,
             };
-            if let [(_, found, _)] = assign(&[(*call, candidates)], fits, lacks)[..] {
-                *(if found == serial { &mut right } else { &mut wrong }) += 1;
+            if let [(_, found, share)] = assign(&[(*call, candidates)], UNLIKELY, fits, lacks)[..] {
+                tried.push((share, found == serial));
             }
         }
-        (right, wrong)
+        tried
     }
 
     /// How well a call fits into a request, next to how well it fits into others; `None`: that is not known.

@@ -70,6 +70,8 @@ impl Proof {
 pub(super) enum Kind {
     /// What a link says.
     Link(Link),
+    /// That endpoints always do the same, where it speaks so clearly for a request: 0 is clearest.
+    Pattern(usize),
     /// That what was lent lasts until its worker is woken by such a one again.
     Loan(Lender),
 }
