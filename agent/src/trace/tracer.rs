@@ -145,6 +145,11 @@ impl Tracer {
         self.engine.done(exchange, resource);
     }
 
+    /// From now on, what an SDK in a process makes spans of has one of ours as well.
+    pub fn keep_sdk_spans(&mut self) {
+        self.engine.keep_sdk_spans();
+    }
+
     /// Lets the agents of other hosts take part.
     pub fn set_peers(&mut self, peers: Peers) {
         self.engine.set_peers(peers);

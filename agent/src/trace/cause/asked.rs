@@ -51,6 +51,8 @@ impl Engine {
             search: None,
             suspects: Vec::new(),
             reader: None,
+            is_sdks: false,
+            is_parent: false,
             is_orphan: false,
             confidence: None,
             is_kept: false,
@@ -194,6 +196,8 @@ impl Engine {
             if let Some(request) = call.by {
                 self.adopt(request, &origin.trace);
             }
+            let request = call.by;
+            self.sdk_wrote(&mut call, request, &origin);
             Cause::Outside(origin, Link::Header)
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)

@@ -152,6 +152,10 @@ pub(super) struct Call {
     pub(super) suspects: Vec<Serial>,
     /// An outgoing call without a cause: who has read its answer.
     pub(super) reader: Option<Key>,
+    /// An SDK has made a span of it too, which goes out: ours stays here.
+    pub(super) is_sdks: bool,
+    /// Spans of ours hang under its.
+    pub(super) is_parent: bool,
     /// An outgoing call that nothing has shown the cause of.
     pub(super) is_orphan: bool,
     /// How likely its cause is, where that is not certain.

@@ -18,6 +18,7 @@ use super::{
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
+    sdks::Sdk,
     serving::Threads,
     trust::Trust,
     turns::Turns,
@@ -62,6 +63,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Threads and tasks that were forgotten because there were too many.
     pub forgotten: u64,
+    /// Calls of which an SDK has made spans that go out, so that there are none of ours.
+    pub left_to_sdks: u64,
     /// Samples that were not linked because there were too many.
     pub unlinked: u64,
 }
@@ -134,6 +137,9 @@ pub struct Engine {
     pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
     pub(super) originators: HashSet<u32, foldhash::fast::RandomState>,
+    /// What is known of those whose outgoing calls carry contexts that an SDK has written.
+    pub(super) sdks: HashMap<u32, Sdk, foldhash::fast::RandomState>,
+    pub(super) keeps_sdk_spans: bool,
     pub(super) pending: Pending,
     pub(super) graces: Deadlines,
     pub(super) near: Deadlines,
@@ -194,6 +200,8 @@ impl Engine {
             silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
+            sdks: HashMap::default(),
+            keeps_sdk_spans: false,
             pending: Pending::default(),
             settled: Vec::new(),
             samples: Vec::new(),
@@ -294,6 +302,7 @@ impl Engine {
         self.patterns.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
+        self.sdks.remove(&tgid);
     }
 
     /// A connection is over.

@@ -23,6 +23,7 @@ mod pending;
 mod puzzles;
 mod rhythm;
 mod samples;
+mod sdks;
 mod serving;
 mod settle;
 #[cfg(test)]

@@ -41,6 +41,13 @@ impl Engine {
             return;
         };
         call.end = Some(now);
+        if !server {
+            let tgid = call.tgid();
+            self.sdk_exports(tgid, &exchange);
+        }
+        let Some(call) = self.calls.get(&serial) else {
+            return;
+        };
         let (tgid, is_open) = (call.tgid(), call.cause == Cause::Open);
         self.served(serial);
         if server && let Some(open) = self.open.get_mut(&tgid) {
@@ -151,6 +158,7 @@ impl Engine {
             Cause::Call(above, _) => match self.calls.get_mut(above) {
                 Some(above) => {
                     parent = above.span;
+                    above.is_parent = true;
                     found = above.trace.clone();
                     if found.is_none() {
                         above.effects.push(serial);
@@ -270,6 +278,10 @@ impl Engine {
         let Some(trace) = call.trace.clone() else {
             return self.begin_trace(serial);
         };
+        let is_sdks = self.is_sdks(serial);
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
         let Some(done) = call.done.take() else {
             return;
         };
@@ -290,7 +302,11 @@ impl Engine {
             self.give_samples(samples, of, end);
         }
         let spent = self.cost(cost, reader, end);
-        self.settled.push(Settled { exchange, resource, span, trace, parent, link, confidence, spent });
+        if is_sdks {
+            self.stats.left_to_sdks += 1;
+        } else {
+            self.settled.push(Settled { exchange, resource, span, trace, parent, link, confidence, spent });
+        }
         match side {
             Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),

@@ -17,6 +17,7 @@ use crate::{
 mod patterns;
 mod pools;
 mod samples;
+mod sdks;
 mod serving;
 mod values;
 
