@@ -18,7 +18,14 @@ use blazesym::{
 };
 use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
-use object::{Object as _, ObjectSection as _, ReadCache};
+use object::{
+    Endianness, FileKind, Object as _,
+    elf::{FileHeader32, FileHeader64},
+    read::{
+        ReadCache,
+        elf::{FileHeader, SectionHeader as _},
+    },
+};
 
 use super::{
     files::Files,
@@ -366,7 +373,10 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
         if let Some(file) = spaces.files().get(*id) {
             if has_too_many(file) {
                 let path = places.users.get(id).and_then(|users| users.first()).map_or("", |(_, path)| path);
-                log::warn!("no names of {path}: its tables of symbols have more than {} MiB", SYMBOLS >> 20);
+                log::warn!(
+                    "no names of {path}: its tables of symbols are broken, or have more than {} MiB",
+                    SYMBOLS >> 20
+                );
                 known.unread += 1;
                 continue;
             }
@@ -457,13 +467,25 @@ fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Whether a file says that it has more symbols than any honest one. All would be sorted.
+/// Whether a file says that it has more symbols than any honest one, all of which would be sorted; or cannot be told.
 pub(super) fn has_too_many(file: &File) -> bool {
     let cache = ReadCache::new(file);
-    object::File::parse(Parts::new(&cache, parts::USUAL)).is_ok_and(|object| {
-        let sizes = [".symtab", ".dynsym"].map(|name| object.section_by_name(name).map_or(0, |section| section.size()));
-        sizes.iter().any(|size| *size > SYMBOLS)
-    })
+    let data = Parts::new(&cache, parts::USUAL);
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf64) => are_too_many::<FileHeader64<Endianness>>(data).unwrap_or(true),
+        Ok(FileKind::Elf32) => are_too_many::<FileHeader32<Endianness>>(data).unwrap_or(true),
+        _ => false,
+    }
+}
+
+fn are_too_many<H: FileHeader<Endian = Endianness>>(data: Parts<'_>) -> Result<bool, object::read::Error> {
+    let header = H::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    Ok([b".symtab".as_slice(), b".dynsym"].iter().any(|name| {
+        let size = sections.section_by_name(endian, name).map_or(0, |(_, section)| section.sh_size(endian).into());
+        size > SYMBOLS
+    }))
 }
 
 /// The GNU build id of an ELF file, in hexadecimal.

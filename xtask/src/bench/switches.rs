@@ -35,8 +35,8 @@ pub struct Args {
 const WAYS: [(&str, Option<&[&str]>); 3] = [
     ("not attached", None),
     ("the whole host, waits from 1 ms", Some(&["--all"])),
-    // Not one of the pair.
-    ("another process", Some(&["--pid", "1"])),
+    // Which is not there.
+    ("another program", Some(&["--exe", "geophone-bench-nobody"])),
 ];
 
 /// What one run came to.

@@ -136,7 +136,7 @@ impl Worker {
         for _ in 0..self.again.len() {
             match self.again.pop_front() {
                 Some(again) if again.when <= now => {
-                    self.look(again.serial, again.tgid, again.has_library, again.tries)?
+                    self.look(again.serial, again.tgid, again.has_library, again.tries)?;
                 }
                 Some(again) => self.again.push_back(again),
                 None => {}
