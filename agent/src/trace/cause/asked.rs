@@ -75,9 +75,13 @@ impl Engine {
     /// A process is asked.
     fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>, values: Values) {
         let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
-        if span.is_some() || !ids.is_empty() || values != Values::default() {
-            call.brought = Some(Box::new(Brought { span, ids, values }));
-            self.values.brought(call.tgid(), values);
+        if span.is_some() || !ids.is_empty() {
+            call.brought = Some(Box::new(Brought { span, ids }));
+        }
+        if values != Values::default() {
+            let calls = &self.calls;
+            let is_open = |request| calls.get(&request).is_some_and(|call| call.end.is_none());
+            self.values.add(call.tgid(), values, serial, is_open);
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());

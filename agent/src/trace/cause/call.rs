@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, Thread},
-    protocol::{CallId, Exchange, OtherEnd, Side, Values},
+    protocol::{CallId, Exchange, OtherEnd, Side},
     trace::Resource,
 };
 
@@ -175,7 +175,6 @@ pub(super) struct Call {
 pub(super) struct Brought {
     pub(super) span: Option<(TraceId, SpanId)>,
     pub(super) ids: Vec<u64>,
-    pub(super) values: Values,
 }
 
 /// What is known of an outgoing call whose cause is not.

@@ -23,7 +23,7 @@ use super::{
     trust::Trust,
     turns::Turns,
     usage::Meters,
-    values::Commons,
+    values::Bringers,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -156,8 +156,8 @@ pub struct Engine {
     pub(super) meters: Meters,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
-    /// How often values were brought.
-    pub(super) values: Commons,
+    /// Who has brought which values.
+    pub(super) values: Bringers,
     /// Outgoing calls that nothing has shown the cause of.
     pub(super) orphans: Orphans,
     /// And what is known of the endpoints that may have made them.
@@ -208,7 +208,7 @@ impl Engine {
             held: 0,
             meters: Meters::default(),
             serving: None,
-            values: Commons::default(),
+            values: Bringers::default(),
             patterns: Patterns::default(),
             now: 0,
             stats: Stats::default(),
