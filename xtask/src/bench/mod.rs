@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod decoders;
 mod machine;
+mod mechanisms;
 mod memory;
 mod process;
 mod profile;
@@ -48,6 +49,8 @@ enum What {
     Profile(profile::Args),
     /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
     Decoders(decoders::Args),
+    /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
+    Mechanisms(mechanisms::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -83,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
         Some(What::Profile(args)) => profile::run(args, &agent),
+        Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;

@@ -51,10 +51,10 @@ struct Cost {
 }
 
 /// Lets the kernel measure programs for as long as this lives.
-struct Statistics(String);
+pub struct Statistics(String);
 
 impl Statistics {
-    fn start() -> anyhow::Result<Self> {
+    pub fn start() -> anyhow::Result<Self> {
         let before = fs::read_to_string(STATISTICS)?;
         fs::write(STATISTICS, "1")?;
         Ok(Self(before))
