@@ -12,16 +12,20 @@ mod offsets;
 mod policy;
 mod preempt;
 mod rings;
+mod rows;
 mod sampler;
 mod tables;
 mod tracepoints;
+mod waker;
 
 pub use context::{Context, ContextError};
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
 pub use rings::now;
+pub use rows::{Part, Rows};
 pub use sampler::{Sampler, Target};
-pub use tables::{Part, Tables};
+pub use tables::Tables;
+pub use waker::Waker;
 
 use geophone_ebpf::stats;
 

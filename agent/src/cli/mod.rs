@@ -12,6 +12,7 @@ mod peers;
 mod profile;
 mod replay;
 mod run;
+mod select;
 mod send;
 mod session;
 mod show;

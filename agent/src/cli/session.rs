@@ -14,10 +14,11 @@ use tokio::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     logger,
     output::OutputSettings,
     profile::write,
+    select::SelectArgs,
     send::{self, Receivers},
 };
 use crate::{
@@ -82,7 +83,7 @@ impl Session {
         record: Option<&Path>,
     ) -> Result<Self, CliError> {
         logger::start(capture.debug_kernel);
-        check(&select.pid)?;
+        check(&select.processes.pid)?;
         raise_limits();
         let shared = capture.shared()?;
         let runtime = Builder::new_multi_thread()

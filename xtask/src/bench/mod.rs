@@ -14,6 +14,7 @@ mod profile;
 mod rate;
 mod requests;
 mod sink;
+mod switches;
 mod table;
 mod userspace;
 mod webserver;
@@ -47,6 +48,8 @@ enum What {
     Userspace(userspace::Args),
     /// What sampling the whole host costs, next to other profilers; not part of `all`
     Profile(profile::Args),
+    /// What looking at waits costs two processes that switch all the time; not part of `all`
+    Switches(switches::Args),
     /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
     Decoders(decoders::Args),
     /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
@@ -87,6 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Rate(args)) => rate::run(args, &agent),
         Some(What::Profile(args)) => profile::run(args, &agent),
         Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
+        Some(What::Switches(args)) => switches::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;
