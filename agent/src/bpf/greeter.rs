@@ -2,15 +2,14 @@
 //! host, whatever network it is in. It ends with the agent, however that ends.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
-    maps::Array,
+    maps::{Array, MapData},
     programs::{CgroupAttachMode, ProgramError, SockOps, sock_ops::SockOpsLink},
 };
 use geophone_ebpf::greeting;
@@ -20,7 +19,7 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::load::{LoadError, take};
+use super::load::LoadError;
 
 /// Why it cannot be attached.
 #[derive(Debug, Error)]
@@ -39,8 +38,8 @@ pub enum GreetError {
         /// Why not.
         error: io::Error,
     },
-    /// The kernel does not let programs write TCP options.
-    #[error("the kernel refused the program by which agents find each other (--peer-discover option): {0}")]
+    /// The kernel does not let it be attached.
+    #[error("the kernel does not let the program be attached by which agents find each other (--peer-discover option): {0}")]
     Program(#[from] ProgramError),
     /// The object or a map is not as it should be.
     #[error(transparent)]
@@ -55,18 +54,25 @@ struct Greeting(greeting::Greeting);
 // SAFETY: made of integers only, without padding.
 unsafe impl aya::Pod for Greeting {}
 
-/// Loads and attaches it: from here on the option is told on connections that begin in this group and those below, until what this returns
+/// Loads it, while the maps that it shares with other programs are still there.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let name = "greet";
+    let failed = |error| LoadError::Program { name, error };
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    <&mut SockOps>::try_from(program).and_then(SockOps::load).map_err(failed)
+}
+
+/// Attaches it: from here on the option is told on connections that begin in this group and those below, until what this returns
 /// is dropped.
 pub(super) fn attach(ebpf: &mut Ebpf, group: &Path, greeting: greeting::Greeting) -> Result<SockOpsLink, GreetError> {
     let group = open(group)?;
-    let map = take(ebpf, "GREETING").map_err(Box::new)?;
-    let mut map: Array<_, Greeting> = map;
-    map.set(0, Greeting(greeting), 0).map_err(|error| Box::new(LoadError::from(error)))?;
     let missing = || Box::new(LoadError::Missing("greet"));
+    let map = ebpf.map_mut("GREETING").ok_or_else(missing)?;
+    let set = Array::<&mut MapData, Greeting>::try_from(map).and_then(|mut map| map.set(0, Greeting(greeting), 0));
+    set.map_err(|error| Box::new(LoadError::from(error)))?;
     let program: &mut SockOps = ebpf.program_mut("greet").ok_or_else(missing)?.try_into()?;
-    program.load()?;
-    // Others may have programs there too.
-    let id = program.attach(group, CgroupAttachMode::AllowMultiple)?;
+    // Others may have programs there too: a link is always one of several, and takes no other word.
+    let id = program.attach(group, CgroupAttachMode::Single)?;
     Ok(program.take_link(id)?)
 }
 

@@ -256,6 +256,9 @@ impl Kernel {
         if options.sampling.is_some() {
             sampler::load(&mut ebpf)?;
         }
+        if options.greets {
+            greeter::load(&mut ebpf)?;
+        }
         hooks::load_probes(&mut ebpf);
         Ok(Self {
             ebpf: Some(ebpf),

@@ -1,12 +1,14 @@
 //! Agents find each other by a TCP option: see `geophone_ebpf::greeting`. It is on SYN and SYN-ACK. A socket that listened before the agent
 //! came does not let its SYN-ACK be written to; then it is on the first segments after those, of both sides.
 
+use core::{arch::asm, mem::offset_of};
+
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
         BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
     },
     btf_maps::{Array, LruHashMap},
     helpers::{
@@ -63,12 +65,44 @@ pub struct Came {
     len: u32,
 }
 
-/// A field of the context. Volatile: the verifier does not let two of them be read at once.
+/// A field of the context, or the so many-th word of one. In assembly, because the verifier takes nothing but a constant for its place, and
+/// the compiler computes one where it can join two reads.
 macro_rules! field {
-    ($ctx:expr, $($field:tt)+) => {
-        // SAFETY: the kernel hands the program a context, whose fields the verifier lets it read.
-        unsafe { core::ptr::read_volatile(&raw const (*$ctx.ops).$($field)+) }
+    ($ctx:expr, $field:ident) => {
+        field!($ctx, $field, 0)
     };
+    ($ctx:expr, $field:ident, $word:literal) => {{
+        let value: u64;
+        // SAFETY: the kernel hands the program a context, whose fields the verifier lets it read.
+        unsafe {
+            asm!(
+                "{value} = *(u32 *)({ctx} + {at})",
+                value = out(reg) value,
+                ctx = in(reg) $ctx.ops,
+                at = const offset_of!(bpf_sock_ops, $field) + 4 * $word,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        value as u32
+    }};
+}
+
+/// A field of the context that is an address.
+macro_rules! pointer {
+    ($ctx:expr, $field:ident) => {{
+        let value: *const u8;
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "{value} = *(u64 *)({ctx} + {at})",
+                value = out(reg) value,
+                ctx = in(reg) $ctx.ops,
+                at = const offset_of!(bpf_sock_ops, $field),
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        value
+    }};
 }
 
 /// What TCP tells.
@@ -94,7 +128,7 @@ fn set(ctx: &SockOpsContext, flags: u32) {
 /// The segment that is about to be sent may need room.
 #[inline(always)]
 fn reserve(ctx: &SockOpsContext) {
-    let flags = if field!(ctx, __bindgen_anon_1.args[0]) == 1 { 0 } else { field!(ctx, skb_tcp_flags) };
+    let flags = if field!(ctx, __bindgen_anon_1) == 1 { 0 } else { field!(ctx, skb_tcp_flags) };
     if flags & SYN == 0 {
         // An acknowledgement, or the first bytes; or it is asked how long a segment may be.
         if field!(ctx, data_segs_out) != 0 || field!(ctx, segs_out) >= SEGMENTS {
@@ -219,8 +253,8 @@ fn load(ctx: &SockOpsContext, of: u64) -> Option<Came> {
 /// The sequence number in the header at hand.
 #[inline(always)]
 fn sequence(ctx: &SockOpsContext) -> Option<u32> {
-    let data = field!(ctx, __bindgen_anon_3.skb_data) as *const u8;
-    let end = field!(ctx, __bindgen_anon_4.skb_data_end) as *const u8;
+    let data = pointer!(ctx, __bindgen_anon_3);
+    let end = pointer!(ctx, __bindgen_anon_4);
     // SAFETY: behind the check, which the verifier asks for.
     unsafe {
         if data.add(8) > end {
@@ -281,10 +315,10 @@ fn remote(ctx: &SockOpsContext) -> [u32; 4] {
     match field!(ctx, family) {
         AF_INET => [0, 0, MAPPED.to_be(), field!(ctx, remote_ip4)],
         AF_INET6 => [
-            field!(ctx, remote_ip6[0]),
-            field!(ctx, remote_ip6[1]),
-            field!(ctx, remote_ip6[2]),
-            field!(ctx, remote_ip6[3]),
+            field!(ctx, remote_ip6, 0),
+            field!(ctx, remote_ip6, 1),
+            field!(ctx, remote_ip6, 2),
+            field!(ctx, remote_ip6, 3),
         ],
         _ => [0; 4],
     }
@@ -294,10 +328,10 @@ fn remote(ctx: &SockOpsContext) -> [u32; 4] {
 fn ends(ctx: &SockOpsContext) -> Ends {
     let local = match field!(ctx, family) {
         AF_INET6 => [
-            field!(ctx, local_ip6[0]),
-            field!(ctx, local_ip6[1]),
-            field!(ctx, local_ip6[2]),
-            field!(ctx, local_ip6[3]),
+            field!(ctx, local_ip6, 0),
+            field!(ctx, local_ip6, 1),
+            field!(ctx, local_ip6, 2),
+            field!(ctx, local_ip6, 3),
         ],
         _ => [0, 0, MAPPED.to_be(), field!(ctx, local_ip4)],
     };

@@ -18,6 +18,7 @@ mod faults;
 mod gateways;
 mod goroutines;
 mod grpc;
+mod greeting;
 mod hosts;
 mod http2;
 mod languages;
