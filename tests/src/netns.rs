@@ -30,7 +30,12 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) % 250 + 1;
         let third = process::id() % 250;
         let name = format!("gptest-{}-{number}", process::id());
-        let made = Self { name, group: None, host: format!("10.231.{third}.{number}"), inside: format!("10.232.{third}.{number}") };
+        let made = Self {
+            name,
+            group: None,
+            host: format!("10.231.{third}.{number}"),
+            inside: format!("10.232.{third}.{number}"),
+        };
         let (outer, inner) = (format!("gp{third}o{number}"), format!("gp{third}i{number}"));
         let (name, host, inside) = (&made.name, &made.host, &made.inside);
         ip(&format!("netns add {name}"))?;

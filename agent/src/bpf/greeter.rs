@@ -39,7 +39,9 @@ pub enum GreetError {
         error: io::Error,
     },
     /// The kernel does not let it be attached.
-    #[error("the kernel does not let the program be attached by which agents find each other (--peer-discover option): {0}")]
+    #[error(
+        "the kernel does not let the program be attached by which agents find each other (--peer-discover option): {0}"
+    )]
     Program(#[from] ProgramError),
     /// The object or a map is not as it should be.
     #[error(transparent)]

@@ -344,7 +344,8 @@ impl Core {
 
     /// Whether it is not known yet if there is an agent at an address, or where a connection's other end says that it is.
     fn is_awaited(&self, remote: IpAddr, met: Option<Met>) -> bool {
-        let awaited = |met: Met| !self.called.contains_key(&met.agent) && self.contacts.answer(met.at) == Answer::Awaited;
+        let awaited =
+            |met: Met| !self.called.contains_key(&met.agent) && self.contacts.answer(met.at) == Answer::Awaited;
         met.map_or_else(|| self.answer(remote) == Answer::Awaited, awaited)
     }
 

@@ -6,9 +6,8 @@ use core::{arch::asm, mem::offset_of};
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
-        BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
+        BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
     },
     btf_maps::{Array, LruHashMap},
     helpers::{
@@ -327,18 +326,10 @@ fn remote(ctx: &SockOpsContext) -> [u32; 4] {
 #[inline(always)]
 fn ends(ctx: &SockOpsContext) -> Ends {
     let local = match field!(ctx, family) {
-        AF_INET6 => [
-            field!(ctx, local_ip6, 0),
-            field!(ctx, local_ip6, 1),
-            field!(ctx, local_ip6, 2),
-            field!(ctx, local_ip6, 3),
-        ],
+        AF_INET6 => {
+            [field!(ctx, local_ip6, 0), field!(ctx, local_ip6, 1), field!(ctx, local_ip6, 2), field!(ctx, local_ip6, 3)]
+        }
         _ => [0, 0, MAPPED.to_be(), field!(ctx, local_ip4)],
     };
-    Ends {
-        local,
-        remote: remote(ctx),
-        local_port: field!(ctx, local_port),
-        remote_port: field!(ctx, remote_port),
-    }
+    Ends { local, remote: remote(ctx), local_port: field!(ctx, local_port), remote_port: field!(ctx, remote_port) }
 }

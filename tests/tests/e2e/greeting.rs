@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use geophone_tests::agent::{Capture, kernel_objects, wait_gone};
-use geophone_tests::drive::Driver;
+use geophone_tests::drive::{Driver, Template};
 use geophone_tests::nat::Nat;
 use geophone_tests::services::Service;
 use geophone_tests::wait;
@@ -26,22 +26,21 @@ fn found_through_address_translation() -> Result<()> {
     let (left, right) = (format!("/{}", nat.left.name()), format!("/{}", nat.right.name()));
     let old = Service::go_everywhere_in(&nat.right)?;
     let at = format!("{}:4419", nat.hidden);
-    let discover = ["--peer-discover", "option"];
+    let discover = ["--no-tls", "--peer-discover", "option"];
     let more = [&discover[..], &["--peer-cgroup", &right, "--cgroup", &right, "--peer-advertise", &at]].concat();
     let serving = agent(Capture::Sockets, &nat.right, &[], KEY, &more)?;
     let new = Service::go_everywhere_in(&nat.right)?;
-    let mut drivers = Vec::new();
-    for service in [&old, &new] {
-        nat.pass(service.address.port())?;
-        let mut plan = plan(SocketAddr::new(nat.front.into(), service.address.port()), 10);
+    // Each asks for what no other asks for.
+    let client = |service: &Service, word: &str, rounds| {
+        let mut plan = plan(SocketAddr::new(nat.front.into(), service.address.port()), rounds);
+        plan.requests = vec![Template::get(&format!("/echo/{{id}}?of={word}"))];
         plan.late = true;
-        drivers.push(Driver::start_in(&nat.left, &plan)?);
-    }
-    let last = Driver::start_in(&nat.left, &{
-        let mut plan = plan(SocketAddr::new(nat.front.into(), new.address.port()), 1);
-        plan.late = true;
-        plan
-    })?;
+        Driver::start_in(&nat.left, &plan)
+    };
+    nat.pass(old.address.port())?;
+    nat.pass(new.address.port())?;
+    let drivers = [client(&old, "old", 20)?, client(&new, "new", 20)?];
+    let last = client(&new, "last", 1)?;
     let pids: Vec<u32> = drivers.iter().map(Driver::pid).collect();
     let asking = agent(Capture::Sockets, &nat.left, &pids, KEY, &[&discover[..], &["--peer-cgroup", &left]].concat())?;
     let mut sent = 0;
