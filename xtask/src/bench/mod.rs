@@ -5,6 +5,7 @@
 mod agent;
 mod calls;
 mod client;
+mod connect;
 mod decoders;
 mod machine;
 mod memory;
@@ -48,6 +49,8 @@ enum What {
     Profile(profile::Args),
     /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
     Decoders(decoders::Args),
+    /// What a TCP connection costs with the option by which agents find each other; not part of `all`
+    Connect(connect::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -83,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
         Some(What::Profile(args)) => profile::run(args, &agent),
+        Some(What::Connect(args)) => connect::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;
