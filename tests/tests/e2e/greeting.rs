@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use geophone_tests::agent::{Capture, kernel_objects, wait_gone};
-use geophone_tests::drive::{Driver, Template};
+use geophone_tests::drive::{Body, Driver, Template};
 use geophone_tests::nat::Nat;
 use geophone_tests::services::Service;
 use geophone_tests::wait;
@@ -33,7 +33,9 @@ fn found_through_address_translation() -> Result<()> {
     // Each asks for what no other asks for.
     let client = |service: &Service, word: &str, rounds| {
         let mut plan = plan(SocketAddr::new(nat.front.into(), service.address.port()), rounds);
-        plan.requests = vec![Template::get(&format!("/echo/{{id}}?of={word}"))];
+        // The first segment with data is a full one, and has the option where SYN-ACKs do not.
+        let upload = Template::post(&format!("/upload/{{id}}?of={word}"), Body::Length(200_000));
+        plan.requests = vec![upload, Template::get(&format!("/echo/{{id}}?of={word}"))];
         plan.late = true;
         Driver::start_in(&nat.left, &plan)
     };

@@ -69,7 +69,12 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let base = table::lowest(times.first().map_or(&[], Vec::as_slice));
     for ((name, ..), times) in sides.iter().zip(&times) {
         let lowest = table::lowest(times);
-        table::row(&[(*name).to_owned(), format!("{lowest:.2}"), table::spread(times, 2), format!("{:.3}", lowest / base)]);
+        table::row(&[
+            (*name).to_owned(),
+            format!("{lowest:.2}"),
+            table::spread(times, 2),
+            format!("{:.3}", lowest / base),
+        ]);
     }
     println!();
     Ok(())
