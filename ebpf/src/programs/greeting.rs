@@ -143,9 +143,11 @@ fn reserve(ctx: &SockOpsContext) {
         if !is_told(ctx) {
             return;
         }
-        let Some(came) = load(ctx, OF_SYN) else {
+        let mut came = Came { option: EMPTY, len: 0 };
+        came.len = load(ctx, &mut came.option, OF_SYN);
+        if came.len == 0 {
             return;
-        };
+        }
         // An LRU map: an insertion makes room for itself.
         let _ = GREETED.insert(ends(ctx), came, 0);
     }
@@ -184,9 +186,11 @@ fn connected(ctx: &SockOpsContext) {
     if flags & WRITE == 0 {
         return;
     }
-    if let Some(came) = load(ctx, 0) {
+    let mut option = EMPTY;
+    let len = load(ctx, &mut option, 0);
+    if len != 0 {
         set(ctx, flags & !WRITE);
-        tell(ctx, ROLE_CONNECT, field!(ctx, rcv_nxt), &came);
+        tell(ctx, ROLE_CONNECT, field!(ctx, rcv_nxt), &option, len);
     } else if field!(ctx, total_retrans) == 0 {
         set(ctx, flags | PARSE);
     } else {
@@ -203,14 +207,16 @@ fn accepted(ctx: &SockOpsContext) {
     let ends = ends(ctx);
     if let Some(came) = GREETED.get_ptr(ends) {
         // SAFETY: the map keeps the value alive while the program runs.
-        let came = unsafe { *came };
+        let came = unsafe { &*came };
+        tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &came.option, came.len);
         let _ = GREETED.remove(ends);
-        tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &came);
-    } else if is_told(ctx)
-        && let Some(came) = load(ctx, 0)
-    {
-        tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &came);
-        writes = WRITE;
+    } else if is_told(ctx) {
+        let mut option = EMPTY;
+        let len = load(ctx, &mut option, 0);
+        if len != 0 {
+            tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &option, len);
+            writes = WRITE;
+        }
     }
     if flags & WRITE != writes {
         set(ctx, flags & !WRITE | writes);
@@ -220,33 +226,35 @@ fn accepted(ctx: &SockOpsContext) {
 /// A segment with an option that the kernel does not know.
 #[inline(always)]
 fn answered(ctx: &SockOpsContext) {
-    if let (Some(came), Some(number)) = (load(ctx, 0), sequence(ctx)) {
+    let mut option = EMPTY;
+    let len = load(ctx, &mut option, 0);
+    if len != 0
+        && let Some(number) = sequence(ctx)
+    {
         set(ctx, field!(ctx, bpf_sock_ops_cb_flags) & !(WRITE | PARSE));
-        tell(ctx, ROLE_CONNECT, number, &came);
+        tell(ctx, ROLE_CONNECT, number, &option, len);
     }
 }
 
-/// The option of a segment that has come.
-#[inline(always)]
-fn load(ctx: &SockOpsContext, of: u64) -> Option<Came> {
-    let mut came = Came { option: [0; LONG], len: 0 };
-    came.option[0] = KIND;
-    came.option[1] = 2 + MAGIC.len() as u8;
+/// What the option is looked for by.
+const EMPTY: [u8; LONG] = {
     let [a, b, c, d] = MAGIC;
-    came.option[2] = a;
-    came.option[3] = b;
-    came.option[4] = c;
-    came.option[5] = d;
+    [KIND, 2 + MAGIC.len() as u8, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+};
+
+/// Puts the option of a segment that has come in the place of [`EMPTY`]. Returns its length, 0 if there is none. In place, because an older
+/// kernel does not take a copy of what may not have been written.
+#[inline(always)]
+fn load(ctx: &SockOpsContext, option: &mut [u8; LONG], of: u64) -> u32 {
     // SAFETY: the option has room for so many.
-    let len = unsafe { bpf_load_hdr_opt(ctx.ops, came.option.as_mut_ptr().cast(), LONG as u32, of) };
+    let len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LONG as u32, of) };
     if len > 0 {
-        came.len = len as u32;
-        return Some(came);
+        return len as u32;
     }
     if len == ENOSPC {
         emit::count(Counter::OptionsTooLong);
     }
-    None
+    0
 }
 
 /// The sequence number in the header at hand.
@@ -264,7 +272,7 @@ fn sequence(ctx: &SockOpsContext) -> Option<u32> {
 }
 
 #[inline(always)]
-fn tell(ctx: &SockOpsContext, role: u8, receives: u32, came: &Came) {
+fn tell(ctx: &SockOpsContext, role: u8, receives: u32, option: &[u8; LONG], len: u32) {
     let record = Greeted {
         kind: Kind::Greeted as u32,
         role: u32::from(role),
@@ -273,8 +281,8 @@ fn tell(ctx: &SockOpsContext, role: u8, receives: u32, came: &Came) {
         remote_addr: bytes(remote(ctx)),
         sends: field!(ctx, snd_una),
         receives,
-        len: came.len,
-        option: came.option,
+        len,
+        option: *option,
     };
     emit::count(Counter::OptionsReceived);
     emit::write((&raw const record).cast(), size_of::<Greeted>() as u64, false);
