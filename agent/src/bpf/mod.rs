@@ -6,6 +6,7 @@ mod context;
 pub mod decode;
 mod detach;
 mod extents;
+mod greeter;
 mod hooks;
 mod load;
 mod offsets;
@@ -19,6 +20,7 @@ mod tracepoints;
 mod waker;
 
 pub use context::{Context, ContextError};
+pub use greeter::GreetError;
 pub use hooks::{AttachError, Attached, Hooks};
 pub use load::{FrontEnd, Kernel, LoadError, Options};
 pub use rings::now;

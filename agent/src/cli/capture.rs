@@ -71,6 +71,7 @@ impl CaptureArgs {
             debug: self.debug_kernel,
             sampling: None,
             usage: self.usage,
+            greets: false,
         }
     }
 

@@ -5,6 +5,7 @@
 mod agent;
 mod calls;
 mod client;
+mod connect;
 mod decoders;
 mod machine;
 mod mechanisms;
@@ -54,6 +55,8 @@ enum What {
     Decoders(decoders::Args),
     /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
     Mechanisms(mechanisms::Args),
+    /// What a TCP connection costs with the option by which agents find each other; not part of `all`
+    Connect(connect::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -91,6 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Profile(args)) => profile::run(args, &agent),
         Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
         Some(What::Switches(args)) => switches::run(args, &agent),
+        Some(What::Connect(args)) => connect::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;
