@@ -105,6 +105,7 @@ impl CaptureArgs {
             debug: self.debug_kernel,
             sampling: None,
             usage: self.usage,
+            inject: None,
         }
     }
 

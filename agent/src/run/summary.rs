@@ -166,8 +166,10 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
             "unclaimed",
             "missed_returns",
             "tls_unplaced",
+            "injected",
         ];
-        lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
+        let harmless = |name: &str| harmless.contains(&name) || name.starts_with("inject_");
+        lost.extend(kernel.iter().filter(|(name, _)| !harmless(name)));
     }
     let conn = &account.connections;
     lost.extend([
@@ -186,7 +188,8 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     if let Some(kernel) = &account.kernel {
         let wanted =
             ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns", "tls_unplaced"];
-        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
+        let injection = |name: &str| name == "injected" || name.starts_with("inject_");
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || injection(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([
@@ -199,6 +202,8 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("evicted_calls", account.spans.causes.evicted),
         ("forgotten_workers", account.spans.causes.forgotten),
         ("unlinked_samples", account.spans.causes.unlinked),
+        ("injected_apart", account.spans.causes.apart),
+        ("injected_unseen", account.spans.causes.unseen_injected),
     ]);
     notes.extend(account.runtimes.iter());
     notes

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use opentelemetry::trace::SpanId;
+use opentelemetry::trace::{SpanContext, SpanId};
 
 use super::{
     call::{Call, Cause, Link, Serial, Trace},
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
+    injected::Written,
     locks::Locks,
     loops::Loops,
     pending::Pending,
@@ -62,6 +63,12 @@ pub struct Stats {
     pub forgotten: u64,
     /// Samples that were not linked because there were too many.
     pub unlinked: u64,
+    /// Outgoing calls whose span has the ids that the kernel side has written into them.
+    pub injected: u64,
+    /// Of those, the ones that were sent with another trace than that of the request which caused them.
+    pub apart: u64,
+    /// Contexts that were written into requests which were not understood, so that there is no span of them.
+    pub unseen_injected: u64,
 }
 
 /// A call whose cause is settled, and which is complete.
@@ -79,6 +86,8 @@ pub struct Settled {
     pub parent: SpanId,
     /// The evidence for that.
     pub link: Option<Link>,
+    /// What would be its parent, if that were not of another trace than was sent.
+    pub apart: Option<Box<SpanContext>>,
     /// What its thread has done with its time, where that is known.
     pub spent: Option<Spent>,
 }
@@ -144,6 +153,8 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// Contexts that were written into requests.
+    pub(super) written: Written,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
     /// How often values were brought.
@@ -188,6 +199,7 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            written: Written::default(),
             serving: None,
             values: Commons::default(),
             stats: Stats::default(),

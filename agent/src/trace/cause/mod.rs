@@ -13,6 +13,7 @@ mod engine;
 mod handover;
 mod held;
 mod hosts;
+mod injected;
 mod locks;
 mod loops;
 mod pending;

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
+use opentelemetry::trace::SpanId;
 
 use super::{
     call::{Cause, Hint, Link, Serial, Trace},
     engine::{Engine, Settled, Silence},
+    injected::new_trace,
     samples::Sampled,
     work::On,
 };
 use crate::{
     event::Nanos,
     protocol::{Exchange, Side},
-    trace::{Resource, ids::Ids},
+    trace::Resource,
 };
 
 impl Engine {
@@ -31,6 +32,7 @@ impl Engine {
                 trace,
                 parent: SpanId::INVALID,
                 link: None,
+                apart: None,
                 spent: None,
             });
             return;
@@ -219,7 +221,7 @@ impl Engine {
             match self.calls.get(&root).map(|call| &call.cause) {
                 Some(Cause::Call(above, _)) => root = *above,
                 Some(Cause::None) => {
-                    let trace = new_trace(&mut self.ids);
+                    let trace = self.own_trace(root);
                     return self.spread(root, &trace);
                 }
                 _ => return,
@@ -230,7 +232,12 @@ impl Engine {
     /// A call's trace is known, and with it that of everything that hangs under it.
     pub(super) fn spread(&mut self, serial: Serial, trace: &Trace) {
         let mut stack = vec![serial];
+        let mut apart = Vec::new();
         while let Some(serial) = stack.pop() {
+            if let Some(own) = self.set_apart(serial, trace) {
+                apart.push((serial, own));
+                continue;
+            }
             let Some(call) = self.calls.get_mut(&serial) else {
                 continue;
             };
@@ -239,6 +246,9 @@ impl Engine {
             self.serves(serial);
             self.tell_peers(serial);
             self.emit(serial);
+        }
+        for (serial, own) in apart {
+            self.spread(serial, &own);
         }
     }
 
@@ -264,6 +274,8 @@ impl Engine {
             Cause::Call(_, link) | Cause::Outside(_, link) => Some(*link),
             Cause::Open | Cause::None => None,
         };
+        let apart = call.apart.take();
+        let link = if apart.is_some() { Some(Link::Apart) } else { link };
         let (exchange, resource) = *done;
         let is_answered = exchange.first_byte.is_some();
         let (span, parent) = (call.span, call.parent);
@@ -275,7 +287,7 @@ impl Engine {
             self.give_samples(samples, of, end);
         }
         let spent = self.cost(cost, reader, end);
-        self.settled.push(Settled { exchange, resource, span, trace, parent, link, spent });
+        self.settled.push(Settled { exchange, resource, span, trace, parent, link, apart, spent });
         match side {
             Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),
@@ -298,8 +310,3 @@ impl Engine {
 
 /// How deep below its root a call can be that has its trace begin.
 const DEEPEST: usize = 1024;
-
-/// A trace that begins here.
-pub(super) fn new_trace(ids: &mut Ids) -> Trace {
-    Trace { id: ids.trace(), flags: TraceFlags::SAMPLED, state: TraceState::NONE }
-}
