@@ -117,7 +117,9 @@ impl Injection {
         if [offsets.msg_sk, offsets.msg_data, offsets.sock_ops_sk].contains(&MISSING) {
             return Err(InjectError::NoSockets.into());
         }
-        let mut names: HashMap<MapData, u64, u32> = take(ebpf, "INJECT_NAMES")?;
+        // It stays where it is: programs that use it are yet to be loaded.
+        let names = ebpf.map_mut("INJECT_NAMES").ok_or(LoadError::Missing("INJECT_NAMES"))?;
+        let mut names: HashMap<&mut MapData, u64, u32> = names.try_into()?;
         for (name, meaning) in NAMES {
             names.insert(named(name), *meaning as u32, 0)?;
         }
@@ -148,7 +150,8 @@ impl Injection {
         let id = header.attach(self.sockets.fd()).map_err(refused(HEADER))?;
         self.header = Some(header.take_link(id).map_err(refused(HEADER))?);
         let enrol = program::<SockOps>(ebpf, ENROL)?;
-        let id = enrol.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(refused(ENROL))?;
+        // A link lets others attach theirs, too, and takes no mode.
+        let id = enrol.attach(cgroup, CgroupAttachMode::Single).map_err(refused(ENROL))?;
         self.enrol = Some(enrol.take_link(id).map_err(refused(ENROL))?);
         Ok(())
     }

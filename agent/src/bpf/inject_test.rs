@@ -100,7 +100,7 @@ pub(super) fn run(sockets: &mut SockHash<MapData, u64>) -> Result<(), Failure> {
 fn requests(pair: &mut Pair) -> Result<(), Failure> {
     // The second one comes in pieces, and its body looks like a request.
     exchange(pair, b"GET /test HTTP/1.1\r\nHost: geophone\r\n\r\n", HEADER)?;
-    exchange(pair, b"POST /test HTTP/1.1\r\nHost: geophone\r\nContent-Length: 26\r\n\r\n", HEADER)?;
+    exchange(pair, b"POST /test HTTP/1.1\r\nHost: geophone\r\nContent-Length: 27\r\n\r\n", HEADER)?;
     exchange(pair, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", 0)?;
     exchange(pair, b"GET /carries HTTP/1.1\r\nB3: 0\r\n\r\n", 0)?;
     let head = format!("PUT /test HTTP/1.1\r\nContent-Length: {LARGE}\r\n\r\n");
