@@ -144,7 +144,7 @@ impl Injection {
 
     /// Attaches the programs: from here on, connections that are opened by processes which were chosen are given contexts.
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
-        let cgroup = File::open(root_cgroup()).map_err(InjectError::NoCgroup)?;
+        let cgroup = root_cgroup().and_then(File::open).map_err(InjectError::NoCgroup)?;
         let refused = |name| move |error| InjectError::Program { name, error };
         let header = program::<SkMsg>(ebpf, HEADER)?;
         let id = header.attach(self.sockets.fd()).map_err(refused(HEADER))?;
@@ -227,11 +227,14 @@ where
     program.try_into().map_err(|error| InjectError::Program { name, error }.into())
 }
 
-/// The root of the hierarchy of version 2: where it is usually, and where it is beside one of version 1.
-fn root_cgroup() -> PathBuf {
-    let usual = PathBuf::from("/sys/fs/cgroup");
-    let beside = usual.join("unified");
-    if beside.join("cgroup.controllers").exists() { beside } else { usual }
+/// The root of the hierarchy of version 2, where this process sees it.
+fn root_cgroup() -> io::Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let place = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        words.next().filter(|_| words.next() == Some("cgroup2"))
+    });
+    place.map(PathBuf::from).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn release() -> String {

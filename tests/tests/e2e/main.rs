@@ -20,6 +20,7 @@ mod goroutines;
 mod grpc;
 mod hosts;
 mod http2;
+mod inject;
 mod languages;
 mod lines;
 mod link;
