@@ -69,9 +69,7 @@ mod waits;
 
 use aya_ebpf::{
     macros::{perf_event, raw_tracepoint, sk_msg, sock_ops, uprobe, uretprobe},
-    programs::{
-        PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SkMsgContext, SockOpsContext,
-    },
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SkMsgContext, SockOpsContext},
 };
 
 /// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.

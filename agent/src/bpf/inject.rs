@@ -197,7 +197,9 @@ pub fn test_injection() -> Result<(), LoadError> {
     for map in ["RINGS", "SCRATCH"] {
         loader.map_max_entries(map, processors);
     }
-    for map in ["HANDLED", "CONNECTIONS", "PROCESSES", "RUNTIMES", "EXECUTED", "TLS_CALLS", "TLS_STREAMS", "TLS_SESSIONS"] {
+    for map in
+        ["HANDLED", "CONNECTIONS", "PROCESSES", "RUNTIMES", "EXECUTED", "TLS_CALLS", "TLS_STREAMS", "TLS_SESSIONS"]
+    {
         loader.map_max_entries(map, 1);
     }
     let object = preempt::Object::new(OBJECT, preempt::functions(&btf));

@@ -119,7 +119,9 @@ fn exchange(pair: &mut Pair, sent: &[u8], more: usize) -> Result<(), Failure> {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, 0) => {
                 Failure::Garbled("sends less than was given to it")
             }
-            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => Failure::Header("the request is too short".into()),
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => {
+                Failure::Header("the request is too short".into())
+            }
             _ => error.into(),
         })?;
         sender.join().map_err(|_| io::Error::other("the sender failed"))??;

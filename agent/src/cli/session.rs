@@ -153,7 +153,8 @@ impl Session {
             start = Some(Start { processes: sampled, frequency, periods });
         }
         let tls = !capture.no_tls;
-        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start, inject };
+        let settings =
+            Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start, inject };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());

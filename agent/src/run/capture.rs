@@ -91,7 +91,8 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
-        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, context, sampling, inject } = settings;
+        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, context, sampling, inject } =
+            settings;
         let mut selection = Selection::new(selector, children);
         if context.is_some() {
             pipeline.watch_serving();

@@ -12,9 +12,9 @@ use crate::{
     connection, datagram, emit, http2, inject,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_INJECT, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_DATAGRAM,
-        MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT, SOURCE_NONE,
-        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_INJECT, CONNECTION_JOINED, CONNECTION_TLS, Connection,
+        MOVED_DATAGRAM, MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT,
+        SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
     rustls, task, tls, usage,
 };

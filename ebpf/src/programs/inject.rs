@@ -384,7 +384,9 @@ pub fn split(sk: u64, at: u64) {
         data.len = HEADER as u32;
         data.captured = HEADER as u32;
         data.flags = piece.flags as u8 & RELATIVE;
-        (&raw mut (*scratch).bytes).cast::<[u8; HEADER]>().write((&raw const (*state).header).cast::<[u8; HEADER]>().read());
+        (&raw mut (*scratch).bytes)
+            .cast::<[u8; HEADER]>()
+            .write((&raw const (*state).header).cast::<[u8; HEADER]>().read());
     }
     emit::write(unsafe { (&raw const (*scratch).data).cast() }, (size_of::<Data>() + HEADER) as u64, false);
     piece.offset = at.wrapping_add(HEADER as u64);
@@ -449,14 +451,8 @@ fn asked(born: u64, captured: u64) {
     let now = unsafe { bpf_ktime_get_ns() };
     let id = u64::from(call.who.tgid) << 32 | u64::from(call.who.tid);
     let key = [config!(inject_key[0]), config!(inject_key[1]), config!(inject_key[2]), config!(inject_key[3])];
-    let mut new = Serving {
-        trace: trace_id(key, call.sk, born, piece.offset),
-        since: now,
-        flags: 1,
-        open: 1,
-        mixed: 0,
-        pad: 0,
-    };
+    let mut new =
+        Serving { trace: trace_id(key, call.sk, born, piece.offset), since: now, flags: 1, open: 1, mixed: 0, pad: 0 };
     // SAFETY: the map keeps the value alive while the program runs.
     if let Some(before) = unsafe { INJECT_THREADS.get(id) }
         && before.open != 0
@@ -501,7 +497,9 @@ fn parse(to: &mut Serving, at: u64) -> u64 {
     bad |= u32::from(flags) & 16;
     to.trace = [high, low];
     to.flags = u32::from(flags) & 1;
-    u64::from(bad == 0 && byte(0) == b'0' && byte(1) == b'0' && byte(2) == b'-' && byte(35) == b'-' && (high | low) != 0)
+    u64::from(
+        bad == 0 && byte(0) == b'0' && byte(1) == b'0' && byte(2) == b'-' && byte(35) == b'-' && (high | low) != 0,
+    )
 }
 
 /// The value of a digit; 16: it is none.
@@ -540,9 +538,7 @@ fn is_request(bytes: &[u8; BLOCK], have: u64) -> bool {
     if have < 16 {
         return false;
     }
-    let word = u64::from_be_bytes([
-        bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
-    ]);
+    let word = u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]);
     let begins = |method: &[u8]| {
         let (mut wanted, mut i) = (0, 0);
         while i < method.len() {
@@ -695,7 +691,9 @@ unsafe fn scan(head: *mut Head, block: *const u8) -> u64 {
                 set!(parent = if get!(parent) == 0 { get!(base) + i } else { u32::MAX });
                 set!(what = 0);
             }
-        } else if window == word(b"gnature=") || window & 0xff_ffff_ffff == word(b"&sig=") || window & 0xff_ffff_ffff == word(b"?sig=")
+        } else if window == word(b"gnature=")
+            || window & 0xff_ffff_ffff == word(b"&sig=")
+            || window & 0xff_ffff_ffff == word(b"?sig=")
         {
             set!(flags = get!(flags) | HEAD_SIGNED);
         }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::SockHash,
 };
 use geophone_ebpf::{
-    config::{INJECT_SOCKETS_MARK, CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, INJECT_SOCKETS_MARK, Policy, Runtime},
     interpreter::{self, Interpreter},
     record::{Data, Sample, Usage},
     stats,

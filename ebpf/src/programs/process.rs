@@ -134,8 +134,7 @@ pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
             emit::count(Counter::MapFull);
         }
         tell(PROCESS_EXEC, tgid);
-    } else if (config!(selective) == 0 || flags & PROCESS_SELECTED != 0)
-        && (is_new(ctx.arg(2)) || config!(inject) != 0)
+    } else if (config!(selective) == 0 || flags & PROCESS_SELECTED != 0) && (is_new(ctx.arg(2)) || config!(inject) != 0)
     {
         // What it will need should be in place before it uses a socket.
         tell(PROCESS_EXEC, tgid);

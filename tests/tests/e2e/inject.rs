@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture, Report};
@@ -19,6 +20,8 @@ both!(contexts_are_written_and_exported);
 const HEADER: usize = 70;
 /// A trace that comes from elsewhere.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+const ANSWER: &[u8; 40] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A connection of this process to itself, whose server says what has arrived.
 struct Pair {
@@ -38,26 +41,26 @@ impl Pair {
         Ok(Self { client, server })
     }
 
-    /// Sends a request in these pieces, answers it, and returns what has arrived.
+    /// Sends a request in these pieces, answers it on another thread, and returns what has arrived.
     fn ask(&mut self, pieces: &[&str], more: usize) -> Result<String> {
         let mut arrived = vec![0; pieces.iter().map(|piece| piece.len()).sum::<usize>() + more];
-        for piece in pieces {
-            self.client.write_all(piece.as_bytes())?;
-            // So that nothing is under way when the next one is sent.
-            thread::sleep(std::time::Duration::from_millis(20));
-        }
-        self.server.read_exact(&mut arrived)?;
-        self.answer()?;
+        let Self { client, server } = self;
+        thread::scope(|scope| -> Result<()> {
+            let answers = scope.spawn(|| {
+                server.read_exact(&mut arrived)?;
+                server.write_all(ANSWER)
+            });
+            for piece in pieces {
+                client.write_all(piece.as_bytes())?;
+                // So that nothing is under way when the next one is sent.
+                thread::sleep(Duration::from_millis(20));
+            }
+            let mut answer = [0; ANSWER.len()];
+            client.read_exact(&mut answer)?;
+            ensure!(answer == *ANSWER, "another answer");
+            answers.join().ok().context("the server failed")?.context("the server")
+        })?;
         Ok(String::from_utf8(arrived)?)
-    }
-
-    fn answer(&mut self) -> Result<()> {
-        const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        self.server.write_all(ANSWER)?;
-        let mut answer = [0; ANSWER.len()];
-        self.client.read_exact(&mut answer)?;
-        ensure!(answer == ANSWER, "another answer");
-        Ok(())
     }
 
     /// Sends a request that is given a header, and returns its trace and span.
@@ -90,14 +93,14 @@ fn serve(head: &'static str) -> Result<Vec<(String, String)>> {
             front.read_exact(&mut request)?;
             let calls = ["GET /first HTTP/1.1\r\nHost: a\r\n\r\n", "GET /second HTTP/1.1\r\nHost: a\r\n\r\n"];
             let calls = calls.map(|call| Pair::new().and_then(|mut pair| pair.injected(&[call])));
-            front.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+            front.write_all(ANSWER)?;
             calls.into_iter().collect()
         };
         // Whoever waits for it has given up.
         let _ = say.send(served());
     });
     client.write_all(head.as_bytes())?;
-    client.read_exact(&mut [0; 40])?;
+    client.read_exact(&mut [0; ANSWER.len()])?;
     heard.recv_timeout(wait::PATIENCE)?
 }
 
@@ -132,7 +135,8 @@ fn contexts_are_written_and_exported(capture: Capture) -> Result<()> {
     other.untouched(&["SSH-2.0-something that is no request\r\n"])?;
     other.untouched(&[get])?;
     // Served with a context, and without.
-    let continued = serve("GET /in HTTP/1.1\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n")?;
+    let continued =
+        serve("GET /in HTTP/1.1\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n")?;
     ensure!(continued.iter().all(|(trace, _)| trace == TRACE), "{continued:?}");
     let begun = serve("GET /in HTTP/1.1\r\nHost: a\r\n\r\n")?;
     let [(first, _), (second, _)] = &*begun else { anyhow::bail!("{begun:?}") };
@@ -161,7 +165,10 @@ fn exported(report: &Report, sent: &[(String, String)]) -> Result<()> {
     for call in calls {
         let request = report.spans.iter().find(|s| s.span_id == call.parent_span_id);
         let request = request.with_context(|| format!("{call:#?} has no parent"))?;
-        ensure!((&*request.kind, &*request.name, &request.trace_id) == ("SERVER", "GET /in", &call.trace_id), "{request:#?}");
+        ensure!(
+            (&*request.kind, &*request.name, &request.trace_id) == ("SERVER", "GET /in", &call.trace_id),
+            "{request:#?}"
+        );
     }
     // The request that was served without a context was sent with one that was written, too.
     ensure!(report.count("injected") == Some(sent.len() as u64 + 1), "{:#?}", report.log);

@@ -52,7 +52,9 @@ impl Engine {
 
     /// Gives an outgoing call the ids that were written into it.
     pub(super) fn take_injected(&mut self, call: &mut Call) {
-        if let Some(origin) = call.origin.take_if(|origin| self.written.ids.contains_key(&(origin.trace.id, origin.span))) {
+        if let Some(origin) =
+            call.origin.take_if(|origin| self.written.ids.contains_key(&(origin.trace.id, origin.span)))
+        {
             self.written.ids.remove(&(origin.trace.id, origin.span));
             if self.written.ids.is_empty() {
                 self.written.order.clear();
