@@ -72,6 +72,7 @@ impl CaptureArgs {
             sampling: None,
             usage: self.usage,
             greets: false,
+            inject: None,
         }
     }
 

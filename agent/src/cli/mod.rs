@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod diff;
 mod doctor;
+mod inject;
 mod logger;
 mod output;
 mod peers;

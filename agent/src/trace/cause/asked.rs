@@ -26,7 +26,7 @@ impl Engine {
         self.next += 1;
         let serial = self.next;
         self.by_id.insert((asked.id, asked.side == Side::Server), serial);
-        let call = Call {
+        let mut call = Call {
             id: asked.id,
             side: asked.side,
             start: asked.time,
@@ -47,6 +47,8 @@ impl Engine {
             alike: Vec::new(),
             perhaps_alike: Vec::new(),
             brought: None,
+            injected: None,
+            apart: None,
             origin: origin.map(Box::new),
             search: None,
             suspects: Vec::new(),
@@ -67,6 +69,7 @@ impl Engine {
             }
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
+                self.take_injected(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
             }
         }
