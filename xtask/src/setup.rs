@@ -30,6 +30,7 @@ const PACKAGES: [(&str, &str); 28] = [
     ("redis-server", "redis-server"),
     ("mariadbd", "mariadb-server"),
     ("memcached", "memcached"),
+    ("haproxy", "haproxy"),
     // Its program has its version in its name.
     ("/var/lib/dpkg/info/php-fpm.list", "php-fpm"),
     ("uwsgi-core", "uwsgi-core"),
