@@ -44,7 +44,7 @@ const PACKAGES: [(&str, &str); 28] = [
 ];
 
 /// Packages of the Python environment.
-const PYTHON: [&str; 14] = [
+const PYTHON: [&str; 16] = [
     "gunicorn==23.0.0",
     "grpcio==1.76.0",
     "paho-mqtt==2.1.0",
@@ -59,6 +59,8 @@ const PYTHON: [&str; 14] = [
     "moto[server]==5.2.5",
     "boto3==1.44.5",
     "curl_cffi==0.13.0",
+    "opentelemetry-sdk==1.45.1",
+    "opentelemetry-exporter-otlp-proto-http==1.45.1",
 ];
 
 /// Servers that Maven has, by the folders of their descriptions.

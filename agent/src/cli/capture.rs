@@ -10,6 +10,7 @@ use crate::{
     conn,
     process::{Pattern, Selector},
     protocol::{Shared, http::Routes},
+    trace::{ClockSample, Tracer},
 };
 
 /// Which processes and connections.
@@ -75,6 +76,10 @@ pub struct CaptureArgs {
     /// Do not take the same id, in the path or query of a request and of a call made meanwhile, for a sign that one has caused the other
     #[arg(long)]
     no_value_links: bool,
+    /// Make spans too of what an OpenTelemetry SDK (or another one) in a service makes spans of and is seen to send them; by default they
+    /// are left out, and what belongs to them hangs under the SDK's own
+    #[arg(long)]
+    keep_sdk_spans: bool,
     /// Do not read what is encrypted: no probes in TLS libraries; what stays unread is listed at the end
     #[arg(long)]
     pub no_tls: bool,
@@ -116,6 +121,16 @@ impl CaptureArgs {
     /// What the connection stage is bounded by.
     pub fn limits(&self) -> conn::Limits {
         conn::Limits { connections: self.max_connections as usize, ..conn::Limits::default() }
+    }
+
+    /// What makes spans, by clocks that show this.
+    pub fn tracer(&self, clock: ClockSample) -> Result<Tracer, CliError> {
+        let mut tracer = Tracer::new(clock)
+            .map_err(|error| CliError::System { what: "random numbers", error: std::io::Error::other(error) })?;
+        if self.keep_sdk_spans {
+            tracer.keep_sdk_spans();
+        }
+        Ok(tracer)
     }
 
     /// What the protocol stage is configured with.

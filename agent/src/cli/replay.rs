@@ -19,7 +19,7 @@ use crate::{
     protocol::Attributes,
     recording::{MAGIC, Reader},
     run::{Account, packet_clock, packet_limits, replay, replay_packets, sample_clock, write_summary},
-    trace::{Span, Tracer},
+    trace::Span,
 };
 
 /// How a file that gzip made begins (RFC 1952, section 2.3.1).
@@ -60,8 +60,11 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         Source::Recording(_) => (sample_clock(), args.capture.limits()),
         Source::Packets(_) => (packet_clock(), packet_limits(args.capture.limits())),
     };
-    let tracer = Tracer::new(clock)
-        .map_err(|error| CliError::System { what: "random numbers", error: io::Error::other(error) })?;
+    let mut tracer = args.capture.tracer(clock)?;
+    if matches!(source, Source::Packets(_)) {
+        // Who has sent what is not in a capture.
+        tracer.keep_sdk_spans();
+    }
     let mut pipeline = Pipeline::new(limits, shared, tracer, processes);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -29,7 +29,6 @@ use crate::{
     process::{self, Host, Selector},
     profile::{Output, Periods, Profiler, Start, report},
     run::{Account, Capture, Finished, Recorder, Settings, sample_clock, write_summary},
-    trace::Tracer,
 };
 
 /// How long outputs may take to deliver what is queued when the agent stops; with the rest, it stops within five seconds.
@@ -110,8 +109,7 @@ impl Session {
         });
         let recorder = recorder.transpose()?;
         let processes = process::Settings { host, ..process::Settings::default() };
-        let tracer = Tracer::new(sample_clock())
-            .map_err(|error| CliError::System { what: "random numbers", error: std::io::Error::other(error) })?;
+        let tracer = capture.tracer(sample_clock())?;
         let selective = target.children || !target.selector.is_everything();
         let report_exec = target.selector.depends_on_programs();
         let frequency = target.sampling.as_ref().map(|sampling| sampling.frequency);

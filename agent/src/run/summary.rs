@@ -196,6 +196,7 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("invalid_tracestate", account.spans.invalid.tracestate),
         ("invalid_context", account.spans.invalid.other),
         ("unknown_cause", account.spans.causes.unknown),
+        ("left_to_sdks", account.spans.causes.left_to_sdks),
         ("evicted_calls", account.spans.causes.evicted),
         ("forgotten_workers", account.spans.causes.forgotten),
         ("unlinked_samples", account.spans.causes.unlinked),

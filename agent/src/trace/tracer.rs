@@ -23,6 +23,8 @@ use crate::{
 pub const INCOMPLETE: &str = "geophone.incomplete";
 /// Attribute: the evidence that linked the span to its parent. Not set on roots.
 pub const LINK: &str = "geophone.link";
+/// Attribute: how likely the parent is the true one, from 0 to 1, where nothing has shown it and it follows from other requests.
+pub const CONFIDENCE: &str = "geophone.link.confidence";
 
 /// Attribute: for how many seconds the thread that served the request ran on a processor for it.
 pub const CPU_TIME: &str = "geophone.cpu.time";
@@ -143,6 +145,11 @@ impl Tracer {
         self.engine.done(exchange, resource);
     }
 
+    /// From now on, what an SDK in a process makes spans of has one of ours as well.
+    pub fn keep_sdk_spans(&mut self) {
+        self.engine.keep_sdk_spans();
+    }
+
     /// Lets the agents of other hosts take part.
     pub fn set_peers(&mut self, peers: Peers) {
         self.engine.set_peers(peers);
@@ -200,7 +207,7 @@ impl Tracer {
 
 /// The span of a call that is settled.
 fn span(clock: &ClockOffset, settled: Settled) -> Span {
-    let Settled { exchange, resource, span, trace, parent, link, spent } = settled;
+    let Settled { exchange, resource, span, trace, parent, link, confidence, spent } = settled;
     let start_unix_nano = clock.wall(exchange.start);
     // From the monotonic clock: a step of the wall clock changes no duration.
     let duration = exchange.end.saturating_sub(exchange.start);
@@ -211,6 +218,9 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
     }
     if let Some(link) = link {
         attributes.push(LINK, link.name());
+    }
+    if let Some(confidence) = confidence {
+        attributes.push(CONFIDENCE, Value::Float(confidence));
     }
     if let Some(spent) = spent {
         push_spent(&mut attributes, spent);

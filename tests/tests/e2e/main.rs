@@ -31,6 +31,7 @@ mod profile;
 mod pyroscope;
 mod python;
 mod receivers;
+mod sdks;
 mod selection;
 mod sending;
 mod support;

@@ -51,6 +51,10 @@ impl Engine {
             search: None,
             suspects: Vec::new(),
             reader: None,
+            is_sdks: false,
+            is_parent: false,
+            is_orphan: false,
+            confidence: None,
             is_kept: false,
             by: None,
             samples: Vec::new(),
@@ -71,9 +75,13 @@ impl Engine {
     /// A process is asked.
     fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>, values: Values) {
         let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
-        if span.is_some() || !ids.is_empty() || values != Values::default() {
-            call.brought = Some(Box::new(Brought { span, ids, values }));
-            self.values.brought(call.tgid(), values);
+        if span.is_some() || !ids.is_empty() {
+            call.brought = Some(Box::new(Brought { span, ids }));
+        }
+        if values != Values::default() {
+            let calls = &self.calls;
+            let is_open = |request| calls.get(&request).is_some_and(|call| call.end.is_none());
+            self.values.add(call.tgid(), values, serial, is_open);
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());
@@ -192,6 +200,8 @@ impl Engine {
             if let Some(request) = call.by {
                 self.adopt(request, &origin.trace);
             }
+            let request = call.by;
+            self.sdk_wrote(&mut call, request, &origin);
             Cause::Outside(origin, Link::Header)
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
@@ -287,8 +297,12 @@ impl Engine {
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
         self.workers.drop_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
-        let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
+        let Some(candidates) = self.open.get(&call.tgid()).cloned() else {
+            // It has served nothing yet: it is starting, or it is no server.
+            return Cause::None;
+        };
         if candidates.is_empty() {
+            self.trust.add(call.tgid(), Link::Time, false);
             return Cause::None;
         }
         if who.task.id != 0 {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, Thread},
-    protocol::{CallId, Exchange, OtherEnd, Side, Values},
+    protocol::{CallId, Exchange, OtherEnd, Side},
     trace::Resource,
 };
 
@@ -46,6 +46,8 @@ pub enum Link {
     Peer,
     /// It alone has brought a value that this one carries.
     Value,
+    /// Its request's endpoint makes such calls, that one lacks it, and no other one can have made it.
+    Pattern,
     /// No other request was open at the time.
     Time,
 }
@@ -67,6 +69,7 @@ impl Link {
             Self::Socket => "socket",
             Self::Peer => "peer",
             Self::Value => "value",
+            Self::Pattern => "pattern",
             Self::Time => "time",
         }
     }
@@ -149,6 +152,14 @@ pub(super) struct Call {
     pub(super) suspects: Vec<Serial>,
     /// An outgoing call without a cause: who has read its answer.
     pub(super) reader: Option<Key>,
+    /// An SDK has made a span of it too, which goes out: ours stays here.
+    pub(super) is_sdks: bool,
+    /// Spans of ours hang under its.
+    pub(super) is_parent: bool,
+    /// An outgoing call that nothing has shown the cause of.
+    pub(super) is_orphan: bool,
+    /// How likely its cause is, where that is not certain.
+    pub(super) confidence: Option<f64>,
     /// A request that is answered: something still may turn out to have been for it.
     pub(super) is_kept: bool,
     /// An outgoing call that carries the context of a span within its process: the request that it was made for.
@@ -164,7 +175,6 @@ pub(super) struct Call {
 pub(super) struct Brought {
     pub(super) span: Option<(TraceId, SpanId)>,
     pub(super) ids: Vec<u64>,
-    pub(super) values: Values,
 }
 
 /// What is known of an outgoing call whose cause is not.

@@ -13,14 +13,17 @@ use super::{
     hosts::Hosts,
     locks::Locks,
     loops::Loops,
+    orphans::Orphans,
+    patterns::Patterns,
     pending::Pending,
     puzzles::Puzzles,
     samples::Samples,
+    sdks::Sdk,
     serving::Threads,
     trust::Trust,
     turns::Turns,
     usage::Meters,
-    values::Commons,
+    values::Bringers,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -60,6 +63,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Threads and tasks that were forgotten because there were too many.
     pub forgotten: u64,
+    /// Calls of which an SDK has made spans that go out, so that there are none of ours.
+    pub left_to_sdks: u64,
     /// Samples that were not linked because there were too many.
     pub unlinked: u64,
 }
@@ -79,6 +84,8 @@ pub struct Settled {
     pub parent: SpanId,
     /// The evidence for that.
     pub link: Option<Link>,
+    /// How likely that is, from 0 to 1, where it is not certain.
+    pub confidence: Option<f64>,
     /// What its thread has done with its time, where that is known.
     pub spent: Option<Spent>,
 }
@@ -130,6 +137,9 @@ pub struct Engine {
     pub(super) connects: HashMap<u64, Option<Work>, foldhash::fast::RandomState>,
     /// Processes whose outgoing calls carry contexts that did not come in.
     pub(super) originators: HashSet<u32, foldhash::fast::RandomState>,
+    /// What is known of those whose outgoing calls carry contexts that an SDK has written.
+    pub(super) sdks: HashMap<u32, Sdk, foldhash::fast::RandomState>,
+    pub(super) keeps_sdk_spans: bool,
     pub(super) pending: Pending,
     pub(super) graces: Deadlines,
     pub(super) near: Deadlines,
@@ -146,8 +156,14 @@ pub struct Engine {
     pub(super) meters: Meters,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
-    /// How often values were brought.
-    pub(super) values: Commons,
+    /// Who has brought which values.
+    pub(super) values: Bringers,
+    /// Outgoing calls that nothing has shown the cause of.
+    pub(super) orphans: Orphans,
+    /// And what is known of the endpoints that may have made them.
+    pub(super) patterns: Patterns,
+    /// The time of the last tick.
+    pub(super) now: Nanos,
     pub(super) stats: Stats,
 }
 
@@ -162,6 +178,7 @@ impl Engine {
             lingering: Deadlines::new(limits.grace),
             unread: Deadlines::new(limits.patience),
             kept: Deadlines::new(limits.patience.saturating_add(limits.near)),
+            orphans: Orphans::new(),
             limits,
             ids,
             next: 0,
@@ -183,13 +200,17 @@ impl Engine {
             silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
+            sdks: HashMap::default(),
+            keeps_sdk_spans: false,
             pending: Pending::default(),
             settled: Vec::new(),
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
             serving: None,
-            values: Commons::default(),
+            values: Bringers::default(),
+            patterns: Patterns::default(),
+            now: 0,
             stats: Stats::default(),
         }
     }
@@ -212,6 +233,7 @@ impl Engine {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Nanos) {
+        self.now = now;
         while let Some(serial) = self.hosts.as_mut().and_then(|hosts| hosts.holds.due(now)) {
             self.give_up_waiting(serial, now);
         }
@@ -221,6 +243,7 @@ impl Engine {
         while let Some(serial) = self.patiences.due(now) {
             self.give_up(serial);
         }
+        self.look_at_orphans(now);
         while let Some(serial) = self.lingering.due(now).or_else(|| self.unread.due(now)).or_else(|| self.kept.due(now))
         {
             self.forget(serial);
@@ -237,6 +260,7 @@ impl Engine {
         for serial in left {
             self.give_up(serial);
         }
+        self.give_all();
         let calls = std::mem::take(&mut self.calls);
         calls.into_values().for_each(|call| self.give_up_samples(call.samples));
         self.by_id.clear();
@@ -250,6 +274,7 @@ impl Engine {
         all.truncate((all.len() / 8).max(1));
         for serial in all {
             self.give_up(serial);
+            self.abandon(serial);
             if let Some(call) = self.calls.get(&serial) {
                 self.stats.evicted += u64::from(call.done.is_some() || call.end.is_none());
                 if call.side == Side::Server
@@ -274,8 +299,10 @@ impl Engine {
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);
         self.values.ended(tgid);
+        self.patterns.ended(tgid);
         self.wakers.remove(&tgid);
         self.originators.remove(&tgid);
+        self.sdks.remove(&tgid);
     }
 
     /// A connection is over.

@@ -6,8 +6,10 @@
 
 mod answers;
 mod asked;
+mod assign;
 mod call;
 mod contexts;
+mod endpoints;
 mod ends;
 mod engine;
 mod handover;
@@ -15,9 +17,13 @@ mod held;
 mod hosts;
 mod locks;
 mod loops;
+mod orphans;
+mod patterns;
 mod pending;
 mod puzzles;
+mod rhythm;
 mod samples;
+mod sdks;
 mod serving;
 mod settle;
 #[cfg(test)]

@@ -77,13 +77,25 @@ impl Engine {
         }
         match candidates[..] {
             [] => self.give_up(serial),
-            [only] => self.settle(serial, Cause::Call(only, Link::Time)),
+            [only] if self.is_alone(serial) => self.settle(serial, Cause::Call(only, Link::Time)),
             _ => {
                 if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
                     search.candidates = candidates;
                 }
             }
         }
+    }
+
+    /// Whether the only request that a call lies in is likely to have caused it: not in a process that makes many calls while it serves none.
+    fn is_alone(&mut self, serial: Serial) -> bool {
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return false;
+        };
+        let tgid = call.tgid();
+        let proof = self.trust.of(tgid, Link::Time);
+        call.confidence = Some(proof.share());
+        self.trust.add(tgid, Link::Time, true);
+        !proof.is_mostly_wrong()
     }
 
     /// Whether what points to the cause of a call is enough; `None`: that may still show.
@@ -144,12 +156,12 @@ impl Engine {
         }
     }
 
-    /// A request is complete: calls that are under way cannot belong to it any more.
-    pub(super) fn clear_suspects(&mut self, request: Serial) {
-        let Some(suspects) = self.calls.get_mut(&request).map(|call| std::mem::take(&mut call.suspects)) else {
-            return;
-        };
-        for serial in suspects {
+    /// A request is complete: calls that are under way cannot belong to it any more. Returns those that still may.
+    pub(super) fn clear_suspects(&mut self, request: Serial) -> Vec<Serial> {
+        let mut suspects =
+            self.calls.get_mut(&request).map(|call| std::mem::take(&mut call.suspects)).unwrap_or_default();
+        for serial in &suspects {
+            let serial = *serial;
             let Some(call) = self.calls.get_mut(&serial) else {
                 continue;
             };
@@ -192,5 +204,7 @@ impl Engine {
                 self.give_up(serial);
             }
         }
+        suspects.retain(|serial| self.may_cause(request, *serial));
+        suspects
     }
 }

@@ -31,6 +31,7 @@ impl Engine {
                 trace,
                 parent: SpanId::INVALID,
                 link: None,
+                confidence: None,
                 spent: None,
             });
             return;
@@ -40,15 +41,21 @@ impl Engine {
             return;
         };
         call.end = Some(now);
+        if !server {
+            let tgid = call.tgid();
+            self.sdk_exports(tgid, &exchange);
+        }
+        let Some(call) = self.calls.get(&serial) else {
+            return;
+        };
         let (tgid, is_open) = (call.tgid(), call.cause == Cause::Open);
         self.served(serial);
-        if server {
-            if let Some(open) = self.open.get_mut(&tgid) {
-                open.retain(|other| *other != serial);
-            }
-            // It comes out after what is settled by its end.
-            self.clear_suspects(serial);
-        } else if is_open {
+        if server && let Some(open) = self.open.get_mut(&tgid) {
+            open.retain(|other| *other != serial);
+        }
+        // It comes out after what is settled by its end.
+        let suspects = if server { self.clear_suspects(serial) } else { Vec::new() };
+        if !server && is_open {
             self.patiences.add(now, serial);
             self.outlived(serial, now);
         }
@@ -56,7 +63,9 @@ impl Engine {
             return;
         };
         call.done = Some(Box::new((exchange, resource)));
-        if call.may_be_begun {
+        let may_be_begun = call.may_be_begun;
+        self.teach(serial, suspects);
+        if may_be_begun {
             // No SDK has begun a trace for it.
             self.give_up(serial);
         }
@@ -104,7 +113,14 @@ impl Engine {
                 return;
             }
         }
-        let Some(call) = self.calls.get_mut(&serial) else {
+        if !self.orphan(serial) {
+            self.abandon(serial);
+        }
+    }
+
+    /// No more is waited for at all.
+    pub(super) fn abandon(&mut self, serial: Serial) {
+        let Some(call) = self.calls.get_mut(&serial).filter(|call| call.cause == Cause::Open) else {
             return;
         };
         let cause = match call.origin.take() {
@@ -142,6 +158,7 @@ impl Engine {
             Cause::Call(above, _) => match self.calls.get_mut(above) {
                 Some(above) => {
                     parent = above.span;
+                    above.is_parent = true;
                     found = above.trace.clone();
                     if found.is_none() {
                         above.effects.push(serial);
@@ -163,6 +180,7 @@ impl Engine {
         let request = if let Cause::Call(request, _) = cause { Some(request) } else { None };
         call.cause = cause;
         call.parent = parent;
+        let is_done = call.done.is_some();
         let (side, names, reader) = (call.side, call.names, call.reader.take());
         let (mut alike, perhaps) = (std::mem::take(&mut call.alike), std::mem::take(&mut call.perhaps_alike));
         let tgid = call.tgid();
@@ -171,6 +189,7 @@ impl Engine {
         }
         if let Some(search) = call.search.take() {
             self.pending.remove(serial, &search);
+            self.try_later(serial, &search);
             if let (Some(hint), Some(request)) = (search.hint, request) {
                 self.judge(tgid, hint, hint.request == request);
             }
@@ -179,6 +198,9 @@ impl Engine {
             self.ends.leave(side, &names, serial);
         } else {
             self.move_samples(serial, request);
+            if is_done {
+                self.teach(serial, Vec::new());
+            }
         }
         if side == Side::Client
             && let Some(request) = request
@@ -256,6 +278,10 @@ impl Engine {
         let Some(trace) = call.trace.clone() else {
             return self.begin_trace(serial);
         };
+        let is_sdks = self.is_sdks(serial);
+        let Some(call) = self.calls.get_mut(&serial) else {
+            return;
+        };
         let Some(done) = call.done.take() else {
             return;
         };
@@ -264,6 +290,7 @@ impl Engine {
             Cause::Call(_, link) | Cause::Outside(_, link) => Some(*link),
             Cause::Open | Cause::None => None,
         };
+        let confidence = call.confidence.filter(|_| matches!(link, Some(Link::Time | Link::Pattern)));
         let (exchange, resource) = *done;
         let is_answered = exchange.first_byte.is_some();
         let (span, parent) = (call.span, call.parent);
@@ -275,7 +302,11 @@ impl Engine {
             self.give_samples(samples, of, end);
         }
         let spent = self.cost(cost, reader, end);
-        self.settled.push(Settled { exchange, resource, span, trace, parent, link, spent });
+        if is_sdks {
+            self.stats.left_to_sdks += 1;
+        } else {
+            self.settled.push(Settled { exchange, resource, span, trace, parent, link, confidence, spent });
+        }
         match side {
             Side::Server if call_is_kept => self.kept.add(end, serial),
             Side::Server => self.forget(serial),
@@ -290,6 +321,9 @@ impl Engine {
         let Some(call) = self.calls.remove(&serial) else {
             return;
         };
+        if call.end.is_none() {
+            self.patterns.forget(serial);
+        }
         self.give_up_samples(call.samples);
         self.ends.leave(call.side, &call.names, serial);
         self.by_id.remove(&(call.id, call.side == Side::Server));

@@ -14,8 +14,10 @@ use crate::{
     trace::ids::Ids,
 };
 
+mod patterns;
 mod pools;
 mod samples;
+mod sdks;
 mod serving;
 mod values;
 
@@ -426,7 +428,7 @@ fn an_event_loop_that_puts_off_what_follows_is_not_believed() {
         world.answer(one(i), main).answer(two(i), main).pass(50 * MS);
     }
     world.serve(one(99), main).serve(two(99), main).call(End(20, 0), main).read(End(20, 0), main);
-    world.answer(one(99), main).answer(two(99), main).pass(50 * MS);
+    world.answer(one(99), main).answer(two(99), main).pass(2_100 * MS);
     world.root(Side::Client, End(20, 0));
     // As many sends as reads are in their order, as its answers were.
     world.serve(one(98), main).serve(two(98), main).call(End(22, 0), main).call(End(24, 0), main);
@@ -528,13 +530,31 @@ fn nesting_in_time_only_when_one_request_fits() {
     world.caused(End(11, 0), End(20, 0), Link::Time);
     // Two fit: it is not known, and that is what is said.
     world.serve(End(11, 9), reader).serve(End(13, 9), reader).call(End(20, 9), worker).read(End(20, 9), worker);
-    world.answer(End(11, 9), reader).answer(End(13, 9), reader).pass(30 * MS);
+    world.answer(End(11, 9), reader).answer(End(13, 9), reader).pass(2_100 * MS);
     world.root(Side::Client, End(20, 9));
     assert_eq!(world.engine.stats().unknown, 1);
     // One that ends before the call does has not waited for it.
     world.serve(End(15, 0), reader).serve(End(17, 0), reader).call(End(24, 0), worker).answer(End(15, 0), reader);
     world.read(End(24, 0), worker).answer(End(17, 0), reader).pass(30 * MS);
     world.caused(End(17, 0), End(24, 0), Link::Time);
+}
+
+/// A process that also calls while it serves nothing: what it calls meanwhile may be for nobody, too.
+#[test]
+fn nesting_in_time_says_nothing_where_calls_are_made_all_the_time() {
+    let mut world = World::new();
+    let (reader, worker) = (thread(A, 101), thread(A, 102));
+    let nested = |world: &mut World, at| {
+        world.serve(End(11, at), reader).call(End(20, at), worker).read(End(20, at), worker);
+        world.answer(End(11, at), reader).pass(2_100 * MS);
+    };
+    nested(&mut world, 0);
+    (1..20).for_each(|at| {
+        world.call(End(20, at), worker).read(End(20, at), worker).pass(50 * MS);
+    });
+    nested(&mut world, 50);
+    world.caused(End(11, 0), End(20, 0), Link::Time);
+    world.root(Side::Client, End(20, 50));
 }
 
 #[test]
@@ -582,7 +602,7 @@ fn an_id_that_one_open_request_brought() {
     for end in [11, 13, 15] {
         world.answer(End(end, 0), reader);
     }
-    world.pass(30 * MS);
+    world.pass(2_100 * MS);
     world.caused(End(13, 0), End(20, 0), Link::Correlation);
     world.root(Side::Client, End(22, 0));
 }
@@ -725,7 +745,7 @@ fn an_answer_that_is_known_to_be_complete_late_lies_where_it_began() {
     world.engine.answered(&answered);
     // One is done before it is said that the call is complete: it encloses it as well as the other does.
     world.answer(End(11, 0), a);
-    world.read(End(20, 0), w).answer(End(13, 0), b).pass(30 * MS);
+    world.read(End(20, 0), w).answer(End(13, 0), b).pass(2_100 * MS);
     world.root(Side::Client, End(20, 0));
 }
 

@@ -31,6 +31,11 @@ impl Proof {
         }
     }
 
+    /// The share of it that was right, from 0 to 1, as far as that can be said.
+    pub(super) fn share(self) -> f64 {
+        f64::from(self.right + ENOUGH) / f64::from(self.seen() + ENOUGH)
+    }
+
     fn seen(self) -> u32 {
         self.right + self.wrong
     }
@@ -65,6 +70,8 @@ impl Proof {
 pub(super) enum Kind {
     /// What a link says.
     Link(Link),
+    /// That endpoints always do the same, where it speaks so clearly for a request: 0 is clearest.
+    Pattern(usize),
     /// That what was lent lasts until its worker is woken by such a one again.
     Loan(Lender),
 }

@@ -16,7 +16,7 @@ fn workers_of_a_pool() {
     world.hand(a, w, How::Wake(1)).call(End(20, 39), w).read(End(20, 39), w).hand(w, b, How::Wake(3));
     // Woken by one, and nobody says anything else.
     world.hand(a, w, How::Wake(1)).call(End(20, 49), w).read(End(20, 49), w).pass(50 * MS);
-    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(30 * MS);
+    world.answer(End(13, 0), b).answer(End(11, 0), a).pass(2_100 * MS);
     for (request, call) in [(11, 0), (13, 9), (13, 39), (11, 49)] {
         world.caused(End(request, 0), End(20, call), Link::Wake);
     }
@@ -58,7 +58,7 @@ fn a_worker_that_is_woken_for_something_unknown_first() {
     let (a, b, w, hub) = (thread(A, 101), thread(A, 102), thread(A, 103), thread(A, 104));
     world.serve(End(11, 0), a).serve(End(13, 0), b);
     world.hand(a, w, How::Wake(1)).hand(hub, w, How::Wake(3)).call(End(20, 0), w).read(End(20, 0), w).pass(50 * MS);
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
+    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(2_100 * MS);
     world.root(Side::Client, End(20, 0));
 }
 
@@ -203,6 +203,6 @@ fn an_answer_of_before_is_not_in_the_way() {
     // Nobody has waited for the first one.
     world.read(End(20, 0), selector).hand(selector, worker, How::Wake(1));
     world.read(End(22, 0), selector).hand(selector, worker, How::Wake(1)).hand(worker, b, How::Wake(2)).pass(50 * MS);
-    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
+    world.answer(End(11, 0), a).answer(End(13, 0), b).pass(2_100 * MS);
     world.root(Side::Client, End(20, 0)).caused(End(13, 0), End(22, 0), Link::Wake);
 }
