@@ -56,8 +56,6 @@ pub struct Session {
     preface: Preface,
     /// For whom a proxy has connected, as it says.
     proxied: Option<SocketAddr>,
-    /// What goes on inside of TLS, if that has begun before it.
-    within: Option<(&'static str, Box<dyn Decoder>)>,
     stage: Stage,
 }
 
@@ -93,7 +91,6 @@ impl Session {
             places: Places::default(),
             preface: Preface::default(),
             proxied: None,
-            within: None,
             stage: Stage::Detecting(Probe::default()),
         }
     }
@@ -179,15 +176,6 @@ impl Session {
 
     /// Looks at the next piece, and again if it turns out at once that the guess was wrong.
     fn detect(&mut self, connection: &Connection, direction: Direction, piece: &Piece<'_>, out: &mut Vec<Note>) {
-        if self.decrypted
-            && let Some((name, mut decoder)) = self.within.take()
-            && piece.offset == 0
-            && !piece.joined
-        {
-            decoder.update(&self.shared, connection, &Update::Piece(direction, piece.clone()), out);
-            self.stage = Stage::Decoding(name, decoder);
-            return;
-        }
         loop {
             let Stage::Detecting(probe) = &mut self.stage else {
                 return;
@@ -285,7 +273,6 @@ impl Session {
             }
             Some(Over::Encrypted) => {
                 count(&counts.given_up_tls);
-                self.within = decoder.within().map(|decoder| (*name, decoder));
                 self.stage = Stage::Encrypted(Box::new(Handshake::from_here()));
             }
             Some(Over::Own) => {

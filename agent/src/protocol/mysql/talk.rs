@@ -222,12 +222,6 @@ impl Talk for MySql {
             self.stage = Stage::Commands;
         }
     }
-
-    /// The login, after a greeting that was not encrypted.
-    fn within(&self) -> Option<Self> {
-        let &Self { stage, system, offered, .. } = self;
-        (stage == Stage::Login).then(|| Self { stage, system, offered, ..Self::default() })
-    }
 }
 
 impl MySql {
