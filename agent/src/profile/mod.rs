@@ -11,7 +11,7 @@ pub mod diff;
 mod files;
 pub mod input;
 pub mod interpreters;
-mod lines;
+pub mod lines;
 pub mod maps;
 pub mod model;
 pub mod output;
