@@ -1,7 +1,7 @@
 //! The values that capture hands to the later stages: what was seen on sockets and of processes, in time order.
 //! Where they come from, the live kernel or a recording, cannot be told from them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Nanoseconds of the kernel's monotonic clock (`CLOCK_MONOTONIC`).
 pub type Nanos = u64;
@@ -85,6 +85,8 @@ pub enum Event<'a> {
     Sample(Sample),
     /// What a thread has done with its time so far, just before a call that moves bytes.
     Usage(Usage),
+    /// An agent has said where it is.
+    Greeted(Greeted),
 }
 
 impl Event<'_> {
@@ -100,6 +102,7 @@ impl Event<'_> {
             Self::Handover(e) => e.time,
             Self::Sample(e) => e.time,
             Self::Usage(e) => e.time,
+            Self::Greeted(e) => e.time,
         }
     }
 }
@@ -162,6 +165,21 @@ pub struct Sequences {
     pub sent: u32,
     /// Of the first byte that this side receives.
     pub received: u32,
+}
+
+/// The agent at the other end of a new TCP connection has said in an option where it is, or somebody who pretends to be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeted {
+    /// When.
+    pub time: Nanos,
+    /// Which side of the connection this is.
+    pub role: Role,
+    /// The other end.
+    pub remote: IpAddr,
+    /// What names the connection on this end.
+    pub sequences: Sequences,
+    /// The option, as it came.
+    pub option: Box<[u8]>,
 }
 
 /// A call that moved `len` bytes at `offset` of one direction of a stream; some of them were captured.

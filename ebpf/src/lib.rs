@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod config;
+pub mod greeting;
 pub mod interpreter;
 pub mod node;
 pub mod python;

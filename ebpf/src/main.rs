@@ -20,6 +20,8 @@ mod datagram;
 mod emit;
 #[path = "programs/go.rs"]
 mod go;
+#[path = "programs/greeting.rs"]
+mod greeting;
 #[path = "programs/handover.rs"]
 mod handover;
 #[path = "programs/http2.rs"]
@@ -66,8 +68,8 @@ mod usage;
 mod waits;
 
 use aya_ebpf::{
-    macros::{perf_event, raw_tracepoint, uprobe, uretprobe},
-    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext},
+    macros::{perf_event, raw_tracepoint, sock_ops, uprobe, uretprobe},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SockOpsContext},
 };
 
 /// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
@@ -150,6 +152,13 @@ pub fn thread_waits(ctx: RawTracePointContext) -> i32 {
 pub fn profile_tick(ctx: PerfEventContext) -> u32 {
     profile::tick(&ctx);
     0
+}
+
+/// What TCP tells of its connections: agents find each other.
+#[sock_ops]
+pub fn greet(ctx: SockOpsContext) -> u32 {
+    greeting::called(&ctx);
+    1
 }
 
 /// `_asyncio.Task.__init__(self, ...)` of CPython.

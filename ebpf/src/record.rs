@@ -21,6 +21,8 @@ pub enum Kind {
     Usage = 7,
     /// [`Waited`]
     Waited = 8,
+    /// [`Greeted`]
+    Greeted = 9,
 }
 
 /// Bytes left the process.
@@ -379,4 +381,26 @@ pub struct Waited {
     pub tid: u32,
     /// Zero.
     pub pad: u32,
+}
+
+/// The agent at the other end of a new TCP connection has said in an option where it is: see [`greeting`](crate::greeting).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greeted {
+    /// [`Kind::Greeted`]
+    pub kind: u32,
+    /// [`ROLE_CONNECT`] or [`ROLE_ACCEPT`]
+    pub role: u32,
+    /// When.
+    pub time: u64,
+    /// The other end's address, IPv4 as IPv6 maps it.
+    pub remote_addr: [u8; 16],
+    /// Sequence number of the first byte that this side sends.
+    pub sends: u32,
+    /// The same of the other side, as it is seen here.
+    pub receives: u32,
+    /// The option's length.
+    pub len: u32,
+    /// The option, as it came.
+    pub option: [u8; crate::greeting::LONG],
 }

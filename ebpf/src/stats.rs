@@ -48,6 +48,18 @@ counters! {
     WaitsUnseen = "waits_unseen",
     /// Microseconds of those waits.
     WaitsUnseenMicros = "waits_unseen_micros",
+    /// TCP segments on which other agents were told where this one is.
+    OptionsSent = "options_sent",
+    /// TCP connections whose other end has told where its agent is.
+    OptionsReceived = "options_received",
+    /// TCP segments that had no room for that.
+    OptionsNoRoom = "options_no_room",
+    /// SYNs that were sent again, without it: something on the way may drop what has it.
+    OptionsWithheld = "options_withheld",
+    /// What was to be told could not be written: another agent has done it already, or the kernel refused.
+    OptionsFailed = "options_failed",
+    /// What was told is longer than it can be.
+    OptionsTooLong = "options_too_long",
 }
 
 /// How many counters there are.

@@ -1,16 +1,17 @@
 //! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
 //! is dropped, nothing is left in the kernel.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{ProgramError, perf_event::PerfEventLink},
+    programs::{ProgramError, perf_event::PerfEventLink, sock_ops::SockOpsLink},
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, DNS_PORTS, PROCESS_SELECTED},
+    greeting::Greeting,
     stats,
 };
 use thiserror::Error;
@@ -18,6 +19,7 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
+    greeter::{self, GreetError},
     hooks::{self, FileKey, Hooks, RuntimeValue},
     offsets,
     policy::Policies,
@@ -92,6 +94,8 @@ pub struct Options {
     pub sampling: Option<u32>,
     /// Count for how long threads that move bytes run, and what they wait for.
     pub usage: bool,
+    /// Agents are to find each other by a TCP option: see [`Kernel::greet`].
+    pub greets: bool,
 }
 
 /// Why loading failed.
@@ -153,6 +157,7 @@ pub struct Kernel {
     sampling: Option<u32>,
     tables: Option<Tables>,
     ticks: Vec<PerfEventLink>,
+    greeter: Option<SockOpsLink>,
 }
 
 const POLICIES: u32 = 65_536;
@@ -214,6 +219,9 @@ impl Kernel {
             .map_max_entries("HANDLED", if twins { HANDLED } else { 1 })
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
             .map_max_entries("USAGES", if options.usage { USAGES } else { 1 });
+        if !options.greets {
+            loader.map_max_entries("GREETED", 1);
+        }
         if options.sampling.is_some() {
             loader.map_max_entries("SAMPLES", processors);
         }
@@ -248,6 +256,9 @@ impl Kernel {
         if options.sampling.is_some() {
             sampler::load(&mut ebpf)?;
         }
+        if options.greets {
+            greeter::load(&mut ebpf)?;
+        }
         hooks::load_probes(&mut ebpf);
         Ok(Self {
             ebpf: Some(ebpf),
@@ -265,6 +276,7 @@ impl Kernel {
             sampling: options.sampling,
             tables,
             ticks: Vec::new(),
+            greeter: None,
         })
     }
 
@@ -277,6 +289,18 @@ impl Kernel {
             Some(ebpf) => self.tracepoints.attach(ebpf),
             None => Ok(()),
         }
+    }
+
+    /// From here on agents are told of this one on TCP connections that begin in this control group (a path from the root of the
+    /// hierarchy), and what others tell there comes among the records; before [`Self::take_hooks`].
+    ///
+    /// # Errors
+    /// When there are no such groups, or the kernel refuses.
+    pub fn greet(&mut self, group: &Path, greeting: Greeting) -> Result<(), GreetError> {
+        if let Some(ebpf) = &mut self.ebpf {
+            self.greeter = Some(greeter::attach(ebpf, group, greeting)?);
+        }
+        Ok(())
     }
 
     /// From here on samples come among the other records, if they were asked for when this was loaded; before [`Self::take_hooks`].

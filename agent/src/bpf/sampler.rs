@@ -15,7 +15,7 @@ use aya::{
 use geophone_ebpf::config::Config;
 
 use super::{
-    Counters, LoadError,
+    Counters, LoadError, Waker,
     btf::Btf,
     load::{OBJECT, bytes_of, count, mark, take},
     offsets, preempt,
@@ -199,6 +199,14 @@ impl Sampler {
     /// Those of `poll`.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
         self.rings.wait(timeout)
+    }
+
+    /// From here on, `waker` ends waits, too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self, waker: &Waker) -> io::Result<()> {
+        self.rings.listen(waker)
     }
 
     /// The kernel side's counters.

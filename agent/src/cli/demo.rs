@@ -4,8 +4,9 @@ use std::{process::ExitCode, time::Duration};
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     output::{OutputArgs, duration},
+    select::SelectArgs,
     session::{Session, Target},
 };
 use crate::{

@@ -12,6 +12,7 @@ mod peers;
 mod profile;
 mod replay;
 mod run;
+mod select;
 mod send;
 mod session;
 mod show;
@@ -22,7 +23,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::{
-    bpf::{ContextError, LoadError},
+    bpf::{ContextError, GreetError, LoadError},
     demo as shop,
     doctor::Problem,
     export, packets, peer,
@@ -86,6 +87,9 @@ pub enum CliError {
     /// Talking to other agents makes no sense as it was asked for.
     #[error(transparent)]
     PeerFlags(#[from] peers::PeerError),
+    /// Agents cannot find each other by a TCP option.
+    #[error(transparent)]
+    Greet(#[from] GreetError),
     /// Talking to other agents cannot be started.
     #[error(transparent)]
     Peers(#[from] peer::StartError),

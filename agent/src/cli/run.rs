@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     output::{OutputArgs, duration, period},
     peers::PeerArgs,
+    select::SelectArgs,
     send::{PyroscopeArgs, Receivers},
     session::{Sampling, Session, Target},
 };
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
     let target = Target {
-        selector: args.select.selector(),
+        selector: args.select.processes.selector(),
         children: !args.command.is_empty(),
         peers,
         share_context: args.share_context.clone(),

@@ -14,10 +14,11 @@ use tokio::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     logger,
     output::OutputSettings,
     profile::write,
+    select::SelectArgs,
     send::{self, Receivers},
 };
 use crate::{
@@ -82,7 +83,7 @@ impl Session {
         record: Option<&Path>,
     ) -> Result<Self, CliError> {
         logger::start(capture.debug_kernel);
-        check(&select.pid)?;
+        check(&select.processes.pid)?;
         raise_limits();
         let shared = capture.shared()?;
         let runtime = Builder::new_multi_thread()
@@ -113,8 +114,10 @@ impl Session {
         let selective = target.children || !target.selector.is_everything();
         let report_exec = target.selector.depends_on_programs();
         let frequency = target.sampling.as_ref().map(|sampling| sampling.frequency);
-        let options = Options { sampling: frequency, ..capture.options(select, selective, report_exec) };
-        let kernel = Kernel::load(&options)?;
+        let greets = target.peers.as_ref().and_then(|peers| peers.greets.clone());
+        let options = capture.options(select, selective, report_exec);
+        let options = Options { sampling: frequency, greets: greets.is_some(), ..options };
+        let mut kernel = Kernel::load(&options)?;
         let front_end = kernel.front_end();
         let sampled = processes.clone();
         let mut pipeline = Pipeline::new(capture.limits(), shared, tracer, process::Table::new(processes));
@@ -122,6 +125,9 @@ impl Session {
             Some(settings) => {
                 let (peers, transport) = Transport::start(settings)?;
                 pipeline.set_peers(peers);
+                if let Some(greets) = &greets {
+                    kernel.greet(&greets.group, transport.said(greets).greeting(greets.anywhere))?;
+                }
                 Some(transport)
             }
             None => None,

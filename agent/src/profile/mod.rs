@@ -9,6 +9,8 @@ pub mod beside;
 pub mod collect;
 pub mod diff;
 mod files;
+#[cfg(test)]
+mod hostile;
 pub mod input;
 pub mod interpreters;
 pub mod lines;

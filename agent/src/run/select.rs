@@ -86,7 +86,7 @@ impl Selection {
             Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
             Event::Sample(sample) => !self.refused.contains_key(&sample.thread.tgid),
             Event::Usage(usage) => !self.refused.contains_key(&usage.tgid),
-            Event::State(_) => true,
+            Event::State(_) | Event::Greeted(_) => true,
         }
     }
 

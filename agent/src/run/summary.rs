@@ -153,6 +153,9 @@ fn peers(stats: &peer::Stats) -> String {
     text
 }
 
+/// Counters of the kernel side that begin so tell how agents find each other, and not of what is traced.
+const OPTIONS: &str = "options_";
+
 /// What should have become a part of a span and did not.
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
     let mut lost = Vec::new();
@@ -167,7 +170,8 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
             "missed_returns",
             "tls_unplaced",
         ];
-        lost.extend(kernel.iter().filter(|(name, _)| !harmless.contains(name)));
+        let harmless = |name: &str| harmless.contains(&name) || name.starts_with(OPTIONS);
+        lost.extend(kernel.iter().filter(|(name, _)| !harmless(name)));
     }
     let conn = &account.connections;
     lost.extend([
@@ -186,7 +190,7 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     if let Some(kernel) = &account.kernel {
         let wanted =
             ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns", "tls_unplaced"];
-        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name)));
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || name.starts_with(OPTIONS)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([

@@ -14,7 +14,7 @@ use super::{
     ids::Ids,
 };
 use crate::{
-    event::{Handover, Nanos, Open, Sample, SocketId, Spent, Usage},
+    event::{Greeted, Handover, Nanos, Open, Sample, SocketId, Spent, Usage},
     peer::Peers,
     protocol::{Answered, Asked, Attributes, Exchange, Holes, Named, Side, Value},
 };
@@ -158,6 +158,11 @@ impl Tracer {
     /// A connection is seen for the first time.
     pub fn opened(&mut self, open: &Open) {
         self.engine.opened(open);
+    }
+
+    /// An agent of another host has said where it is.
+    pub fn greeted(&mut self, greeted: &Greeted) {
+        self.engine.greeted(greeted);
     }
 
     /// Takes what the agents of other hosts have told; to be called before the events of a round.

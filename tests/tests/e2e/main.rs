@@ -17,6 +17,7 @@ mod dns;
 mod faults;
 mod gateways;
 mod goroutines;
+mod greeting;
 mod grpc;
 mod hosts;
 mod http2;

@@ -30,9 +30,17 @@ impl Language for Python {
     fn file(&self, image: &Image) -> Result<Option<Box<dyn super::Program>>, Refusal> {
         Ok(python::Program::of(image)?.map(|program| Box::new(program) as Box<dyn super::Program>))
     }
+
+    fn library(&self) -> &'static str {
+        python::LIBRARY
+    }
 }
 
 impl super::Program for python::Program {
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
     fn process(&self, target: &Target) -> Result<Answer, Refusal> {
         let Some(located) = self.locate(target)? else {
             return Ok(Answer::Later);
