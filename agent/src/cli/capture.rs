@@ -57,6 +57,11 @@ pub struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// Where datagrams are lookups: as for the kernel side.
+    pub fn dns_ports(&self) -> &[u16] {
+        &self.dns_port
+    }
+
     /// What the kernel side is loaded with.
     pub fn options(&self, select: &SelectArgs, selective: bool, report_exec: bool) -> Options {
         Options {
