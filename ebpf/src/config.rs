@@ -9,10 +9,10 @@ pub const CALLS: usize = 512;
 
 /// The number in a call instruction that stands for `bpf_preempt_disable`. A function of the kernel is called by the number that its
 /// type has in that kernel, so the agent writes it into the instruction before loading.
-pub const PREEMPT_DISABLE: u32 = 0x6765_6f01;
+pub const PREEMPT_DISABLE: u32 = 0x0067_656f01;
 
 /// As [`PREEMPT_DISABLE`], for `bpf_preempt_enable`.
-pub const PREEMPT_ENABLE: u32 = 0x6765_6f02;
+pub const PREEMPT_ENABLE: u32 = 0x0067_656f02;
 
 /// How a system call names its socket and its buffer: the values of the `CALLS` map, by system-call number.
 #[repr(u8)]
@@ -47,7 +47,7 @@ pub enum Call {
 }
 
 /// How many entries the map of sockets has in the object: what the agent knows it by, to make it a plain map.
-pub const INJECT_SOCKETS_MARK: u32 = 0x6765_6f;
+pub const INJECT_SOCKETS_MARK: u32 = 0x0067_656f;
 
 /// The offset of a field that this kernel does not have.
 pub const MISSING: u32 = u32::MAX;

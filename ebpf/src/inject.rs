@@ -38,11 +38,10 @@ pub const NAME: u64 = 0xCBF2_9CE4_8422_2325;
 /// The [`name`] of a whole text.
 #[must_use]
 pub const fn named(text: &str) -> u64 {
-    let bytes = text.as_bytes();
-    let (mut hash, mut at) = (NAME, 0);
-    while at < bytes.len() {
-        hash = name(hash, bytes[at]);
-        at += 1;
+    let (mut rest, mut hash) = (text.as_bytes(), NAME);
+    while let [letter, after @ ..] = rest {
+        hash = name(hash, *letter);
+        rest = after;
     }
     hash
 }

@@ -20,7 +20,7 @@ use geophone_ebpf::{
 
 use crate::{
     capture::{at_most, report_piece},
-    connection, emit,
+    emit,
     kernel::{copy_kernel, read},
     maps::{
         BLOCK, CONNECTION_ASKED, CONNECTION_INJECT, CONNECTIONS, Connection, Head, INJECT_BLANK, INJECT_NAMES,
@@ -131,9 +131,10 @@ fn begin(sk: u64) -> Option<*mut Injecting> {
     // SAFETY: the map keeps it alive, and nobody writes to it.
     INJECT_STATES.insert(sk, unsafe { &*blank }, 0).ok()?;
     let state = INJECT_STATES.get_ptr_mut(sk)?;
+    let sequence = read(sk, config!(offsets.tcp_write_seq))?;
     // SAFETY: the map keeps it alive while the program runs.
     unsafe {
-        (*state).sequence = read(sk, config!(offsets.tcp_write_seq))?;
+        (*state).sequence = sequence;
         (*state).pending = NOWHERE;
     }
     Some(state)
