@@ -1,7 +1,7 @@
 //! The values that capture hands to the later stages: what was seen on sockets and of processes, in time order.
 //! Where they come from, the live kernel or a recording, cannot be told from them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Nanoseconds of the kernel's monotonic clock (`CLOCK_MONOTONIC`).
 pub type Nanos = u64;
@@ -85,6 +85,10 @@ pub enum Event<'a> {
     Sample(Sample),
     /// What a thread has done with its time so far, just before a call that moves bytes.
     Usage(Usage),
+    /// An agent has said where it is.
+    Greeted(Greeted),
+    /// A context was written into a request, or will not be any more.
+    Inject(Inject),
 }
 
 impl Event<'_> {
@@ -100,6 +104,8 @@ impl Event<'_> {
             Self::Handover(e) => e.time,
             Self::Sample(e) => e.time,
             Self::Usage(e) => e.time,
+            Self::Greeted(e) => e.time,
+            Self::Inject(e) => e.time,
         }
     }
 }
@@ -162,6 +168,21 @@ pub struct Sequences {
     pub sent: u32,
     /// Of the first byte that this side receives.
     pub received: u32,
+}
+
+/// The agent at the other end of a new TCP connection has said in an option where it is, or somebody who pretends to be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeted {
+    /// When.
+    pub time: Nanos,
+    /// Which side of the connection this is.
+    pub role: Role,
+    /// The other end.
+    pub remote: IpAddr,
+    /// What names the connection on this end.
+    pub sequences: Sequences,
+    /// The option, as it came.
+    pub option: Box<[u8]>,
 }
 
 /// A call that moved `len` bytes at `offset` of one direction of a stream; some of them were captured.
@@ -343,6 +364,32 @@ impl Spent {
     pub fn since(self, earlier: Self) -> Self {
         self.with(earlier, Nanos::saturating_sub)
     }
+}
+
+/// What became of a connection into whose requests contexts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inject {
+    /// When.
+    pub time: Nanos,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// The process that sends.
+    pub tgid: u32,
+    /// What was written into the request that is sent next; `None`: nothing will be any more.
+    pub context: Option<Injected>,
+}
+
+/// A context as it was written into a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// Position in the stream where it was put.
+    pub at: u64,
+    /// Trace id.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u8,
 }
 
 /// Work may have passed from one thread or task to another, inside of a process or to its child.

@@ -92,6 +92,8 @@ impl Pipeline {
             Event::Open(open) => self.tracer.opened(open),
             Event::Datagram(datagram) => return self.datagram(datagram, spans),
             Event::Usage(usage) => self.tracer.used(usage),
+            Event::Greeted(greeted) => self.tracer.greeted(greeted),
+            Event::Inject(inject) => self.tracer.injected(inject),
             Event::Data(_) | Event::State(_) | Event::Sample(_) => {}
         }
         let Self { connections, shared, notes, advice, news, .. } = self;

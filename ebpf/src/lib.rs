@@ -3,6 +3,8 @@
 #![no_std]
 
 pub mod config;
+pub mod greeting;
+pub mod inject;
 pub mod interpreter;
 pub mod node;
 pub mod python;

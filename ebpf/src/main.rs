@@ -20,10 +20,14 @@ mod datagram;
 mod emit;
 #[path = "programs/go.rs"]
 mod go;
+#[path = "programs/greeting.rs"]
+mod greeting;
 #[path = "programs/handover.rs"]
 mod handover;
 #[path = "programs/http2.rs"]
 mod http2;
+#[path = "programs/inject.rs"]
+mod inject;
 #[path = "programs/interpreter.rs"]
 mod interpreter;
 #[path = "programs/kernel.rs"]
@@ -66,8 +70,8 @@ mod usage;
 mod waits;
 
 use aya_ebpf::{
-    macros::{perf_event, raw_tracepoint, uprobe, uretprobe},
-    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext},
+    macros::{perf_event, raw_tracepoint, sk_msg, sock_ops, uprobe, uretprobe},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SkMsgContext, SockOpsContext},
 };
 
 /// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
@@ -150,6 +154,13 @@ pub fn thread_waits(ctx: RawTracePointContext) -> i32 {
 pub fn profile_tick(ctx: PerfEventContext) -> u32 {
     profile::tick(&ctx);
     0
+}
+
+/// What TCP tells of its connections: agents find each other.
+#[sock_ops]
+pub fn greet(ctx: SockOpsContext) -> u32 {
+    greeting::called(&ctx);
+    1
 }
 
 /// `_asyncio.Task.__init__(self, ...)` of CPython.
@@ -297,6 +308,19 @@ pub fn rustls_decrypt_entry(ctx: ProbeContext) -> u32 {
 pub fn rustls_decrypt_return(ctx: RetProbeContext) -> u32 {
     preempt::without(|| rustls::decrypted(&ctx));
     0
+}
+
+/// A connection of a process that was chosen is established.
+#[sock_ops]
+pub fn inject_enrol(ctx: SockOpsContext) -> u32 {
+    inject::established(&ctx);
+    1
+}
+
+/// What is sent on a socket that was enrolled.
+#[sk_msg]
+pub fn inject_header(ctx: SkMsgContext) -> u32 {
+    inject::sending(&ctx)
 }
 
 /// The helpers that read kernel memory are offered to programs under a GPL-compatible licence only.

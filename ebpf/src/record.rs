@@ -21,6 +21,10 @@ pub enum Kind {
     Usage = 7,
     /// [`Waited`]
     Waited = 8,
+    /// [`Greeted`]
+    Greeted = 9,
+    /// [`Inject`]
+    Inject = 10,
 }
 
 /// Bytes left the process.
@@ -379,4 +383,55 @@ pub struct Waited {
     pub tid: u32,
     /// Zero.
     pub pad: u32,
+}
+
+/// The agent at the other end of a new TCP connection has said in an option where it is: see [`greeting`](crate::greeting).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greeted {
+    /// [`Kind::Greeted`]
+    pub kind: u32,
+    /// [`ROLE_CONNECT`] or [`ROLE_ACCEPT`]
+    pub role: u32,
+    /// When.
+    pub time: u64,
+    /// The other end's address, IPv4 as IPv6 maps it.
+    pub remote_addr: [u8; 16],
+    /// Sequence number of the first byte that this side sends.
+    pub sends: u32,
+    /// The same of the other side, as it is seen here.
+    pub receives: u32,
+    /// The option's length.
+    pub len: u32,
+    /// The option, as it came.
+    pub option: [u8; crate::greeting::LONG],
+}
+
+/// A request was given a context: [`Inject::trace`], [`Inject::span`], [`Inject::flags`].
+pub const INJECT_DONE: u32 = 1;
+/// No request of this socket will be given any more: it can be taken out of the map.
+pub const INJECT_OVER: u32 = 2;
+
+/// What became of a request, or a socket, that was to be given a context. Comes before the [`Data`] of the call that sends it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inject {
+    /// [`Kind::Inject`]
+    pub kind: u32,
+    /// `INJECT_*`
+    pub what: u32,
+    /// When.
+    pub time: u64,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// Position in the stream where the header was put.
+    pub at: u64,
+    /// Trace id, as it was written.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u32,
+    /// Process that made the call.
+    pub tgid: u32,
 }

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod check;
 pub mod child;
 pub mod drive;
+pub mod group;
 pub mod hosts;
 pub mod nat;
 pub mod netns;

@@ -4,9 +4,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use crate::child;
 use crate::netns::{Namespace, ip};
 
 /// Two hosts that do not know each other's addresses.
@@ -50,19 +52,53 @@ impl Nat {
         Ok(Self { left, right, front, back, hidden, middle })
     }
 
+    /// Lets the box count the segments that it passes on and that have this TCP option: see [`Self::counted`].
+    ///
+    /// # Errors
+    /// When `nft` refuses.
+    pub fn count(&self, option: u8) -> Result<()> {
+        let has = format!("tcp option {option} exists");
+        self.nft(&format!(
+            "table ip seen {{}}\ndelete table ip seen\ntable ip seen {{\n chain forward {{\n type filter hook forward priority 0;\n\
+             tcp flags & (syn | ack) == syn {has} counter comment \"syn\"\n\
+             tcp flags & (syn | ack) == (syn | ack) {has} counter comment \"synack\"\n\
+             tcp flags & (syn | ack) == ack {has} counter comment \"later\"\n\
+             }}\n}}\n"
+        ))
+    }
+
+    /// How many SYNs, SYN-ACKs and others it has counted.
+    ///
+    /// # Errors
+    /// When `nft` does not say.
+    pub fn counted(&self) -> Result<[u64; 3]> {
+        let mut list = self.middle.command(Path::new("nft"));
+        let text = child::output(list.args(["list", "table", "ip", "seen"]), Duration::from_secs(10))?;
+        let count = |what: &str| {
+            let line = text.lines().find(|line| line.contains(&format!("comment \"{what}\"")))?;
+            line.split("packets ").nth(1)?.split(' ').next()?.parse().ok()
+        };
+        let [syn, syn_ack, later] = ["syn", "synack", "later"].map(count);
+        let all = syn.zip(syn_ack).zip(later).with_context(|| text.clone())?;
+        Ok([all.0.0, all.0.1, all.1])
+    }
+
     /// Lets the box pass on what is sent to this port of its own, and show itself as the sender of all that it passes on.
     ///
     /// # Errors
     /// When `nft` refuses.
     pub fn pass(&self, port: u16) -> Result<()> {
-        let rules = tempfile::NamedTempFile::new()?;
         let hidden = self.hidden;
-        let text = format!(
+        self.nft(&format!(
             "table ip nat {{\n\
              chain before {{ type nat hook prerouting priority dstnat; iifname \"left\" tcp dport {port} dnat to {hidden}:{port}; }}\n\
              chain after {{ type nat hook postrouting priority srcnat; oifname \"right\" masquerade; }}\n\
              }}\n"
-        );
+        ))
+    }
+
+    fn nft(&self, text: &str) -> Result<()> {
+        let rules = tempfile::NamedTempFile::new()?;
         fs::write(rules.path(), text)?;
         let status = self.middle.command(Path::new("nft")).arg("-f").arg(rules.path()).status()?;
         ensure!(status.success(), "nft: {status}");

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::group::Group;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A network namespace; removed when dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    group: Option<Group>,
     /// The host's end of the link.
     pub host: String,
     /// The namespace's end of the link.
@@ -27,7 +30,12 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) % 250 + 1;
         let third = process::id() % 250;
         let name = format!("gptest-{}-{number}", process::id());
-        let made = Self { name, host: format!("10.231.{third}.{number}"), inside: format!("10.232.{third}.{number}") };
+        let made = Self {
+            name,
+            group: None,
+            host: format!("10.231.{third}.{number}"),
+            inside: format!("10.232.{third}.{number}"),
+        };
         let (outer, inner) = (format!("gp{third}o{number}"), format!("gp{third}i{number}"));
         let (name, host, inside) = (&made.name, &made.host, &made.inside);
         ip(&format!("netns add {name}"))?;
@@ -60,10 +68,26 @@ impl Namespace {
         inside
     }
 
+    /// From now on, what runs in it is in a control group of its own, too.
+    ///
+    /// # Errors
+    /// When there are no control groups of version 2.
+    pub fn group(&mut self) -> Result<()> {
+        self.group = Some(Group::new(&self.name)?);
+        Ok(())
+    }
+
     /// A command that runs in it.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("ip");
+        let mut command = match &self.group {
+            None => Command::new("ip"),
+            Some(group) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]).arg(group.members()).arg("ip");
+                shell
+            }
+        };
         command.args(["netns", "exec", &self.name]).arg(program);
         command
     }

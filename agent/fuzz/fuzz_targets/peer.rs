@@ -1,11 +1,11 @@
-//! Any bytes from another agent: as a datagram, as the bodies that lie behind its seal, and as a conversation on a network that loses,
+//! Any bytes from another agent: as a TCP option, as a datagram, as the bodies that lie behind its seal, and as a conversation on a network that loses,
 //! repeats, reorders and changes what two agents say.
 
 #![no_main]
 
 use std::{net::SocketAddr, sync::Arc};
 
-use geophone::peer::{Config, Core, Head, Hello, Item, Key, Name, Order, Told, read_batch};
+use geophone::peer::{Config, Core, Head, Hello, Item, Key, Met, Name, Order, Said, Told, read_batch};
 use libfuzzer_sys::fuzz_target;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
@@ -18,6 +18,11 @@ fn told(place: u32) -> Told {
 fuzz_target!(|data: &[u8]| {
     let _ = Head::read(data);
     let _ = Hello::read(data);
+    let said = Said::read(data);
+    if let Some(said) = said {
+        let greeting = said.greeting(false);
+        assert_eq!(Said::read(&greeting.option[..greeting.len as usize]), Some(said), "it is not what was read");
+    }
     if let Some((_, items)) = read_batch(data) {
         for item in items {
             if let Item::Told { told, .. } = item {
@@ -35,6 +40,11 @@ fuzz_target!(|data: &[u8]| {
     one.datagram(now, at(9), &mut data.to_vec());
     one.order(now, Order::Listed(vec![at(2)]));
     two.order(now, Order::Listed(vec![at(1)]));
+    if let Some(said) = said {
+        let remote = at(2).ip();
+        let to = SocketAddr::new(said.address.map_or(remote, Into::into), said.port);
+        one.order(now, Order::Met(Met { remote, answers: said.first, agent: said.agent, at: to }));
+    }
     let mut told_of = 0;
     let mut heard = std::collections::HashSet::new();
     for &step in data.iter().take(200) {

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    DATAGRAM, DECRYPTED, Data, END, Ends, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
-    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK,
-    PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK,
-    USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
+    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC,
+    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State,
+    USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -37,6 +37,8 @@ impl Record for Process {}
 impl Record for Handover {}
 impl Record for Sample {}
 impl Record for Usage {}
+impl Record for Greeted {}
+impl Record for Inject {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -55,6 +57,8 @@ pub fn time(bytes: &[u8]) -> Nanos {
             && AT == std::mem::offset_of!(Handover, time)
             && AT == std::mem::offset_of!(Sample, time)
             && AT == std::mem::offset_of!(Usage, time)
+            && AT == std::mem::offset_of!(Greeted, time)
+            && AT == std::mem::offset_of!(Inject, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -73,6 +77,8 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::Handover as u32 => handover(bytes).map(Event::Handover),
         k if k == Kind::Sample as u32 => sample(bytes).map(Event::Sample),
         k if k == Kind::Usage as u32 => usage(bytes).map(Event::Usage),
+        k if k == Kind::Greeted as u32 => greeted(bytes).map(Event::Greeted),
+        k if k == Kind::Inject as u32 => inject(bytes).map(Event::Inject),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -212,6 +218,17 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
     })
 }
 
+fn inject(bytes: &[u8]) -> Result<event::Inject, DecodeError> {
+    let (record, _) = read::<Inject>(bytes)?;
+    let Inject { at, trace, span, flags, .. } = record;
+    let context = match record.what {
+        INJECT_DONE => Some(event::Injected { at, trace, span, flags: flags as u8 }),
+        INJECT_OVER => None,
+        _ => return Err(DecodeError::Unknown),
+    };
+    Ok(event::Inject { time: record.time, sock: record.sock, tgid: record.tgid, context })
+}
+
 /// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
 fn sample(bytes: &[u8]) -> Result<event::Sample, DecodeError> {
     let (sample, _) = read::<Sample>(bytes)?;
@@ -235,6 +252,17 @@ fn usage(bytes: &[u8]) -> Result<event::Usage, DecodeError> {
             sleep: of(USAGE_SLEEP),
             run_queue: of(USAGE_RUN_QUEUE),
         },
+    })
+}
+
+fn greeted(bytes: &[u8]) -> Result<event::Greeted, DecodeError> {
+    let (greeted, _) = read::<Greeted>(bytes)?;
+    Ok(event::Greeted {
+        time: greeted.time,
+        role: if greeted.role == u32::from(ROLE_CONNECT) { Role::Connect } else { Role::Accept },
+        remote: address(greeted.remote_addr),
+        sequences: Sequences { sent: greeted.sends, received: greeted.receives },
+        option: greeted.option.get(..greeted.len as usize).ok_or(DecodeError::Unknown)?.into(),
     })
 }
 
@@ -343,6 +371,42 @@ mod tests {
     }
 
     #[test]
+    fn what_agents_say() {
+        let mut record = Greeted { kind: Kind::Greeted as u32, len: 16, sends: 7, receives: 8, ..Greeted::default() };
+        record.remote_addr = Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
+        (record.role, record.option[0]) = (u32::from(ROLE_CONNECT), 253);
+        let Event::Greeted(greeted) = event(&bytes_of(&record)).unwrap() else { panic!("none") };
+        assert_eq!((greeted.role, greeted.remote), (Role::Connect, IpAddr::from([10, 0, 0, 9])));
+        assert_eq!(greeted.sequences, Sequences { sent: 7, received: 8 });
+        assert_eq!((greeted.option.len(), greeted.option[0]), (16, 253));
+        record.len = 21;
+        assert_eq!(event(&bytes_of(&record)).unwrap_err(), DecodeError::Unknown);
+    }
+
+    #[test]
+    fn contexts_that_were_written() {
+        let record = Inject {
+            kind: Kind::Inject as u32,
+            what: INJECT_DONE,
+            time: 5,
+            sock: 7,
+            at: 20,
+            trace: [1; 16],
+            span: [2; 8],
+            flags: 1,
+            tgid: 3,
+        };
+        let context = Some(event::Injected { at: 20, trace: [1; 16], span: [2; 8], flags: 1 });
+        for (what, context) in [(INJECT_DONE, context), (INJECT_OVER, None)] {
+            let bytes = bytes_of(&Inject { what, ..record });
+            let Event::Inject(inject) = event(&bytes).unwrap() else { panic!("no context") };
+            assert_eq!(inject, event::Inject { time: 5, sock: 7, tgid: 3, context });
+            assert_eq!(event(&bytes[..bytes.len() - 1]).unwrap_err(), DecodeError::Short);
+        }
+        assert_eq!(event(&bytes_of(&Inject { what: 3, ..record })).unwrap_err(), DecodeError::Unknown);
+    }
+
+    #[test]
     fn addresses_of_both_families() {
         let mut record =
             Open { kind: Kind::Open as u32, family: 2, local_port: 80, remote_port: 4000, ..Open::default() };
@@ -363,7 +427,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0u32..9, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
+        fn garbage_never_panics(kind in 0u32..10, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let _ = event(&bytes);
         }

@@ -1,16 +1,17 @@
 //! Loading: configures the programs for this kernel, loads and attaches them, and is the handle to them while they run. When it
 //! is dropped, nothing is left in the kernel.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{ProgramError, perf_event::PerfEventLink},
+    programs::{ProgramError, perf_event::PerfEventLink, sock_ops::SockOpsLink},
 };
 use aya_log::EbpfLogger;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, Config, DNS_PORTS, PROCESS_SELECTED},
+    greeting::Greeting,
     stats,
 };
 use thiserror::Error;
@@ -18,7 +19,9 @@ use thiserror::Error;
 use super::{
     Counters,
     btf::{Btf, BtfError},
+    greeter::{self, GreetError},
     hooks::{self, FileKey, Hooks, RuntimeValue},
+    inject::{self, InjectError, Injection},
     offsets,
     policy::Policies,
     preempt,
@@ -92,6 +95,19 @@ pub struct Options {
     pub sampling: Option<u32>,
     /// Count for how long threads that move bytes run, and what they wait for.
     pub usage: bool,
+    /// Agents are to find each other by a TCP option: see [`Kernel::greet`].
+    pub greets: bool,
+    /// Write contexts into requests of the processes marked by [`Kernel::choose`].
+    pub inject: Option<Inject>,
+}
+
+/// How contexts are written into requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Inject {
+    /// What the trace ids of requests that come without one are made of.
+    pub key: [u32; 4],
+    /// Also where this breaks `FIONREAD`.
+    pub unsafe_too: bool,
 }
 
 /// Why loading failed.
@@ -124,6 +140,9 @@ pub enum LoadError {
     /// The programs' log cannot be read.
     #[error("the kernel programs' log cannot be read: {0}")]
     Log(#[from] aya_log::Error),
+    /// No contexts can be written into requests.
+    #[error(transparent)]
+    Inject(#[from] InjectError),
     /// A map was refused.
     #[error("the kernel refused a map: {0}")]
     Map(#[from] MapError),
@@ -137,6 +156,8 @@ pub enum LoadError {
 
 /// The loaded programs.
 pub struct Kernel {
+    /// Before anything else is taken away.
+    injection: Option<Injection>,
     /// What the hooks take with them: they may be busy for long, and nothing that records need waits for them.
     ebpf: Option<Ebpf>,
     front_end: FrontEnd,
@@ -153,6 +174,7 @@ pub struct Kernel {
     sampling: Option<u32>,
     tables: Option<Tables>,
     ticks: Vec<PerfEventLink>,
+    greeter: Option<SockOpsLink>,
 }
 
 const POLICIES: u32 = 65_536;
@@ -180,7 +202,7 @@ impl Kernel {
         let preempt = preempt::functions(&btf);
         let twins = preempt.is_some();
         let frame_pointer = offsets::frame_pointer(&btf)?.filter(|_| options.sampling.is_some());
-        let config = Config {
+        let mut config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
             agent_tgid: std::process::id(),
@@ -203,9 +225,15 @@ impl Kernel {
             // What is only for profiles of waits.
             ..Config::default()
         };
-        let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
+        if let Some(Inject { key, .. }) = options.inject {
+            inject::configure(&mut config, &mut loader, key);
+        }
+        let object = match options.inject {
+            Some(_) => preempt::Object::new(OBJECT, preempt),
+            None => preempt::Object::new(&inject::without_sockets(OBJECT), preempt),
+        };
         loader
             .override_global("CONFIG", bytes_of(&config), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
@@ -214,6 +242,9 @@ impl Kernel {
             .map_max_entries("HANDLED", if twins { HANDLED } else { 1 })
             .map_max_entries("CONNECTIONS", options.max_connections.max(1))
             .map_max_entries("USAGES", if options.usage { USAGES } else { 1 });
+        if !options.greets {
+            loader.map_max_entries("GREETED", 1);
+        }
         if options.sampling.is_some() {
             loader.map_max_entries("SAMPLES", processors);
         }
@@ -248,8 +279,14 @@ impl Kernel {
         if options.sampling.is_some() {
             sampler::load(&mut ebpf)?;
         }
+        if options.greets {
+            greeter::load(&mut ebpf)?;
+        }
+        let injection = options.inject.map(|inject| Injection::load(&mut ebpf, &config.offsets, inject.unsafe_too));
+        let injection = injection.transpose()?;
         hooks::load_probes(&mut ebpf);
         Ok(Self {
+            injection,
             ebpf: Some(ebpf),
             front_end,
             tracepoints,
@@ -265,6 +302,7 @@ impl Kernel {
             sampling: options.sampling,
             tables,
             ticks: Vec::new(),
+            greeter: None,
         })
     }
 
@@ -273,10 +311,23 @@ impl Kernel {
     /// # Errors
     /// When a tracepoint cannot be attached to.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        match &mut self.ebpf {
-            Some(ebpf) => self.tracepoints.attach(ebpf),
-            None => Ok(()),
+        let Some(ebpf) = &mut self.ebpf else {
+            return Ok(());
+        };
+        self.tracepoints.attach(ebpf)?;
+        self.injection.as_mut().map_or(Ok(()), |injection| injection.attach(ebpf))
+    }
+
+    /// From here on agents are told of this one on TCP connections that begin in this control group (a path from the root of the
+    /// hierarchy), and what others tell there comes among the records; before [`Self::take_hooks`].
+    ///
+    /// # Errors
+    /// When there are no such groups, or the kernel refuses.
+    pub fn greet(&mut self, group: &Path, greeting: Greeting) -> Result<(), GreetError> {
+        if let Some(ebpf) = &mut self.ebpf {
+            self.greeter = Some(greeter::attach(ebpf, group, greeting)?);
         }
+        Ok(())
     }
 
     /// From here on samples come among the other records, if they were asked for when this was loaded; before [`Self::take_hooks`].
@@ -334,6 +385,22 @@ impl Kernel {
     /// When the kernel side's table is full.
     pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
         mark(&mut self.processes, tgid, selected)
+    }
+
+    /// Chooses a process for writing contexts into the requests on connections that it opens from now on, and with it what it will fork; or
+    /// does not choose it any more.
+    ///
+    /// # Errors
+    /// When the kernel side's table is full.
+    pub fn choose(&mut self, tgid: u32, chosen: bool) -> Result<(), LoadError> {
+        Ok(self.injection.as_mut().map_or(Ok(()), |injection| injection.choose(tgid, chosen))?)
+    }
+
+    /// No contexts are written any more into what is sent on the socket with this `struct sock`: from now on it costs nothing.
+    pub fn leave(&mut self, sock: u64) {
+        if let Some(injection) = &mut self.injection {
+            injection.leave(sock);
+        }
     }
 
     /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.

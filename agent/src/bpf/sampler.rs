@@ -17,6 +17,7 @@ use geophone_ebpf::config::Config;
 use super::{
     Counters, LoadError, Waker,
     btf::Btf,
+    inject,
     load::{OBJECT, bytes_of, count, mark, take},
     offsets, preempt,
     rings::Rings,
@@ -111,7 +112,7 @@ impl Sampler {
             regs_fp: frame_pointer.unwrap_or_default(),
             ..Config::default()
         };
-        let object = preempt::Object::new(OBJECT, preempt);
+        let object = preempt::Object::new(&inject::without_sockets(OBJECT), preempt);
         let log_level = 0u8;
         let mut loader = EbpfLoader::new();
         loader

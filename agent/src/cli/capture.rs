@@ -57,6 +57,11 @@ pub struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// Where datagrams are lookups: as for the kernel side.
+    pub fn dns_ports(&self) -> &[u16] {
+        &self.dns_port
+    }
+
     /// What the kernel side is loaded with.
     pub fn options(&self, select: &SelectArgs, selective: bool, report_exec: bool) -> Options {
         Options {
@@ -71,6 +76,8 @@ impl CaptureArgs {
             debug: self.debug_kernel,
             sampling: None,
             usage: self.usage,
+            greets: false,
+            inject: None,
         }
     }
 

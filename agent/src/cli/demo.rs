@@ -37,6 +37,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         share_context: None,
         peers: None,
         sampling: None,
+        inject: None,
     };
     let mut session = Session::start(&SelectArgs::default(), &args.capture, &output, target, None)?;
     anstream::eprintln!(

@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod diff;
 mod doctor;
+mod inject;
 mod logger;
 mod output;
 mod peers;
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::{
-    bpf::{ContextError, LoadError},
+    bpf::{ContextError, GreetError, LoadError},
     demo as shop,
     doctor::Problem,
     export, packets, peer,
@@ -87,6 +88,9 @@ pub enum CliError {
     /// Talking to other agents makes no sense as it was asked for.
     #[error(transparent)]
     PeerFlags(#[from] peers::PeerError),
+    /// Agents cannot find each other by a TCP option.
+    #[error(transparent)]
+    Greet(#[from] GreetError),
     /// Talking to other agents cannot be started.
     #[error(transparent)]
     Peers(#[from] peer::StartError),

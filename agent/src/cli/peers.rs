@@ -1,8 +1,8 @@
 //! Talking to the agents of other hosts: flags, checked before anything is started.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
+    net::{SocketAddr, SocketAddrV4, ToSocketAddrs as _},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::output::duration;
-use crate::peer::{Config, Key, KeyError, Settings, TransportSettings};
+use crate::peer::{Config, Greets, Key, KeyError, Settings, TransportSettings};
 
 /// The variable that has the key itself.
 const VARIABLE: &str = "GEOPHONE_PEER_KEY";
@@ -25,6 +25,10 @@ enum Discover {
     /// At private addresses with which traced services talk
     #[default]
     Private,
+    /// There too, and where an option says that is put on the first segments of connections with private addresses
+    Option,
+    /// The same with that option on connections with all addresses
+    OptionAny,
     /// Nowhere: only --peer
     Off,
 }
@@ -49,6 +53,13 @@ pub struct PeerArgs {
     /// Where agents are looked for
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     peer_discover: Discover,
+    /// Where other hosts reach this agent, as --peer-discover option tells them; default: the address it listens on, or else this host's
+    /// on its default route
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    peer_advertise: Option<SocketAddrV4>,
+    /// The control group whose connections have the option, from the root of the hierarchy
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    peer_cgroup: PathBuf,
     /// How long a request from a host with an agent waits for what that agent says of it
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     peer_hold: Duration,
@@ -79,6 +90,12 @@ pub enum PeerError {
     /// A peer that is no address.
     #[error("--peer {0}: write it as host, host:port or [address]:port")]
     Peer(String),
+    /// A port or address where nobody can be.
+    #[error("--peer-advertise {0}: others cannot reach that")]
+    Advertised(SocketAddrV4),
+    /// Flags of what is not switched on.
+    #[error("--peer-advertise and --peer-cgroup are for --peer-discover option")]
+    NoOption,
     /// A time that makes no sense.
     #[error("--peer-hold: choose between {} and {}", humantime::format_duration(*HOLD.start()), humantime::format_duration(*HOLD.end()))]
     Hold,
@@ -109,14 +126,32 @@ impl PeerArgs {
         }
         let hold = u64::try_from(self.peer_hold.as_nanos()).map_err(|_| PeerError::Hold)?;
         let listed = self.peer.iter().map(|peer| with_port(peer, self.peer_port)).collect::<Result<_, _>>()?;
-        let discover = self.peer_discover == Discover::Private;
+        let discover = self.peer_discover != Discover::Off;
+        let greets = self.greets()?;
         Ok(Some(TransportSettings {
             listen: self.peer_listen,
             listed,
             key,
             config: Config { port: self.peer_port, discover, hold, ..Config::default() },
             settings: Settings { hold, ..Settings::default() },
+            greets,
         }))
+    }
+
+    fn greets(&self) -> Result<Option<Greets>, PeerError> {
+        let anywhere = match self.peer_discover {
+            Discover::Option => false,
+            Discover::OptionAny => true,
+            Discover::Private | Discover::Off => {
+                let unused = self.peer_advertise.is_none() && self.peer_cgroup == Path::new("/");
+                return if unused { Ok(None) } else { Err(PeerError::NoOption) };
+            }
+        };
+        let advertised = self.peer_advertise;
+        match advertised.filter(|at| at.port() == 0 || at.ip().is_unspecified() || at.ip().is_loopback()) {
+            Some(wrong) => Err(PeerError::Advertised(wrong)),
+            None => Ok(Some(Greets { anywhere, advertised, group: self.peer_cgroup.clone() })),
+        }
     }
 }
 
@@ -193,10 +228,27 @@ mod tests {
         let endless = "/dev/zero holds no key: it has more than 4096 characters, which no key needs";
         assert_eq!(wrong(&["--peer-key-file", "/dev/zero"], None), endless);
         assert_eq!(wrong(&["--peer-hold", "1h"], KEY), "--peer-hold: choose between 10ms and 10s");
+        assert_eq!(
+            wrong(&["--peer-discover", "option", "--peer-advertise", "127.0.0.1:4419"], KEY),
+            "--peer-advertise 127.0.0.1:4419: others cannot reach that"
+        );
+        let no_option = "--peer-advertise and --peer-cgroup are for --peer-discover option";
+        assert_eq!(wrong(&["--peer-cgroup", "/a"], KEY), no_option);
         for peer in ["http://a:1", "a:b", "a:0", "a:70000", "[::1", "[::1]:x", ":4419", " "] {
             let expected = format!("--peer {peer}: write it as host, host:port or [address]:port");
             assert_eq!(wrong(&["--peer", peer], KEY), expected);
         }
+    }
+
+    #[test]
+    fn a_tcp_option_only_when_asked_for() {
+        let greets = |flags: &[&str]| check(flags, KEY).unwrap().unwrap().greets;
+        assert_eq!((greets(&[]), greets(&["--peer-discover", "off"])), (None, None));
+        let told = greets(&["--peer-discover", "option"]).unwrap();
+        assert_eq!((told.anywhere, told.advertised, told.group), (false, None, "/".into()));
+        let told = greets(&["--peer-discover", "option-any", "--peer-advertise", "10.0.0.1:5", "--peer-cgroup", "/a"]);
+        let at = Some(SocketAddrV4::new([10, 0, 0, 1].into(), 5));
+        assert_eq!(told, Some(Greets { anywhere: true, advertised: at, group: "/a".into() }));
     }
 
     #[test]

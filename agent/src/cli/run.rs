@@ -11,6 +11,7 @@ use std::{
 use super::{
     CliError,
     capture::CaptureArgs,
+    inject::InjectArgs,
     output::{OutputArgs, duration, period},
     peers::PeerArgs,
     select::SelectArgs,
@@ -29,6 +30,8 @@ pub struct Args {
     output: OutputArgs,
     #[command(flatten)]
     peers: PeerArgs,
+    #[command(flatten)]
+    inject: InjectArgs,
     /// Stop by itself after this time, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -74,6 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         peers,
         share_context: args.share_context.clone(),
         sampling: args.sampling()?,
+        inject: args.inject.check(),
     };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
     let mut child = match args.command.split_first() {

@@ -18,8 +18,12 @@ const BACK_OFF_LISTED: Nanos = 10_000 * MILLI;
 const BACK_OFF_MOST: Nanos = 300_000 * MILLI;
 /// An address in which nobody is interested for so long is forgotten.
 const FORGET: Nanos = 600_000 * MILLI;
+/// The same of one that only a TCP option speaks of, and where no agent is.
+const FORGET_LEARNED: Nanos = 30_000 * MILLI;
 /// Most addresses.
 const MOST: usize = 4096;
+/// Most of those that only a TCP option speaks of.
+const MOST_LEARNED: usize = 256;
 
 /// What is known of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 struct Contact {
     listed: bool,
+    /// Nothing but a TCP option speaks of it.
+    learned: bool,
     answer: Answer,
     tries: usize,
     next: Nanos,
@@ -67,7 +73,7 @@ impl Contacts {
     /// Takes interest in an address. Returns whether there was room for it.
     pub(super) fn want(&mut self, address: SocketAddr, now: Nanos) -> bool {
         if let Some(contact) = self.0.get_mut(&address) {
-            contact.wanted = now;
+            (contact.wanted, contact.learned) = (now, false);
             return true;
         }
         let room = self.0.len() < MOST;
@@ -77,9 +83,28 @@ impl Contacts {
         room
     }
 
+    /// Takes interest in an address because a TCP option says that an agent is there. Returns whether it is taken in; `may_try` is asked if
+    /// it is a new one.
+    pub(super) fn learn(&mut self, address: SocketAddr, now: Nanos, may_try: impl FnOnce() -> bool) -> bool {
+        if let Some(contact) = self.0.get_mut(&address) {
+            contact.wanted = now;
+            return true;
+        }
+        let learned = self.0.values().filter(|contact| contact.learned).count();
+        if learned >= MOST_LEARNED || self.0.len() >= MOST || !may_try() {
+            return false;
+        }
+        self.add(address, false, now);
+        if let Some(contact) = self.0.get_mut(&address) {
+            contact.learned = true;
+        }
+        true
+    }
+
     fn add(&mut self, address: SocketAddr, listed: bool, now: Nanos) {
         self.0.entry(address).or_insert(Contact {
             listed,
+            learned: false,
             answer: Answer::Awaited,
             tries: 0,
             next: now,
@@ -118,7 +143,11 @@ impl Contacts {
     /// Tries what is due: `hello` sends one, and says its number. Returns how many have just turned out to be without an agent.
     pub(super) fn tick(&mut self, now: Nanos, mut hello: impl FnMut(SocketAddr) -> u64) -> u64 {
         let mut unanswered = 0;
-        self.0.retain(|_, contact| contact.listed || now.saturating_sub(contact.wanted) < FORGET);
+        self.0.retain(|_, contact| {
+            let in_vain = contact.learned && !matches!(contact.answer, Answer::Peer(_));
+            let forget = if in_vain { FORGET_LEARNED } else { FORGET };
+            contact.listed || now.saturating_sub(contact.wanted) < forget
+        });
         for (address, contact) in &mut self.0 {
             if contact.next > now || matches!(contact.answer, Answer::Peer(_)) {
                 continue;
@@ -208,6 +237,28 @@ mod tests {
         contacts.lost(5, 5 * SECOND);
         assert_eq!(contacts.tick(5 * SECOND, |_| 78), 0);
         assert_eq!(contacts.answered(78, 6), Some(address(1)));
+    }
+
+    #[test]
+    fn what_options_speak_of_is_tried_for_a_while_and_does_not_crowd_out_others() {
+        let mut contacts = Contacts::default();
+        let learned = (0..1000u32).filter(|i| {
+            let address = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + i), 1));
+            contacts.learn(address, 0, || true)
+        });
+        assert_eq!(learned.count(), MOST_LEARNED);
+        assert!(!contacts.learn(address(200), 0, || true));
+        assert!(contacts.want(address(200), 0), "there is room for what is really talked with");
+        let mut sent = 0;
+        for now in (0..600 * SECOND).step_by(50 * MILLI as usize) {
+            contacts.tick(now, |to| {
+                sent += usize::from(to != address(200));
+                1
+            });
+        }
+        assert_eq!(sent, MOST_LEARNED * 8, "hellos, and then never again");
+        assert!(!contacts.learn(address(3), 600 * SECOND, || false), "not more often than that");
+        assert!(contacts.learn(address(3), 600 * SECOND, || true));
     }
 
     #[test]

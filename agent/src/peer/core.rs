@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use super::{
     contacts::{Answer, Contacts, is_near},
+    greeting::{Greetings, Met},
     name::Told,
     routes::{Alive, Routes},
     seal::Key,
@@ -72,6 +73,8 @@ pub enum Order {
     Mine(u64, u32),
     /// The peers that were listed by whoever runs the agent.
     Listed(Vec<SocketAddr>),
+    /// The agent at the other end of a connection has said where it is, or somebody who pretends to be one.
+    Met(Met),
 }
 
 /// A context that a peer has told.
@@ -114,6 +117,9 @@ pub struct Core {
     pub(super) sessions: HashMap<u64, Session>,
     pub(super) routes: Routes,
     pub(super) contacts: Contacts,
+    greetings: Greetings,
+    /// The agents that are there, by the lower halves of their ids.
+    called: HashMap<u32, u64>,
     own: HashMap<IpAddr, Nanos>,
     parked: VecDeque<(Nanos, IpAddr, Told)>,
     budget: Budget,
@@ -142,6 +148,8 @@ impl Core {
             sessions: HashMap::new(),
             routes: Routes::default(),
             contacts: Contacts::default(),
+            greetings: Greetings::default(),
+            called: HashMap::new(),
             own: HashMap::new(),
             parked: VecDeque::new(),
             budget: Budget { left: BACKLOG },
@@ -173,6 +181,7 @@ impl Core {
             Order::Remote(address) => self.want(address, now),
             Order::Mine(peer, answers) => self.with(peer, now, |session, sending| session.claim(answers, sending)),
             Order::Listed(addresses) => self.contacts.list(&addresses, now),
+            Order::Met(met) => self.meet(now, met),
         }
     }
 
@@ -180,6 +189,7 @@ impl Core {
     pub fn tick(&mut self, now: Nanos) {
         self.refresh(now);
         self.routes.tick(now);
+        self.greetings.tick(now);
         let mut hellos = Vec::new();
         let first = self.hello;
         let unanswered = self.contacts.tick(now, |address| {
@@ -267,6 +277,11 @@ impl Core {
             self.with(peer, now, |session, sending| session.tell(&told, false, sending));
             return;
         }
+        let met = self.greetings.of(told.name.answers, remote).copied();
+        if let Some(peer) = met.and_then(|met| self.called.get(&met.agent).copied()) {
+            self.with(peer, now, |session, sending| session.tell(&told, false, sending));
+            return;
+        }
         let peers = self.routes.speakers(remote).to_vec();
         if !peers.is_empty() {
             let several = peers.len() > 1;
@@ -277,7 +292,7 @@ impl Core {
             return;
         }
         self.want(remote, now);
-        if self.answer(remote) == Answer::Awaited && self.parked.len() < PARKED {
+        if self.is_awaited(remote, met) && self.parked.len() < PARKED {
             self.parked.push_back((now, remote, told));
             return;
         }
@@ -306,7 +321,9 @@ impl Core {
             };
             if now.saturating_sub(since) >= self.config.hold {
                 count(&self.stats.no_peer, 1);
-            } else if self.answer(remote) == Answer::Awaited && self.routes.speakers(remote).is_empty() {
+            } else if self.is_awaited(remote, self.greetings.of(told.name.answers, remote).copied())
+                && self.routes.speakers(remote).is_empty()
+            {
                 self.parked.push_back((since, remote, told));
             } else {
                 self.tell(now, remote, told);
@@ -323,6 +340,33 @@ impl Core {
 
     fn answer(&self, address: IpAddr) -> Answer {
         self.contacts.answer(SocketAddr::new(address, self.config.port))
+    }
+
+    /// Whether it is not known yet if there is an agent at an address, or where a connection's other end says that it is.
+    fn is_awaited(&self, remote: IpAddr, met: Option<Met>) -> bool {
+        let awaited =
+            |met: Met| !self.called.contains_key(&met.agent) && self.contacts.answer(met.at) == Answer::Awaited;
+        met.map_or_else(|| self.answer(remote) == Answer::Awaited, awaited)
+    }
+
+    /// An agent, or somebody who pretends to be one, has said where it is. That makes this one say hello there, if it is a place where it
+    /// may look; nothing else is believed before the answer, which needs the key.
+    fn meet(&mut self, now: Nanos, met: Met) {
+        if met.agent == self.me as u32 {
+            // Both ends of the connection are this agent's.
+            return;
+        }
+        count(&self.stats.greeted, 1);
+        let new = self.greetings.meet(met, now);
+        if self.called.contains_key(&met.agent) {
+            self.changed |= new;
+            return;
+        }
+        let may_look = met.at.port() != 0 && (is_near(met.at.ip()) || met.at.ip() == met.remote);
+        let Self { contacts, greetings, .. } = self;
+        if !may_look || !contacts.learn(met.at, now, || greetings.may_try(now)) {
+            count(&self.stats.greeting_refused, 1);
+        }
     }
 
     pub(super) fn with(&mut self, peer: u64, now: Nanos, act: impl FnOnce(&mut Session, &mut Sending<'_>)) {
@@ -426,6 +470,12 @@ impl Core {
         for (address, peer) in self.contacts.reached() {
             if alive.peers.contains(&peer) {
                 alive.add(address, peer);
+            }
+        }
+        self.called = alive.peers.iter().map(|peer| (*peer as u32, *peer)).collect();
+        for (address, agent) in self.greetings.hosts() {
+            if let Some(peer) = self.called.get(&agent) {
+                alive.add(address, *peer);
             }
         }
         self.routes.alive = Arc::new(alive);

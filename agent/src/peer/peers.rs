@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -16,12 +16,13 @@ use opentelemetry::trace::SpanContext;
 use super::{
     contacts::{TRYING, is_near},
     core::{Heard, Order},
+    greeting::{Met, Said},
     inbox::{Found, Inbox},
     name::{Name, Told},
     routes::Alive,
     stats::{Stats, count},
 };
-use crate::event::Nanos;
+use crate::event::{Greeted, Nanos, Role};
 
 /// Handfuls of orders, and of what was heard, that may be under way between the threads.
 const UNDER_WAY: usize = 64;
@@ -33,6 +34,8 @@ const ADDRESSES: usize = 4096;
 const REMIND: Nanos = 60_000_000_000;
 /// After so many requests of one address held in vain, in a row, none of it is held until a context has come.
 const IN_VAIN: u32 = 64;
+/// Connections with rewritten sequence numbers at a time.
+const REWRITTEN: usize = 4096;
 
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +105,10 @@ pub struct Peers {
     own: HashMap<IpAddr, Nanos>,
     remotes: HashMap<IpAddr, Remote>,
     out: Vec<Order>,
+    /// Connections on whose way sequence numbers are rewritten, by the number of the first byte that is answered on them as it is seen
+    /// here: how much is to be added to that number, and to those of requests, to have what the other side calls them.
+    rewritten: HashMap<u32, (u32, u32)>,
+    rewritten_order: VecDeque<u32>,
     /// Connections that `out` says are known here.
     claimed: HashSet<(u64, u32)>,
     ready: VecDeque<Heard>,
@@ -126,6 +133,8 @@ impl Peers {
             own: HashMap::new(),
             remotes: HashMap::new(),
             out: Vec::new(),
+            rewritten: HashMap::new(),
+            rewritten_order: VecDeque::new(),
             claimed: HashSet::new(),
             ready: VecDeque::new(),
             orders,
@@ -189,6 +198,7 @@ impl Peers {
             count(&self.stats.queue_full, 1);
             return;
         }
+        let name = self.common(name);
         self.out.push(Order::Tell { remote, told: Told { name, context: context.clone() } });
     }
 
@@ -196,6 +206,7 @@ impl Peers {
     pub fn incoming(&mut self, now: Nanos, remote: IpAddr, name: Name) -> Incoming {
         self.clock = self.clock.max(now);
         let expected = self.expects(remote);
+        let name = self.common(name);
         if let Some(heard) = self.inbox.request(now, name, remote, expected, &self.stats) {
             self.matched(remote, &heard);
             return Incoming::Heard(heard.told.context);
@@ -227,7 +238,51 @@ impl Peers {
 
     /// The next request that was [`Incoming::Expected`] and whose context has come.
     pub fn poll_heard(&mut self) -> Option<Heard> {
-        self.ready.pop_front()
+        let mut heard = self.ready.pop_front()?;
+        // As it is named here. The side that answers sees its own numbers as they are.
+        if let Some((_, request)) = self.rewritten.get(&heard.told.name.answers) {
+            heard.told.name.request = heard.told.name.request.wrapping_sub(*request);
+        }
+        Some(heard)
+    }
+
+    /// The agent at the other end of a new connection has said where it is, or somebody who pretends to be one.
+    pub fn greeted(&mut self, event: &Greeted) {
+        self.clock = self.clock.max(event.time);
+        let Some(said) = Said::read(&event.option).filter(|_| !event.remote.is_loopback()) else {
+            count(&self.stats.greeting_refused, 1);
+            return;
+        };
+        if self.out.len() >= HANDFUL {
+            count(&self.stats.queue_full, 1);
+            return;
+        }
+        // Each side's own numbers are those that both use.
+        let by = said.first.wrapping_sub(event.sequences.received);
+        let (seen, answers, add) = match event.role {
+            Role::Connect => (event.sequences.received, said.first, (by, 0)),
+            Role::Accept | Role::Unknown => (event.sequences.sent, event.sequences.sent, (0, by)),
+        };
+        if by != 0 {
+            count(&self.stats.rewritten, 1);
+            if self.rewritten.insert(seen, add).is_none() {
+                self.rewritten_order.push_back(seen);
+            }
+            if self.rewritten_order.len() > REWRITTEN
+                && let Some(oldest) = self.rewritten_order.pop_front()
+            {
+                self.rewritten.remove(&oldest);
+            }
+        }
+        let at = said.address.map_or(event.remote, IpAddr::V4);
+        let at = SocketAddr::new(at, said.port);
+        self.out.push(Order::Met(Met { remote: event.remote, answers, agent: said.agent, at }));
+    }
+
+    /// What both sides call a request that has this name here.
+    fn common(&self, name: Name) -> Name {
+        let (answers, request) = self.rewritten.get(&name.answers).copied().unwrap_or_default();
+        Name { answers: name.answers.wrapping_add(answers), request: name.request.wrapping_add(request) }
     }
 
     /// Takes what has come from the other thread, and gives up what has waited too long. To be called before events are looked at.

@@ -84,6 +84,12 @@ stats! {
     waiting_full,
     /// Peers and addresses not taken in because there are so many.
     peers_full,
+    /// Connections on which an agent has said by a TCP option where it is.
+    greeted,
+    /// What was said so and is no address of an agent, or one where this one may not look, or more than it looks for at a time.
+    greeting_refused,
+    /// Connections on whose way sequence numbers are rewritten, as such an option has shown.
+    rewritten,
 }
 
 /// Counts so many more.

@@ -2,8 +2,9 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use super::{
     core::{Config, Core, Event, Order},
+    greeting::Said,
     peers::{Link, Notice, Peers, Settings},
     seal::Key,
     stats::{Stats, count},
@@ -80,6 +82,19 @@ pub struct TransportSettings {
     pub config: Config,
     /// Bounds of what waits.
     pub settings: Settings,
+    /// Whether agents are to find each other by a TCP option, too.
+    pub greets: Option<Greets>,
+}
+
+/// How agents find each other by a TCP option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greets {
+    /// Whoever services talk with is told, not only at private addresses.
+    pub anywhere: bool,
+    /// Where others reach this agent, if that is known.
+    pub advertised: Option<SocketAddrV4>,
+    /// The control group whose connections have the option, from the root of the hierarchy.
+    pub group: PathBuf,
 }
 
 /// The thread, as long as it runs.
@@ -90,6 +105,7 @@ pub struct Transport {
     worker: JoinHandle<()>,
     names: Option<JoinHandle<()>>,
     address: SocketAddr,
+    me: u64,
     stats: Arc<Stats>,
 }
 
@@ -99,7 +115,7 @@ impl Transport {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn start(settings: TransportSettings) -> Result<(Peers, Self), StartError> {
-        let TransportSettings { listen, listed, key, config, settings } = settings;
+        let TransportSettings { listen, listed, key, config, settings, greets: _ } = settings;
         let socket = bind(listen, config.port)?;
         let address = socket.local_addr()?;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?);
@@ -121,13 +137,25 @@ impl Transport {
             warned: HashMap::new(),
         };
         let worker = thread::Builder::new().name("geophone-peers".to_owned()).spawn(move || worker.run())?;
-        Ok((peers, Self { stop, wake, worker, names: names.transpose()?, address, stats }))
+        Ok((peers, Self { stop, wake, worker, names: names.transpose()?, address, me, stats }))
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What others are to be told of where this agent is.
+    #[must_use]
+    pub fn said(&self, greets: &Greets) -> Said {
+        let listens = match self.address.ip().to_canonical() {
+            IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        };
+        let address = greets.advertised.map(|address| *address.ip()).or(listens).or_else(own_address);
+        let port = greets.advertised.map_or(self.address.port(), |address| address.port());
+        Said { first: 0, agent: self.me as u32, port, address }
     }
 
     /// The counters.
@@ -186,6 +214,17 @@ fn look_up(listed: Vec<String>, link: &Link, stop: Arc<AtomicBool>, wake: Arc<Ow
             thread::park_timeout(LOOK_UP);
         }
     })
+}
+
+/// The address that this host has on its way to everywhere, if it has one. Nothing is sent.
+fn own_address() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // One of those that are for documentation, and nobody's.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(address) if !address.is_loopback() && !address.is_unspecified() => Some(address),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
 }
 
 fn ring(wake: &OwnedFd) {

@@ -13,7 +13,7 @@ mod files;
 mod hostile;
 pub mod input;
 pub mod interpreters;
-mod lines;
+pub mod lines;
 pub mod maps;
 pub mod model;
 pub mod output;

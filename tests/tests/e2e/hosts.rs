@@ -22,7 +22,7 @@ use crate::support::{both, flags, pids};
 
 both!(connections_older_than_the_agents, new_connections, three_hosts_with_a_proxy);
 
-const KEY: &str = "correct horse battery staple, and more";
+pub const KEY: &str = "correct horse battery staple, and more";
 
 /// A file with a key.
 fn key(text: &str) -> Result<tempfile::NamedTempFile> {
@@ -32,7 +32,7 @@ fn key(text: &str) -> Result<tempfile::NamedTempFile> {
 }
 
 /// An agent of a host, which traces these processes.
-fn agent(capture: Capture, namespace: &Namespace, traced: &[u32], secret: &str, more: &[&str]) -> Result<Agent> {
+pub fn agent(capture: Capture, namespace: &Namespace, traced: &[u32], secret: &str, more: &[&str]) -> Result<Agent> {
     let file = key(secret)?;
     let mut arguments = flags(&["--peer-key-file", file.path().to_str().context("not UTF-8")?]);
     arguments.extend(pids(traced.iter().copied()));
@@ -63,19 +63,19 @@ fn tally(asked: &[Span], served: &[Span]) -> Tally {
     tally
 }
 
-fn said(reports: &[&Report]) -> String {
+pub fn said(reports: &[&Report]) -> String {
     reports.iter().map(|report| report.log.join("\n")).collect::<Vec<_>>().join("\n")
 }
 
 /// All that was asked was served, and has its parent.
-fn all_right(asking: &Report, serving: &Report, count: usize) -> Result<()> {
+pub fn all_right(asking: &Report, serving: &Report, count: usize) -> Result<()> {
     let found = tally(&asking.spans, &serving.spans);
     ensure!(found == Tally { right: count, ..Tally::default() }, "{found:?}\n{}", said(&[asking, serving]));
     ensure!(serving.count("late") == Some(0) && serving.count("forged") == Some(0), "{}", said(&[serving]));
     Ok(())
 }
 
-fn plan(address: SocketAddr, rounds: usize) -> Plan {
+pub fn plan(address: SocketAddr, rounds: usize) -> Plan {
     let mut plan = Plan::tcp(address, vec![Template::get("/echo/{id}"), Template::get("/bytes/50000/{id}")]);
     (plan.connections, plan.workers, plan.rounds) = (4, 2, rounds);
     plan

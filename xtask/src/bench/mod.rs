@@ -5,8 +5,10 @@
 mod agent;
 mod calls;
 mod client;
+mod connect;
 mod decoders;
 mod machine;
+mod mechanisms;
 mod memory;
 mod process;
 mod profile;
@@ -51,6 +53,10 @@ enum What {
     Switches(switches::Args),
     /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
     Decoders(decoders::Args),
+    /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
+    Mechanisms(mechanisms::Args),
+    /// What a TCP connection costs with the option by which agents find each other; not part of `all`
+    Connect(connect::Args),
     /// The agent's memory: idle, and with many connections
     Memory(memory::Args),
     #[command(hide = true)]
@@ -86,7 +92,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
         Some(What::Profile(args)) => profile::run(args, &agent),
+        Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
         Some(What::Switches(args)) => switches::run(args, &agent),
+        Some(What::Connect(args)) => connect::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {
             userspace::run(&userspace::Args::default())?;

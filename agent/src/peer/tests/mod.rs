@@ -3,6 +3,7 @@
 mod engine;
 mod failures;
 mod finding;
+mod greeting;
 mod losses;
 
 use std::{

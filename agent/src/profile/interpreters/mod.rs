@@ -7,7 +7,7 @@
 
 mod function;
 mod functions;
-mod python;
+pub mod python;
 #[cfg(test)]
 mod tests;
 mod worker;

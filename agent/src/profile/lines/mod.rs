@@ -10,7 +10,7 @@ mod units;
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use object::{Object as _, ObjectSegment as _, ReadCache};
+use object::{Object as _, ObjectSegment as _, ReadCache, ReadRef};
 use sections::Sections;
 use thiserror::Error;
 
@@ -78,15 +78,21 @@ pub fn find(
         units::find(&Sections::read(&object)?, &sorted)?
     } else {
         let file = separate::open(&object, path, processes).ok_or(LinesError::Nothing)?;
-        let cache = ReadCache::new(&file);
-        let object = object::File::parse(Parts::new(&cache, sections::MOST))?;
-        units::find(&Sections::read(&object)?, &sorted)?
+        look_up(Parts::new(&ReadCache::new(&file), sections::MOST), &sorted)?
     };
     let of = |offset: &u64| {
         let index = sorted.binary_search(&address(*offset)?).ok()?;
         found.get(index).cloned()
     };
     Ok(offsets.iter().map(|offset| of(offset).unwrap_or_default()).collect())
+}
+
+/// Says what the debug information in a file says of addresses, which are in order, each once.
+///
+/// # Errors
+/// When there is nothing to be said of any of them.
+pub fn look_up<'a>(file: impl ReadRef<'a>, addresses: &[u64]) -> Result<Vec<Lines>, LinesError> {
+    units::find(&Sections::read(&object::File::parse(file)?)?, addresses)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
     held::Deadlines,
 };
 use crate::{
-    event::{Endpoints, Nanos, Open, Role},
+    event::{Endpoints, Greeted, Nanos, Open, Role},
     peer::{self, Incoming, Peers},
     protocol::Side,
 };
@@ -38,6 +38,13 @@ impl Engine {
             && let Endpoints::Inet { local, remote } = &open.endpoints
         {
             hosts.peers.opened(open.time, local.ip(), remote.ip());
+        }
+    }
+
+    /// An agent of another host has said where it is.
+    pub fn greeted(&mut self, greeted: &Greeted) {
+        if let Some(hosts) = &mut self.hosts {
+            hosts.peers.greeted(greeted);
         }
     }
 

@@ -1,9 +1,9 @@
 //! CPython 3.8 to 3.15, with a global lock: where its frames are, and its code objects. Finding the interpreter and its threads is
 //! [`runtime::python`](crate::runtime::python)'s.
 
-mod code;
+pub mod code;
 mod layout;
-mod lines;
+pub mod lines;
 
 use geophone_ebpf::interpreter::{
     CPYTHON, Interpreter,
