@@ -72,7 +72,8 @@ fn sections_that_say_they_are_enormous_are_not_read() {
         assert_eq!(rows(&path), before, "{section}");
         assert_eq!(symbols::has_too_many(&file), section == ".symtab", "{section}");
         let found = lines::find(&file, path.to_str().unwrap(), &["/proc/self"], &[at]);
-        assert_eq!(found.is_err(), section.starts_with(".debug_"), "{section}: {found:?}");
+        // Whoever reads debug information reads the symbols, too.
+        assert_eq!(found.is_err(), section.starts_with(".debug_") || section == ".symtab", "{section}: {found:?}");
         let _ = symbols::build_id(&file);
     }
 }
