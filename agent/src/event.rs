@@ -87,6 +87,8 @@ pub enum Event<'a> {
     Usage(Usage),
     /// An agent has said where it is.
     Greeted(Greeted),
+    /// A context was written into a request, or will not be any more.
+    Inject(Inject),
 }
 
 impl Event<'_> {
@@ -103,6 +105,7 @@ impl Event<'_> {
             Self::Sample(e) => e.time,
             Self::Usage(e) => e.time,
             Self::Greeted(e) => e.time,
+            Self::Inject(e) => e.time,
         }
     }
 }
@@ -361,6 +364,32 @@ impl Spent {
     pub fn since(self, earlier: Self) -> Self {
         self.with(earlier, Nanos::saturating_sub)
     }
+}
+
+/// What became of a connection into whose requests contexts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inject {
+    /// When.
+    pub time: Nanos,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// The process that sends.
+    pub tgid: u32,
+    /// What was written into the request that is sent next; `None`: nothing will be any more.
+    pub context: Option<Injected>,
+}
+
+/// A context as it was written into a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// Position in the stream where it was put.
+    pub at: u64,
+    /// Trace id.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u8,
 }
 
 /// Work may have passed from one thread or task to another, inside of a process or to its child.

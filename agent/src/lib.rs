@@ -13,6 +13,7 @@ pub mod event;
 pub mod export;
 pub mod opaque;
 pub mod packets;
+mod parts;
 pub mod peer;
 pub mod pipeline;
 pub mod process;

@@ -93,6 +93,7 @@ impl Pipeline {
             Event::Datagram(datagram) => return self.datagram(datagram, spans),
             Event::Usage(usage) => self.tracer.used(usage),
             Event::Greeted(greeted) => self.tracer.greeted(greeted),
+            Event::Inject(inject) => self.tracer.injected(inject),
             Event::Data(_) | Event::State(_) | Event::Sample(_) => {}
         }
         let Self { connections, shared, notes, advice, news, .. } = self;

@@ -58,7 +58,7 @@ fn spans(recording: &[u8]) -> (Vec<Value>, Value) {
         (replayed.undecodable, replayed.cut)
     } else {
         let mut file = packets::File::new(Cursor::new(recording.to_vec())).unwrap();
-        let replayed = replay_packets(&mut file, &mut pipeline, &mut each).unwrap();
+        let replayed = replay_packets(&mut file, &mut pipeline, &[53], &mut each).unwrap();
         (replayed.stats.damaged + replayed.stats.fragments + replayed.stats.evicted, replayed.cut)
     };
     let parse = |line: &[u8]| serde_json::from_slice(line).unwrap();

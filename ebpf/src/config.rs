@@ -9,10 +9,10 @@ pub const CALLS: usize = 512;
 
 /// The number in a call instruction that stands for `bpf_preempt_disable`. A function of the kernel is called by the number that its
 /// type has in that kernel, so the agent writes it into the instruction before loading.
-pub const PREEMPT_DISABLE: u32 = 0x6765_6f01;
+pub const PREEMPT_DISABLE: u32 = 0x0067_656f01;
 
 /// As [`PREEMPT_DISABLE`], for `bpf_preempt_enable`.
-pub const PREEMPT_ENABLE: u32 = 0x6765_6f02;
+pub const PREEMPT_ENABLE: u32 = 0x0067_656f02;
 
 /// How a system call names its socket and its buffer: the values of the `CALLS` map, by system-call number.
 #[repr(u8)]
@@ -45,6 +45,9 @@ pub enum Call {
     /// `(fd, buf, count, flags, address)`: sendto.
     SendTo = 12,
 }
+
+/// How many entries the map of sockets has in the object: what the agent knows it by, to make it a plain map.
+pub const INJECT_SOCKETS_MARK: u32 = 0x0067_656f;
 
 /// The offset of a field that this kernel does not have.
 pub const MISSING: u32 = u32::MAX;
@@ -154,6 +157,12 @@ pub struct Offsets {
     pub unix_addr_len: u32,
     /// `unix_address.name`
     pub unix_addr_name: u32,
+    /// `sk_msg.sk`
+    pub msg_sk: u32,
+    /// `sk_msg.data`, followed by `data_end`
+    pub msg_data: u32,
+    /// `bpf_sock_ops_kern.sk`
+    pub sock_ops_sk: u32,
     /// `pt_regs`: the system call's number.
     pub regs_call: u32,
     /// `pt_regs`: the system call's arguments, still there when it returns.
@@ -228,6 +237,10 @@ pub struct Config {
     pub wait_least: u32,
     /// Stacks that a processor looks at in a second: so many of threads whose last wait was long, and so many of others.
     pub wait_stacks: u32,
+    /// 1: requests of the processes in `INJECT_PROCESSES` are given a context; what follows is for that only.
+    pub inject: u32,
+    /// What trace ids are made of: see [`inject::trace_id`](crate::inject::trace_id). Random; the agent has the same.
+    pub inject_key: [u32; 4],
 }
 
 /// What a system call that blocks waits for: the values of the `WAIT_CALLS` map, by system-call number.

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod greeting;
+pub mod inject;
 pub mod interpreter;
 pub mod node;
 pub mod python;

@@ -26,6 +26,8 @@ mod greeting;
 mod handover;
 #[path = "programs/http2.rs"]
 mod http2;
+#[path = "programs/inject.rs"]
+mod inject;
 #[path = "programs/interpreter.rs"]
 mod interpreter;
 #[path = "programs/kernel.rs"]
@@ -68,8 +70,8 @@ mod usage;
 mod waits;
 
 use aya_ebpf::{
-    macros::{perf_event, raw_tracepoint, sock_ops, uprobe, uretprobe},
-    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SockOpsContext},
+    macros::{perf_event, raw_tracepoint, sk_msg, sock_ops, uprobe, uretprobe},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SkMsgContext, SockOpsContext},
 };
 
 /// The program of a tracepoint, and its second one for kernels that leave programs out: see `twin.rs`.
@@ -306,6 +308,19 @@ pub fn rustls_decrypt_entry(ctx: ProbeContext) -> u32 {
 pub fn rustls_decrypt_return(ctx: RetProbeContext) -> u32 {
     preempt::without(|| rustls::decrypted(&ctx));
     0
+}
+
+/// A connection of a process that was chosen is established.
+#[sock_ops]
+pub fn inject_enrol(ctx: SockOpsContext) -> u32 {
+    inject::established(&ctx);
+    1
+}
+
+/// What is sent on a socket that was enrolled.
+#[sk_msg]
+pub fn inject_header(ctx: SkMsgContext) -> u32 {
+    inject::sending(&ctx)
 }
 
 /// The helpers that read kernel memory are offered to programs under a GPL-compatible licence only.

@@ -23,6 +23,8 @@ pub enum Kind {
     Waited = 8,
     /// [`Greeted`]
     Greeted = 9,
+    /// [`Inject`]
+    Inject = 10,
 }
 
 /// Bytes left the process.
@@ -403,4 +405,33 @@ pub struct Greeted {
     pub len: u32,
     /// The option, as it came.
     pub option: [u8; crate::greeting::LONG],
+}
+
+/// A request was given a context: [`Inject::trace`], [`Inject::span`], [`Inject::flags`].
+pub const INJECT_DONE: u32 = 1;
+/// No request of this socket will be given any more: it can be taken out of the map.
+pub const INJECT_OVER: u32 = 2;
+
+/// What became of a request, or a socket, that was to be given a context. Comes before the [`Data`] of the call that sends it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inject {
+    /// [`Kind::Inject`]
+    pub kind: u32,
+    /// `INJECT_*`
+    pub what: u32,
+    /// When.
+    pub time: u64,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// Position in the stream where the header was put.
+    pub at: u64,
+    /// Trace id, as it was written.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u32,
+    /// Process that made the call.
+    pub tgid: u32,
 }

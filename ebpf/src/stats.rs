@@ -60,6 +60,23 @@ counters! {
     OptionsFailed = "options_failed",
     /// What was told is longer than it can be.
     OptionsTooLong = "options_too_long",
+    /// A request was given a context.
+    Injected = "injected",
+    /// A request was left as it is, because it carries a context.
+    InjectCarried = "inject_carried",
+    /// The same, because it is signed, or may be.
+    InjectSigned = "inject_signed",
+    /// The same, because its head is longer than what is looked at, or was not sent in one call.
+    InjectIncomplete = "inject_incomplete",
+    /// The same, because what was sent before has not arrived yet, or the kernel had no room for it.
+    InjectBusy = "inject_busy",
+    /// A connection whose later requests are left as they are, because it is not known where they begin (chunked bodies, `Expect`,
+    /// upgrades, pipelining).
+    InjectLost = "inject_lost",
+    /// A connection that was left as it is, because what is sent on it is not HTTP/1.
+    InjectOther = "inject_other",
+    /// A connection that could not be enrolled.
+    InjectRefused = "inject_refused",
 }
 
 /// How many counters there are.

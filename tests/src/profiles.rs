@@ -18,6 +18,8 @@ pub struct Sample {
     pub period: i64,
     /// Functions, the outermost first, with the kinds of their frames.
     pub frames: Vec<(String, String)>,
+    /// The file of each of them, and the line that ran; 0 where it is not known.
+    pub sources: Vec<(String, i64)>,
     /// How many.
     pub value: i64,
     /// By name.
@@ -91,13 +93,16 @@ pub fn samples(document: &Value) -> Result<Vec<Sample>> {
             let time = (number(profile.get("timeUnixNano")), number(profile.get("durationNano")));
             for sample in list(profile, "samples") {
                 let stack = at("stackTable", sample, "stackIndex")?;
-                let mut frames = Vec::new();
+                let (mut frames, mut sources) = (Vec::new(), Vec::new());
                 for location in entries("locationTable", &stack, "locationIndices")? {
                     let line = list(&location, "lines").first().cloned().context("a location without a function")?;
-                    let name = text(&at("functionTable", &line, "functionIndex")?, "nameStrindex")?;
+                    let function = at("functionTable", &line, "functionIndex")?;
+                    let name = text(&function, "nameStrindex")?;
+                    sources.push((text(&function, "filenameStrindex")?, i64::try_from(number(line.get("line")))?));
                     frames.push((name, attributes(&location)?.remove("profile.frame.type").unwrap_or_default()));
                 }
                 frames.reverse();
+                sources.reverse();
                 let link = at("linkTable", sample, "linkIndex")?;
                 let id = |name: &str| link.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let [value] = list(sample, "values") else { anyhow::bail!("not one value: {sample}") };
@@ -106,6 +111,7 @@ pub fn samples(document: &Value) -> Result<Vec<Sample>> {
                     kind: kind.clone(),
                     period: i64::try_from(number(profile.get("period")))?,
                     frames,
+                    sources,
                     value: i64::try_from(number(Some(value)))?,
                     attributes: attributes(sample)?,
                     link: (number(sample.get("linkIndex")) != 0).then(|| (id("traceId"), id("spanId"))),

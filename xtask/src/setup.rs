@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Programs that the tests run, or files of the system, each with the Debian package that has it.
-const PACKAGES: [(&str, &str); 28] = [
+const PACKAGES: [(&str, &str); 29] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("curl", "curl"),
@@ -30,6 +30,7 @@ const PACKAGES: [(&str, &str); 28] = [
     ("redis-server", "redis-server"),
     ("mariadbd", "mariadb-server"),
     ("memcached", "memcached"),
+    ("haproxy", "haproxy"),
     // Its program has its version in its name.
     ("/var/lib/dpkg/info/php-fpm.list", "php-fpm"),
     ("uwsgi-core", "uwsgi-core"),

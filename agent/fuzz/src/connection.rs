@@ -6,7 +6,8 @@ use geophone::{
 };
 
 /// One over the loopback interface, seen from its beginning.
-pub(crate) fn connection(role: Role) -> Connection {
+#[must_use]
+pub fn connection(role: Role) -> Connection {
     Connection {
         socket: SocketId { sock: 1, born: 1 },
         endpoints: Some(Endpoints::Inet {

@@ -124,7 +124,7 @@ impl Game {
                     keys.sort_unstable();
                     assert!(keys.is_sorted_by(|a, b| a < b), "each attribute once: {:?}", exchange.attributes);
                 }
-                Note::Answered(_) | Note::WentOn(_) => {}
+                Note::Named(_) | Note::Answered(_) | Note::WentOn(_) => {}
             }
         }
         assert!(asked.is_empty(), "all that was announced is told");

@@ -7,7 +7,7 @@ mod promises;
 mod script;
 mod spans;
 
-use connection::connection;
+pub use connection::connection;
 pub use conversation::converse;
 pub use events::{Step, Steps, steps};
 pub use promises::Promises;

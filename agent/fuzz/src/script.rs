@@ -78,7 +78,7 @@ pub fn bytes(bytes: &[u8]) -> Vec<u8> {
 fn done(notes: Vec<Note>) -> Vec<Exchange> {
     let done = notes.into_iter().filter_map(|note| match note {
         Note::Done(exchange) => Some(exchange),
-        Note::Asked(_) | Note::Answered(_) | Note::WentOn(_) => None,
+        Note::Asked(_) | Note::Named(_) | Note::Answered(_) | Note::WentOn(_) => None,
     });
     done.collect()
 }

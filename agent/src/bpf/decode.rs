@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
-    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK,
-    PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK,
-    USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC,
+    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State,
+    USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -38,6 +38,7 @@ impl Record for Handover {}
 impl Record for Sample {}
 impl Record for Usage {}
 impl Record for Greeted {}
+impl Record for Inject {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -57,6 +58,7 @@ pub fn time(bytes: &[u8]) -> Nanos {
             && AT == std::mem::offset_of!(Sample, time)
             && AT == std::mem::offset_of!(Usage, time)
             && AT == std::mem::offset_of!(Greeted, time)
+            && AT == std::mem::offset_of!(Inject, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -76,6 +78,7 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::Sample as u32 => sample(bytes).map(Event::Sample),
         k if k == Kind::Usage as u32 => usage(bytes).map(Event::Usage),
         k if k == Kind::Greeted as u32 => greeted(bytes).map(Event::Greeted),
+        k if k == Kind::Inject as u32 => inject(bytes).map(Event::Inject),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -213,6 +216,17 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             _ => return Err(DecodeError::Unknown),
         },
     })
+}
+
+fn inject(bytes: &[u8]) -> Result<event::Inject, DecodeError> {
+    let (record, _) = read::<Inject>(bytes)?;
+    let Inject { at, trace, span, flags, .. } = record;
+    let context = match record.what {
+        INJECT_DONE => Some(event::Injected { at, trace, span, flags: flags as u8 }),
+        INJECT_OVER => None,
+        _ => return Err(DecodeError::Unknown),
+    };
+    Ok(event::Inject { time: record.time, sock: record.sock, tgid: record.tgid, context })
 }
 
 /// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
@@ -367,6 +381,29 @@ mod tests {
         assert_eq!((greeted.option.len(), greeted.option[0]), (16, 253));
         record.len = 21;
         assert_eq!(event(&bytes_of(&record)).unwrap_err(), DecodeError::Unknown);
+    }
+
+    #[test]
+    fn contexts_that_were_written() {
+        let record = Inject {
+            kind: Kind::Inject as u32,
+            what: INJECT_DONE,
+            time: 5,
+            sock: 7,
+            at: 20,
+            trace: [1; 16],
+            span: [2; 8],
+            flags: 1,
+            tgid: 3,
+        };
+        let context = Some(event::Injected { at: 20, trace: [1; 16], span: [2; 8], flags: 1 });
+        for (what, context) in [(INJECT_DONE, context), (INJECT_OVER, None)] {
+            let bytes = bytes_of(&Inject { what, ..record });
+            let Event::Inject(inject) = event(&bytes).unwrap() else { panic!("no context") };
+            assert_eq!(inject, event::Inject { time: 5, sock: 7, tgid: 3, context });
+            assert_eq!(event(&bytes[..bytes.len() - 1]).unwrap_err(), DecodeError::Short);
+        }
+        assert_eq!(event(&bytes_of(&Inject { what: 3, ..record })).unwrap_err(), DecodeError::Unknown);
     }
 
     #[test]

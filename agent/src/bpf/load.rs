@@ -21,6 +21,7 @@ use super::{
     btf::{Btf, BtfError},
     greeter::{self, GreetError},
     hooks::{self, FileKey, Hooks, RuntimeValue},
+    inject::{self, InjectError, Injection},
     offsets,
     policy::Policies,
     preempt,
@@ -96,6 +97,17 @@ pub struct Options {
     pub usage: bool,
     /// Agents are to find each other by a TCP option: see [`Kernel::greet`].
     pub greets: bool,
+    /// Write contexts into requests of the processes marked by [`Kernel::choose`].
+    pub inject: Option<Inject>,
+}
+
+/// How contexts are written into requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Inject {
+    /// What the trace ids of requests that come without one are made of.
+    pub key: [u32; 4],
+    /// Also where this breaks `FIONREAD`.
+    pub unsafe_too: bool,
 }
 
 /// Why loading failed.
@@ -128,6 +140,9 @@ pub enum LoadError {
     /// The programs' log cannot be read.
     #[error("the kernel programs' log cannot be read: {0}")]
     Log(#[from] aya_log::Error),
+    /// No contexts can be written into requests.
+    #[error(transparent)]
+    Inject(#[from] InjectError),
     /// A map was refused.
     #[error("the kernel refused a map: {0}")]
     Map(#[from] MapError),
@@ -141,6 +156,8 @@ pub enum LoadError {
 
 /// The loaded programs.
 pub struct Kernel {
+    /// Before anything else is taken away.
+    injection: Option<Injection>,
     /// What the hooks take with them: they may be busy for long, and nothing that records need waits for them.
     ebpf: Option<Ebpf>,
     front_end: FrontEnd,
@@ -185,7 +202,7 @@ impl Kernel {
         let preempt = preempt::functions(&btf);
         let twins = preempt.is_some();
         let frame_pointer = offsets::frame_pointer(&btf)?.filter(|_| options.sampling.is_some());
-        let config = Config {
+        let mut config = Config {
             offsets: offsets::offsets(&btf)?,
             compat_mask: offsets::COMPAT_MASK,
             agent_tgid: std::process::id(),
@@ -208,9 +225,15 @@ impl Kernel {
             // What is only for profiles of waits.
             ..Config::default()
         };
-        let object = preempt::Object::new(OBJECT, preempt);
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
+        if let Some(Inject { key, .. }) = options.inject {
+            inject::configure(&mut config, &mut loader, key);
+        }
+        let object = match options.inject {
+            Some(_) => preempt::Object::new(OBJECT, preempt),
+            None => preempt::Object::new(&inject::without_sockets(OBJECT), preempt),
+        };
         loader
             .override_global("CONFIG", bytes_of(&config), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
@@ -259,8 +282,11 @@ impl Kernel {
         if options.greets {
             greeter::load(&mut ebpf)?;
         }
+        let injection = options.inject.map(|inject| Injection::load(&mut ebpf, &config.offsets, inject.unsafe_too));
+        let injection = injection.transpose()?;
         hooks::load_probes(&mut ebpf);
         Ok(Self {
+            injection,
             ebpf: Some(ebpf),
             front_end,
             tracepoints,
@@ -285,10 +311,11 @@ impl Kernel {
     /// # Errors
     /// When a tracepoint cannot be attached to.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        match &mut self.ebpf {
-            Some(ebpf) => self.tracepoints.attach(ebpf),
-            None => Ok(()),
-        }
+        let Some(ebpf) = &mut self.ebpf else {
+            return Ok(());
+        };
+        self.tracepoints.attach(ebpf)?;
+        self.injection.as_mut().map_or(Ok(()), |injection| injection.attach(ebpf))
     }
 
     /// From here on agents are told of this one on TCP connections that begin in this control group (a path from the root of the
@@ -358,6 +385,22 @@ impl Kernel {
     /// When the kernel side's table is full.
     pub fn select(&mut self, tgid: u32, selected: bool) -> Result<(), LoadError> {
         mark(&mut self.processes, tgid, selected)
+    }
+
+    /// Chooses a process for writing contexts into the requests on connections that it opens from now on, and with it what it will fork; or
+    /// does not choose it any more.
+    ///
+    /// # Errors
+    /// When the kernel side's table is full.
+    pub fn choose(&mut self, tgid: u32, chosen: bool) -> Result<(), LoadError> {
+        Ok(self.injection.as_mut().map_or(Ok(()), |injection| injection.choose(tgid, chosen))?)
+    }
+
+    /// No contexts are written any more into what is sent on the socket with this `struct sock`: from now on it costs nothing.
+    pub fn leave(&mut self, sock: u64) {
+        if let Some(injection) = &mut self.injection {
+            injection.leave(sock);
+        }
     }
 
     /// Tells the kernel side what is wanted of a connection: of what is `decrypted` of it, or of what goes through its socket.

@@ -8,22 +8,30 @@ mod detach;
 mod extents;
 mod greeter;
 mod hooks;
+mod inject;
+mod inject_test;
 mod load;
 mod offsets;
 mod policy;
 mod preempt;
 mod rings;
+mod rows;
 mod sampler;
 mod tables;
 mod tracepoints;
+mod waker;
 
 pub use context::{Context, ContextError};
 pub use greeter::GreetError;
 pub use hooks::{AttachError, Attached, Hooks};
-pub use load::{FrontEnd, Kernel, LoadError, Options};
+pub use inject::{InjectError, test_injection};
+pub use inject_test::Failure as InjectFailure;
+pub use load::{FrontEnd, Inject, Kernel, LoadError, Options};
 pub use rings::now;
+pub use rows::{Part, Rows};
 pub use sampler::{Sampler, Target};
-pub use tables::{Part, Tables};
+pub use tables::Tables;
+pub use waker::Waker;
 
 use geophone_ebpf::stats;
 

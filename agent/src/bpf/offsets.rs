@@ -66,6 +66,10 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         unix_addr: at("unix_sock.addr")?,
         unix_addr_len: at("unix_address.len")?,
         unix_addr_name: at("unix_address.name")?,
+        // A kernel without maps of sockets may have none of these.
+        msg_sk: at("sk_msg.sk").unwrap_or(MISSING),
+        msg_data: at("sk_msg.data").unwrap_or(MISSING),
+        sock_ops_sk: at("bpf_sock_ops_kern.sk").unwrap_or(MISSING),
         regs_call: arch::regs_call(btf)?,
         regs_args: arch::regs_args(btf)?,
         regs_ip: arch::regs_ip(btf)?,

@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, io, mem, os::fd::OwnedFd, time:
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use rustix::event::{Timespec, epoll};
 
-use super::{decode, load::LoadError};
+use super::{Waker, decode, load::LoadError};
 use crate::event::Nanos;
 
 /// How long a record may take from its time stamp to its ring.
@@ -45,6 +45,16 @@ impl Rings {
             rings.push(ring);
         }
         Ok(Self { heads: BinaryHeap::with_capacity(count), rings, epoll })
+    }
+
+    /// From here on, `waker` ends waits, too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self, waker: &Waker) -> io::Result<()> {
+        // Edge-triggered, each call of `wake` ends a wait, and nobody need read.
+        let data = epoll::EventData::new_u64(u64::MAX);
+        Ok(epoll::add(&self.epoll, waker, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?)
     }
 
     /// Hands on the records older than [`SLACK`], in order of time, at most `limit` of them. Returns how many, and whether

@@ -15,8 +15,9 @@ use aya::{
 use geophone_ebpf::config::Config;
 
 use super::{
-    Counters, LoadError,
+    Counters, LoadError, Waker,
     btf::Btf,
+    inject,
     load::{OBJECT, bytes_of, count, mark, take},
     offsets, preempt,
     rings::Rings,
@@ -111,7 +112,7 @@ impl Sampler {
             regs_fp: frame_pointer.unwrap_or_default(),
             ..Config::default()
         };
-        let object = preempt::Object::new(OBJECT, preempt);
+        let object = preempt::Object::new(&inject::without_sockets(OBJECT), preempt);
         let log_level = 0u8;
         let mut loader = EbpfLoader::new();
         loader
@@ -199,6 +200,14 @@ impl Sampler {
     /// Those of `poll`.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
         self.rings.wait(timeout)
+    }
+
+    /// From here on, `waker` ends waits, too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self, waker: &Waker) -> io::Result<()> {
+        self.rings.listen(waker)
     }
 
     /// The kernel side's counters.

@@ -1,15 +1,15 @@
-//! What the sampling program walks stacks by: writing rows and ranges to maps that both sides map, so that it takes no system call for
-//! each of them.
+//! What the sampling program walks stacks by: writing ranges to a map that both sides map, so that it takes no system call for each of
+//! them. Rows are `rows`'s.
 
 use std::{io, os::fd::AsFd as _, ptr, time::Instant};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, HashMap, Map, MapData, MapError},
+    maps::{HashMap, Map, MapData, MapError},
 };
 use geophone_ebpf::{
     interpreter::Interpreter,
-    unwind::{CHUNK, CHUNKS, RANGES, RANGES_OF_ONE, Range, SPACES},
+    unwind::{RANGES, RANGES_OF_ONE, Range, SPACES},
 };
 use hashbrown::HashMap as Processes;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -18,31 +18,15 @@ use super::{
     LoadError,
     extents::{Extent, Extents},
     load::take,
+    rows::Rows,
 };
-
-/// Bytes of a chunk.
-const BYTES: usize = CHUNK * size_of::<u64>();
 
 /// Processes with interpreters.
 const INTERPRETERS: u32 = 4096;
 
-/// Rows that are in one chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Place of the first one: its upper half.
-    pub from: u64,
-    /// Which chunk.
-    pub chunk: u32,
-    /// The first one in it (lower half) and the last one (upper half).
-    pub rows: u32,
-}
-
 /// The tables in the kernel.
 pub struct Tables {
-    outer: ArrayOfMaps<MapData, MapData>,
-    chunks: Vec<Mapped>,
-    /// Rows in the last chunk.
-    used: usize,
+    rows: Option<Rows>,
     ranges: Mapped,
     extents: Extents,
     spaces: HashMap<MapData, u32, [u32; 2]>,
@@ -73,9 +57,7 @@ impl Tables {
             return Err(LoadError::Missing("RANGES"));
         };
         Ok(Self {
-            outer: take(ebpf, "ROWS")?,
-            chunks: Vec::new(),
-            used: CHUNK,
+            rows: Some(Rows::new(take(ebpf, "ROWS")?)),
             ranges: Mapped::new(ranges, RANGES * size_of::<Range>())?,
             extents: Extents::new(RANGES as u32),
             spaces: take(ebpf, "SPACES")?,
@@ -84,37 +66,9 @@ impl Tables {
         })
     }
 
-    /// Adds rows that are sorted, for good. Returns where they are; `None`: there is no room for them.
-    pub fn add(&mut self, mut rows: &[u64]) -> Option<Vec<Part>> {
-        let free = (CHUNKS - self.chunks.len()) * CHUNK + CHUNK - self.used;
-        if rows.len() > free {
-            return None;
-        }
-        let mut parts = Vec::new();
-        while let Some(row) = rows.first() {
-            if self.used >= CHUNK {
-                let chunk = self.chunk().inspect_err(|error| log::warn!("no room for unwinding: {error}")).ok()?;
-                self.chunks.push(chunk);
-                self.used = 0;
-            }
-            let (now, later) = rows.split_at_checked(CHUNK - self.used).unwrap_or((rows, &[]));
-            let chunk = self.chunks.last_mut()?;
-            chunk.write(self.used, now);
-            let (first, last) = (self.used as u32, (self.used + now.len() - 1) as u32);
-            parts.push(Part { from: row >> 32, chunk: self.chunks.len() as u32 - 1, rows: first | last << 16 });
-            self.used += now.len();
-            rows = later;
-        }
-        Some(parts)
-    }
-
-    /// A new chunk, in its place.
-    fn chunk(&mut self) -> Result<Mapped, LoadError> {
-        let array = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
-        let map = aya_obj::Map::new_from_params(array, 4, BYTES as u32, 1, aya_obj::generated::BPF_F_MMAPABLE);
-        let map = MapData::create(map, "geophone_rows", None)?;
-        self.outer.set(self.chunks.len() as u32, &map, 0)?;
-        Ok(Mapped::new(map, BYTES)?)
+    /// The rows, for whoever makes them; `None` when they were taken before.
+    pub fn take_rows(&mut self) -> Option<Rows> {
+        self.rows.take()
     }
 
     /// Says which rows are where in a process: ranges in order of their addresses, which do not overlap. Returns whether there was room
@@ -164,7 +118,7 @@ impl Tables {
 }
 
 /// An array that is mapped into this process.
-struct Mapped {
+pub(super) struct Mapped {
     start: *mut u8,
     bytes: usize,
     /// Keeps the map alive.
@@ -175,7 +129,7 @@ struct Mapped {
 unsafe impl Send for Mapped {}
 
 impl Mapped {
-    fn new(map: MapData, bytes: usize) -> io::Result<Self> {
+    pub(super) fn new(map: MapData, bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe {
             mmap(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map.fd().as_fd(), 0)?
@@ -184,7 +138,7 @@ impl Mapped {
     }
 
     /// Writes to entries from `first` on, as far as there is room. The kernel side is told of them later, by a system call.
-    fn write<T: Entry>(&mut self, first: usize, values: &[T]) {
+    pub(super) fn write<T: Entry>(&mut self, first: usize, values: &[T]) {
         let room = (self.bytes / size_of::<T>()).saturating_sub(first);
         for (index, value) in (first..).zip(values).take(room) {
             // SAFETY: there is room for so many, and entries are aligned as the mapping is.
@@ -201,6 +155,6 @@ impl Drop for Mapped {
 }
 
 /// What arrays hold: plain numbers.
-trait Entry: Copy {}
+pub(super) trait Entry: Copy {}
 impl Entry for u64 {}
 impl Entry for Range {}

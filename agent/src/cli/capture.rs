@@ -1,57 +1,18 @@
-//! What is captured: flags that `run` and `demo` share.
+//! How it is captured: flags that `run` and `demo` share.
 
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::CliError;
+use super::{CliError, select::SelectArgs};
 use crate::{
     bpf::{FrontEnd, Options},
     conn,
-    process::{Pattern, Selector},
     protocol::{Shared, http::Routes},
     trace::{ClockSample, Tracer},
 };
 
-/// Which processes and connections.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Selection (default: everything; several of a kind mean any of them)")]
-pub struct SelectArgs {
-    /// A process, and all that it starts
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    pub pid: Vec<u32>,
-    /// An executable, by name (nginx, python*) or path (/usr/sbin/*)
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    exe: Vec<String>,
-    /// A command name as `ps -o comm` shows it
-    #[arg(long = "command", value_name = "PATTERN", value_delimiter = ',')]
-    comm: Vec<String>,
-    /// A container, by the beginning of its id
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
-    container: Vec<String>,
-    /// A control group, and those below it
-    #[arg(long, value_name = "PATH", value_delimiter = ',')]
-    cgroup: Vec<String>,
-    /// A port, at either end of a connection; only of the processes above, if any is given
-    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    port: Vec<u16>,
-}
-
-impl SelectArgs {
-    /// Which processes.
-    pub fn selector(&self) -> Selector {
-        let patterns = |list: &[String]| list.iter().map(Pattern::new).collect();
-        Selector {
-            pids: self.pid.clone(),
-            executables: patterns(&self.exe),
-            commands: patterns(&self.comm),
-            containers: self.container.clone(),
-            cgroups: self.cgroup.clone(),
-        }
-    }
-}
-
-/// How they are captured and understood.
+/// How connections are captured and understood.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Capture")]
 pub struct CaptureArgs {
@@ -96,6 +57,11 @@ pub struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// Where datagrams are lookups: as for the kernel side.
+    pub fn dns_ports(&self) -> &[u16] {
+        &self.dns_port
+    }
+
     /// What the kernel side is loaded with.
     pub fn options(&self, select: &SelectArgs, selective: bool, report_exec: bool) -> Options {
         Options {
@@ -111,6 +77,7 @@ impl CaptureArgs {
             sampling: None,
             usage: self.usage,
             greets: false,
+            inject: None,
         }
     }
 

@@ -4,8 +4,9 @@ use std::{process::ExitCode, time::Duration};
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
     output::{OutputArgs, duration},
+    select::SelectArgs,
     session::{Session, Target},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         share_context: None,
         peers: None,
         sampling: None,
+        inject: None,
     };
     let mut session = Session::start(&SelectArgs::default(), &args.capture, &output, target, None)?;
     anstream::eprintln!(

@@ -2,8 +2,11 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::CliError;
-use crate::doctor::{self, Machine};
+use super::{CliError, session::raise_limits};
+use crate::{
+    bpf::test_injection,
+    doctor::{self, Machine},
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,7 +16,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
-    let checks = doctor::examine(&Machine::read(Path::new("/")));
+    let mut checks = doctor::examine(&Machine::read(Path::new("/")));
+    if doctor::is_ready(&checks) {
+        raise_limits();
+        checks.push(doctor::injection(&test_injection()));
+    }
     let mut stdout = anstream::stdout().lock();
     let written = if args.json { doctor::json(&checks, &mut stdout) } else { doctor::text(&checks, &mut stdout) };
     written.map_err(|error| CliError::System { what: "standard output", error })?;

@@ -21,13 +21,14 @@ use super::{
     CliError, diff, logger,
     output::duration,
     run::{end, spawn},
+    select::{HEADING, ProcessArgs},
     send::{self, SendArgs},
     session::{check, raise_limits},
     show,
 };
 use crate::{
     export::profiles::Sink,
-    process::{self, Host, Pattern, Selector, Table},
+    process::{self, Host, Table},
     profile::{Collection, Kind, Output, OutputError, Settings, report},
 };
 
@@ -59,20 +60,10 @@ const PROGRESS: Duration = Duration::from_millis(200);
 pub struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// A process, and all that it starts
-    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = SELECTION)]
-    pid: Vec<u32>,
-    /// An executable, by name (nginx, python*) or path (/usr/sbin/*)
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',', help_heading = SELECTION)]
-    exe: Vec<String>,
-    /// A container, by the beginning of its id
-    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = SELECTION)]
-    container: Vec<String>,
-    /// A control group, and those below it
-    #[arg(long, value_name = "PATH", value_delimiter = ',', help_heading = SELECTION)]
-    cgroup: Vec<String>,
+    #[command(flatten)]
+    processes: ProcessArgs,
     /// Every process of this host, and the kernel's own threads; the default
-    #[arg(long, conflicts_with_all = ["pid", "exe", "container", "cgroup", "program"], help_heading = SELECTION)]
+    #[arg(long, conflicts_with_all = ["pid", "exe", "comm", "container", "cgroup", "program"], help_heading = HEADING)]
     all: bool,
     /// How long, such as 30s; default: 10s, and with a command until it ends
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -107,8 +98,6 @@ enum Action {
     Show(show::Args),
 }
 
-const SELECTION: &str = "Selection (default: everything; several of a kind mean any of them)";
-
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     logger::start(false);
     match &args.action {
@@ -116,7 +105,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         Some(Action::Show(args)) => return show::run(args),
         None => {}
     }
-    check(&args.pid)?;
+    check(&args.processes.pid)?;
     let outputs = args.output.iter().map(|path| Output::open(path)).collect::<Result<Vec<_>, _>>()?;
     raise_limits();
     if args.send.interval.is_some() && !args.send.is_wanted() {
@@ -125,7 +114,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let (runtime, stop) = signals()?;
     let sink = args.send.check()?.start(runtime.handle())?;
     let settings = Settings {
-        selector: args.selector(),
+        selector: args.processes.selector(),
         children: !args.command.is_empty(),
         kind: args.kind(),
         lines: args.lines,
@@ -170,16 +159,6 @@ pub(super) fn write(output: Output, write: impl FnOnce(Output) -> Result<(), Out
 impl Args {
     fn kind(&self) -> Kind {
         if self.off_cpu { Kind::OffCpu { least: self.off_cpu_min } } else { Kind::OnCpu { frequency: self.frequency } }
-    }
-
-    fn selector(&self) -> Selector {
-        Selector {
-            pids: self.pid.clone(),
-            executables: self.exe.iter().map(Pattern::new).collect(),
-            commands: Vec::new(),
-            containers: self.container.clone(),
-            cgroups: self.cgroup.clone(),
-        }
     }
 }
 

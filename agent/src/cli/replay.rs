@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         .map_err(|error| CliError::System { what: "threads", error })?;
     let outputs = output.start(runtime.handle())?;
     let stats = outputs.stats();
-    let result = source.replay(&path, &mut pipeline, |spans| outputs.send(spans));
+    let result = source.replay(&path, &mut pipeline, args.capture.dns_ports(), |spans| outputs.send(spans));
     // As long as the receiver needs: nothing is lost by waiting.
     runtime.block_on(outputs.shutdown(std::time::Duration::from_secs(60)));
     runtime.shutdown_background();
@@ -130,6 +130,7 @@ impl Source {
         &mut self,
         path: &str,
         pipeline: &mut Pipeline,
+        dns_ports: &[u16],
         each: impl FnMut(&mut Vec<Span>),
     ) -> Result<Replayed, CliError> {
         let path = path.to_owned();
@@ -140,7 +141,7 @@ impl Source {
                 (Replayed { undecodable: replayed.undecodable, packets: None }, replayed.cut)
             }
             Self::Packets(file) => {
-                let replayed = replay_packets(file, pipeline, each);
+                let replayed = replay_packets(file, pipeline, dns_ports, each);
                 let replayed = replayed.map_err(|error| CliError::Packets { path: path.clone(), error })?;
                 (Replayed { undecodable: 0, packets: Some(replayed.stats) }, replayed.cut)
             }

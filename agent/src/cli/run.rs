@@ -10,9 +10,11 @@ use std::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
+    inject::InjectArgs,
     output::{OutputArgs, duration, period},
     peers::PeerArgs,
+    select::SelectArgs,
     send::{PyroscopeArgs, Receivers},
     session::{Sampling, Session, Target},
 };
@@ -28,6 +30,8 @@ pub struct Args {
     output: OutputArgs,
     #[command(flatten)]
     peers: PeerArgs,
+    #[command(flatten)]
+    inject: InjectArgs,
     /// Stop by itself after this time, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -68,11 +72,12 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
     let target = Target {
-        selector: args.select.selector(),
+        selector: args.select.processes.selector(),
         children: !args.command.is_empty(),
         peers,
         share_context: args.share_context.clone(),
         sampling: args.sampling()?,
+        inject: args.inject.check(),
     };
     let mut session = Session::start(&args.select, &args.capture, &output, target, args.record.as_deref())?;
     let mut child = match args.command.split_first() {

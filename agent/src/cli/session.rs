@@ -14,14 +14,16 @@ use tokio::{
 
 use super::{
     CliError,
-    capture::{CaptureArgs, SelectArgs},
+    capture::CaptureArgs,
+    inject::key,
     logger,
     output::OutputSettings,
     profile::write,
+    select::SelectArgs,
     send::{self, Receivers},
 };
 use crate::{
-    bpf::{Context, Kernel, Options},
+    bpf::{Context, Inject, Kernel, Options},
     doctor::{self, Machine},
     export::profiles::Sink,
     peer::{Transport, TransportSettings},
@@ -60,6 +62,8 @@ pub struct Target {
     pub share_context: Option<PathBuf>,
     /// Whether what is traced is sampled, too.
     pub sampling: Option<Sampling>,
+    /// Into whose requests contexts are written, if into any, and whether also where that breaks something.
+    pub inject: Option<(Selector, bool)>,
 }
 
 /// Sampling beside tracing.
@@ -82,7 +86,7 @@ impl Session {
         record: Option<&Path>,
     ) -> Result<Self, CliError> {
         logger::start(capture.debug_kernel);
-        check(&select.pid)?;
+        check(&select.processes.pid)?;
         raise_limits();
         let shared = capture.shared()?;
         let runtime = Builder::new_multi_thread()
@@ -109,13 +113,21 @@ impl Session {
         });
         let recorder = recorder.transpose()?;
         let processes = process::Settings { host, ..process::Settings::default() };
-        let tracer = capture.tracer(sample_clock())?;
+        let mut tracer = capture.tracer(sample_clock())?;
         let selective = target.children || !target.selector.is_everything();
         let report_exec = target.selector.depends_on_programs();
         let frequency = target.sampling.as_ref().map(|sampling| sampling.frequency);
         let greets = target.peers.as_ref().and_then(|peers| peers.greets.clone());
+        let inject = match &target.inject {
+            Some((_, unsafe_too)) => {
+                let key = key().map_err(|error| CliError::System { what: "random numbers", error })?;
+                tracer.set_inject_key(key);
+                Some(Inject { key, unsafe_too: *unsafe_too })
+            }
+            None => None,
+        };
         let options = capture.options(select, selective, report_exec);
-        let options = Options { sampling: frequency, greets: greets.is_some(), ..options };
+        let options = Options { sampling: frequency, greets: greets.is_some(), inject, ..options };
         let mut kernel = Kernel::load(&options)?;
         let front_end = kernel.front_end();
         let sampled = processes.clone();
@@ -131,7 +143,8 @@ impl Session {
             }
             None => None,
         };
-        let Target { selector, children, sampling, .. } = target;
+        let Target { selector, children, sampling, inject, .. } = target;
+        let inject = inject.map(|(selector, _)| selector);
         let (mut profiles, mut sink, mut start) = (Vec::new(), None, None);
         if let Some(Sampling { frequency, outputs, receivers }) = sampling {
             profiles = outputs;
@@ -144,7 +157,8 @@ impl Session {
             start = Some(Start { processes: sampled, frequency, periods });
         }
         let tls = !capture.no_tls;
-        let settings = Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start };
+        let settings =
+            Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start, inject };
         let capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());

@@ -81,7 +81,12 @@ impl<S: Default> Table<S> {
             Event::Open(open) => self.open(open, sink),
             Event::State(state) => self.state(state, sink),
             Event::Process(process) => self.process(process),
-            Event::Datagram(_) | Event::Handover(_) | Event::Sample(_) | Event::Usage(_) | Event::Greeted(_) => {}
+            Event::Datagram(_)
+            | Event::Handover(_)
+            | Event::Sample(_)
+            | Event::Usage(_)
+            | Event::Greeted(_)
+            | Event::Inject(_) => {}
         }
         if self.held > self.limits.held_total {
             self.shed(time, sink);

@@ -1,6 +1,7 @@
 //! `geophone doctor`: what this kernel offers and this process may do, what is missing, and which feature that costs. Looks, and
-//! changes nothing; loads no program.
+//! changes nothing; loads no program but the one that [`injection`] tries.
 
+mod inject;
 mod kernel;
 mod machine;
 mod report;
@@ -9,6 +10,7 @@ mod system;
 
 use serde::Serialize;
 
+pub use inject::injection;
 pub use machine::{Btf, Machine};
 pub use report::{json, print, text};
 

@@ -2,6 +2,7 @@
 //! missing, is the work of the connection stage, which does the same for calls: here they only get their place in the stream.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
 };
@@ -15,6 +16,9 @@ const JOINED: u64 = 1 << 32;
 const LINGER: Nanos = 2_000_000_000;
 /// Connections that are kept track of.
 const CONNECTIONS: usize = 1 << 18;
+/// Ports of servers of what is understood, in order.
+const PORTS: [u16; 18] =
+    [53, 80, 443, 1433, 1883, 3306, 4222, 5432, 5672, 6379, 8080, 8123, 9000, 9042, 9092, 9200, 11211, 27017];
 /// Marks the sockets that datagrams go through.
 const DATAGRAMS: Nanos = 1 << 63;
 /// Error of a connection that was reset (`ECONNRESET`).
@@ -159,6 +163,12 @@ impl Flows {
         }
     }
 
+    /// Which end of a connection is the server, if its beginning was not seen: the one that is the greater in this. Servers have been
+    /// seen as such, or have the port of what they speak, or at least the lower one.
+    fn likely_server(&self, address: SocketAddr) -> (bool, bool, Reverse<u16>) {
+        (self.servers.contains_key(&address), PORTS.contains(&address.port()), Reverse(address.port()))
+    }
+
     fn open(
         &mut self,
         key: (SocketAddr, SocketAddr),
@@ -173,15 +183,9 @@ impl Flows {
                 self.forget(key, time, 0, out);
             }
         }
-        let (client, server) = if segment.syn {
-            let (from, to) = (segment.source, segment.destination);
-            if segment.ack { (to, from) } else { (from, to) }
-        } else if segment.source.port() < segment.destination.port() {
-            // Without its beginning: servers have the lower ports.
-            (segment.destination, segment.source)
-        } else {
-            (segment.source, segment.destination)
-        };
+        let (from, to) = (segment.source, segment.destination);
+        let by_server = if segment.syn { segment.ack } else { self.likely_server(from) > self.likely_server(to) };
+        let (client, server) = if by_server { (to, from) } else { (from, to) };
         let number = self.server(server, out);
         self.next += 1;
         let socket = SocketId { sock: self.next, born: time };

@@ -6,9 +6,6 @@ use etherparse::{LaxNetSlice, TransportSlice};
 
 use super::{Packet, Unusable, segment::slice};
 
-/// The port of DNS.
-const PORT: u16 = 53;
-
 /// A datagram from or to a server of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup<'a> {
@@ -25,11 +22,11 @@ pub struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    /// The datagram in a packet.
+    /// The datagram in a packet. `ports`: where names are asked for.
     ///
     /// # Errors
     /// There is none; see [`Unusable`].
-    pub fn of(packet: &Packet<'a>) -> Result<Self, Unusable> {
+    pub fn of(packet: &Packet<'a>, ports: &[u16]) -> Result<Self, Unusable> {
         let sliced = slice(packet)?;
         let (source, destination, fragmented): (IpAddr, IpAddr, bool) = match &sliced.net {
             Some(LaxNetSlice::Ipv4(ip)) => {
@@ -50,10 +47,12 @@ impl<'a> Lookup<'a> {
         };
         let source = SocketAddr::new(source, udp.source_port());
         let destination = SocketAddr::new(destination, udp.destination_port());
-        let (client, server, asks) = match (source.port(), destination.port()) {
-            (_, PORT) => (source, destination, true),
-            (PORT, _) => (destination, source, false),
-            _ => return Err(Unusable::Other),
+        let (client, server, asks) = if ports.contains(&destination.port()) {
+            (source, destination, true)
+        } else if ports.contains(&source.port()) {
+            (destination, source, false)
+        } else {
+            return Err(Unusable::Other);
         };
         let len = u32::from(udp.length()).saturating_sub(8);
         let bytes = udp.payload().get(..len as usize).unwrap_or(udp.payload());

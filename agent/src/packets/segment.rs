@@ -108,6 +108,8 @@ pub(super) fn slice<'a>(packet: &Packet<'a>) -> Result<LaxSlicedPacket<'a>, Unus
     match packet.link {
         Linktype::ETHERNET => LaxSlicedPacket::from_ethernet(bytes).map_err(|_| Unusable::Damaged),
         Linktype::RAW | Linktype::IPV4 | Linktype::IPV6 => ip(bytes),
+        // What systems call it themselves; some tools write that.
+        Linktype(12 | 14) => ip(bytes),
         // The number of the address family, in the byte order of one machine or another; the IP header says it again.
         Linktype::NULL | Linktype::LOOP => ip(after(4)?),
         Linktype::LINUX_SLL => Ok(LaxSlicedPacket::from_ether_type(ether_type(14)?, after(16)?)),

@@ -96,13 +96,17 @@ fn pcapng(parts: &[Part]) -> Vec<u8> {
 }
 
 fn replay(bytes: Vec<u8>) -> Result<(Vec<Span>, Stats), FileError> {
+    replay_with(bytes, &[53])
+}
+
+fn replay_with(bytes: Vec<u8>, dns_ports: &[u16]) -> Result<(Vec<Span>, Stats), FileError> {
     let mut file = File::new(std::io::Cursor::new(bytes))?;
     let processes = process::Table::new(process::Settings { proc: None, ..process::Settings::default() });
     let limits = packet_limits(conn::Limits::default());
     let mut pipeline =
         Pipeline::new(limits, Arc::new(Shared::default()), Tracer::new(packet_clock()).unwrap(), processes);
     let mut spans = Vec::new();
-    let replayed = replay_packets(&mut file, &mut pipeline, |some| spans.append(some))?;
+    let replayed = replay_packets(&mut file, &mut pipeline, dns_ports, |some| spans.append(some))?;
     Ok((spans, replayed.stats))
 }
 
@@ -242,6 +246,47 @@ fn what_is_neither_tcp_nor_dns_is_counted() {
     let (spans, stats) = replay(file).unwrap();
     assert_eq!(spans.len(), 1);
     assert_eq!((stats.other, stats.damaged), (1, 1));
+}
+
+/// Without its beginning, the server of a connection is the end that has been one before, or that has the port of a protocol.
+#[test]
+fn servers_that_have_the_higher_port() {
+    const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+    let mut file = pcap(&[], usize::MAX);
+    let mut put = |at: u32, (from, to): (u16, u16), flags: &str, bytes: &[u8]| {
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let mut packet = Vec::new();
+        let (from_address, to_address) = if from == 1111 || from == 2222 { (a, b) } else { (b, a) };
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from_address, to_address, 64);
+        let tcp = builder.tcp(from, to, 100, 1000);
+        let tcp = if flags == "S" { tcp.syn() } else { tcp.ack(1) };
+        tcp.write(&mut packet, bytes).unwrap();
+        for number in [BEGIN, at, packet.len() as u32, packet.len() as u32] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(packet);
+    };
+    let (get, ok) = (&b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"[..], &b"HTTP/1.1 204 No Content\r\n\r\n"[..]);
+    // Its port says it.
+    put(0, (1111, 8080), "A", get);
+    put(1, (8080, 1111), "A", ok);
+    // It was asked to connect before.
+    put(2, (1111, 40_000), "S", b"");
+    put(3, (2222, 40_000), "A", get);
+    put(4, (40_000, 2222), "A", ok);
+    let (spans, _) = replay(file.clone()).unwrap();
+    let servers: Vec<_> = spans.iter().map(|span| span.resource.attributes.get("service.name").cloned()).collect();
+    assert_eq!(servers, [Some("10.0.0.2:8080".into()), Some("10.0.0.2:40000".into())]);
+    // Lookups at another port, where that is asked for.
+    let mut packet = Vec::new();
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+    builder.udp(5000, 8600).write(&mut packet, QUERY).unwrap();
+    for number in [BEGIN, 9, packet.len() as u32, packet.len() as u32] {
+        file.extend(number.to_le_bytes());
+    }
+    file.extend(packet);
+    assert_eq!(replay(file.clone()).unwrap().1.lookups, 0);
+    assert_eq!(replay_with(file, &[53, 8600]).unwrap().1.lookups, 1);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Adder {
     pub(super) fn new(start: Start, tables: Option<Tables>) -> io::Result<Self> {
         let Start { processes, frequency, periods } = start;
         Ok(Self {
-            sum: Sum::new(Kind::OnCpu { frequency }, Table::new(processes), tables, false)?,
+            sum: Sum::new(Kind::OnCpu { frequency }, Table::new(processes), tables, false, None)?,
             waiting: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,
@@ -75,7 +75,7 @@ impl Adder {
     pub(super) fn run(mut self, batches: &Receiver<Batch>) -> (Profile, Counts) {
         let mut expired = Instant::now();
         loop {
-            let timeout = if self.sum.is_busy() { NAP } else { SLEEP };
+            let timeout = if self.sum.is_busy() || self.sum.is_young() { NAP } else { SLEEP };
             match batches.recv_timeout(timeout) {
                 Ok(batch) => self.batch(batch),
                 Err(RecvTimeoutError::Timeout) => {}

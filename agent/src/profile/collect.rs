@@ -16,7 +16,7 @@ use super::{
     walks::Walks,
 };
 use crate::{
-    bpf::{LoadError, Sampler, Target, decode},
+    bpf::{LoadError, Sampler, Target, Waker, decode},
     event::{Event, Life, Nanos},
     process::{Selector, Table},
     run::Selection,
@@ -26,9 +26,10 @@ use crate::{
 const ROUND: usize = 4096;
 /// How long the loop sleeps at most.
 const SLEEP: Duration = Duration::from_millis(100);
-/// The same while rows for unwinding are being made, or a process has just begun and may still be loading its libraries: samples are not
-/// whole until that is done.
-const NAP: Duration = Duration::from_millis(4);
+/// The same while a process has just begun, and may be loading its libraries, or end soon: what is mapped and what its functions are called is read while it is there.
+const NAP: Duration = Duration::from_millis(20);
+/// How often is looked whether rows are there, before sampling begins.
+const PREPARING: Duration = Duration::from_millis(4);
 /// The same while records are too young to be taken, perhaps one of a process that does not live long.
 const BLINK: Duration = Duration::from_millis(1);
 /// How long a process has just begun.
@@ -58,6 +59,10 @@ pub struct Counts {
     pub lost: u64,
     /// Lost because there was no room for another stack or process.
     pub dropped: u64,
+    /// Files whose rows for unwinding were taken away again, because others needed room and no process had them mapped.
+    pub evicted: u64,
+    /// How often a file had no names or no lines because its tables were too large, or broken.
+    pub unread: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Long waits that are not in the profile, because so many stacks were looked at already.
@@ -104,8 +109,11 @@ impl Collection {
             sampler.select(tgid, selected)?;
             chosen.extend(selected.then_some(tgid));
         }
-        let mut sum = Sum::new(kind, processes, sampler.take_tables(), lines)?;
-        sum.prepare(&chosen, NAP);
+        // Rows and names that are there end the wait for records, so that nobody need look for them.
+        let waker = Waker::new()?;
+        sampler.listen(&waker)?;
+        let mut sum = Sum::new(kind, processes, sampler.take_tables(), lines, Some(waker))?;
+        sum.prepare(&chosen, PREPARING);
         sampler.start()?;
         sum.begin();
         Ok(Self { sampler, selection, sum, waits: Waits::default(), news: Instant::now(), waiting: false })
@@ -116,7 +124,7 @@ impl Collection {
     /// # Errors
     /// When waiting fails.
     pub fn round(&mut self) -> io::Result<()> {
-        let is_quiet = !self.sum.is_busy() && self.news.elapsed() > YOUNG;
+        let is_quiet = !self.sum.is_young() && self.news.elapsed() > YOUNG;
         let timeout = match (self.waiting, is_quiet) {
             (true, _) => BLINK,
             (false, true) => SLEEP,

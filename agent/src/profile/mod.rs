@@ -9,9 +9,11 @@ pub mod beside;
 pub mod collect;
 pub mod diff;
 mod files;
+#[cfg(test)]
+mod hostile;
 pub mod input;
 pub mod interpreters;
-mod lines;
+pub mod lines;
 pub mod maps;
 pub mod model;
 pub mod output;

@@ -72,7 +72,8 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             profile.ending(End::Failed),
         )?;
     }
-    let Counts { taken: _, linked, lost, dropped, undecodable, unseen, unseen_time, walks, functions } = counts;
+    let Counts { taken: _, linked, lost, dropped, evicted, unread, undecodable, unseen, unseen_time, walks, functions } =
+        counts;
     if linked != 0 {
         writeln!(to, "taken for requests: {linked} of them")?;
     }
@@ -87,6 +88,15 @@ pub fn summary(profile: &Profile, counts: Counts, to: &mut impl Write) -> io::Re
             "interpreted functions without names: {gone} (gone before they were read), {dropped} (no room); interpreters that are not \
              understood: in {refused} processes"
         )?;
+    }
+    if evicted != 0 {
+        writeln!(
+            to,
+            "rows for walking stacks made twice or left out for want of room: those of {evicted} files that nobody ran"
+        )?;
+    }
+    if unread != 0 {
+        writeln!(to, "without names or lines: {unread} files whose tables are too large, or broken (said above)")?;
     }
     if unseen != 0 {
         writeln!(

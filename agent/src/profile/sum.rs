@@ -10,7 +10,8 @@ use hashbrown::HashSet;
 
 use super::{
     collect::Counts,
-    interpreters::{Frame, Functions},
+    interpreters::{Frame, Functions, is_library},
+    maps::Mapped,
     model::{Kind, Link, Profile},
     sample::Sample,
     spaces::Spaces,
@@ -20,7 +21,7 @@ use super::{
     waits,
 };
 use crate::{
-    bpf::{self, Tables},
+    bpf::{self, Tables, Waker},
     event::{Life, Nanos, Process},
     process::Table,
 };
@@ -49,16 +50,23 @@ pub(super) struct Sum {
 
 impl Sum {
     /// Of nothing yet. `tables`: what stacks are walked by; `None` where the kernel walks them, by frame pointers. `has_lines`: see
-    /// [`Known::new`].
-    pub(super) fn new(kind: Kind, processes: Table, tables: Option<Tables>, has_lines: bool) -> io::Result<Self> {
+    /// [`Known::new`]. `waker` is told when there is something for [`Self::place`].
+    pub(super) fn new(
+        kind: Kind,
+        processes: Table,
+        mut tables: Option<Tables>,
+        has_lines: bool,
+        waker: Option<Waker>,
+    ) -> io::Result<Self> {
+        let rows = tables.as_mut().and_then(Tables::take_rows);
         Ok(Self {
             processes,
             counts: Counts::default(),
             tables,
             spaces: Spaces::new("/proc"),
             stacks: Stacks::default(),
-            ranges: Ranges::new()?,
-            functions: Functions::start()?,
+            ranges: Ranges::new(rows, waker.clone())?,
+            functions: Functions::start(waker)?,
             kind,
             known: Known::new(has_lines),
             started: (SystemTime::now(), Instant::now()),
@@ -102,6 +110,11 @@ impl Sum {
         self.ranges.is_busy() || self.functions.is_busy()
     }
 
+    /// Whether interpreted functions are to be expected that are not known yet.
+    pub(super) fn is_young(&self) -> bool {
+        self.functions.is_young()
+    }
+
     /// Tells the kernel side what is mapped where, and which rows are there for it.
     pub(super) fn place(&mut self) {
         let Some(tables) = &mut self.tables else {
@@ -110,6 +123,9 @@ impl Sum {
         };
         while let Some((space, files)) = self.spaces.next_read() {
             self.ranges.process(space.tgid, space.mappings(), files, tables);
+            let is_one = |what: &Mapped| matches!(what, Mapped::File { path, .. } if is_library(path));
+            let has_library = space.mappings().iter().any(|mapping| is_one(&mapping.what));
+            self.functions.mapped(space.serial, space.tgid, has_library);
         }
         self.ranges.advance(tables);
         let spaces = &self.spaces;
@@ -133,14 +149,6 @@ impl Sum {
 
     /// What is mapped in a process; `None` where there is no room for another one.
     pub(super) fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
-        if self.spaces.current(tgid).is_none() {
-            let id = self.spaces.of(tgid, now, || self.processes.resource(tgid, now))?;
-            // Where the kernel walks stacks, it knows nothing of interpreters.
-            if let (Some(space), Some(_)) = (self.spaces.get(id), &self.tables) {
-                self.functions.began(space.serial, tgid);
-            }
-            return Some(id);
-        }
         self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
     }
 
@@ -205,11 +213,14 @@ impl Sum {
 
     /// Names what was seen since the period began, which has lasted so long.
     pub(super) fn finish(self, duration: Duration) -> (Profile, Counts) {
-        let Self { tables, spaces, stacks, functions, mut counts, kind, started, mut known, .. } = self;
+        let Self { tables, spaces, stacks, functions, ranges, mut counts, kind, started, mut known, .. } = self;
         drop(tables);
         counts.dropped += stacks.dropped() + spaces.dropped();
         counts.functions = functions.counts();
-        (named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known), counts)
+        counts.evicted = ranges.evicted();
+        let profile = named(kind, (started.0, duration), &stacks, (&spaces, &functions), &mut known);
+        counts.unread = known.unread();
+        (profile, counts)
     }
 }
 

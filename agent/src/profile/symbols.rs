@@ -18,7 +18,14 @@ use blazesym::{
 };
 use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
-use object::Object as _;
+use object::{
+    Endianness, FileKind, Object as _,
+    elf::{FileHeader32, FileHeader64},
+    read::{
+        ReadCache,
+        elf::{FileHeader, SectionHeader as _},
+    },
+};
 
 use super::{
     files::Files,
@@ -30,9 +37,12 @@ use super::{
     spaces::{Space, Spaces},
     stacks::{self, SpaceId, Stacks},
 };
+use crate::parts::{self, Parts};
 
 /// Bytes of a perf map that are read.
 const PERF_MAP: u64 = 64 << 20;
+/// Bytes of a table of symbols; a file with more has no names. Those of the largest programs have some 50 MiB.
+const SYMBOLS: u64 = 256 << 20;
 /// Bytes of a build id that are kept; linkers make 8 to 32.
 const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
@@ -95,6 +105,7 @@ pub struct Known {
     build_ids: HashMap<FileId, Option<String>>,
     /// Whether lines are looked for.
     has_lines: bool,
+    unread: u64,
 }
 
 /// What a place is called.
@@ -121,6 +132,12 @@ impl Known {
     #[must_use]
     pub fn new(has_lines: bool) -> Self {
         Self { has_lines, ..Self::default() }
+    }
+
+    /// How often tables of symbols or debug information of a file were too large, or broken.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread
     }
 
     /// Forgets files that are not open any more: others may get their numbers.
@@ -354,6 +371,15 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
     }
     for (id, wanted) in &files {
         if let Some(file) = spaces.files().get(*id) {
+            if has_too_many(file) {
+                let path = places.users.get(id).and_then(|users| users.first()).map_or("", |(_, path)| path);
+                log::warn!(
+                    "no names of {path}: its tables of symbols are broken, or have more than {} MiB",
+                    SYMBOLS >> 20
+                );
+                known.unread += 1;
+                continue;
+            }
             let mut elf = Elf::new(path(file));
             elf.debug_syms = false;
             name(&elf.into(), Input::FileOffset(wanted));
@@ -361,7 +387,7 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
     }
     if known.has_lines {
         for (id, wanted) in &files {
-            for ((index, _), lines) in wanted.iter().zip(lines_of(*id, wanted, places, spaces)) {
+            for ((index, _), lines) in wanted.iter().zip(lines_of(*id, wanted, places, spaces, &mut known.unread)) {
                 if let Some(location) = locations.get_mut(*index) {
                     location.name =
                         lines.name.filter(|_| unnamed.contains(index)).unwrap_or(Arc::clone(&location.name));
@@ -382,7 +408,7 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
 }
 
 /// What debug information says of the places in a file.
-fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Spaces) -> Vec<Lines> {
+fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Spaces, unread: &mut u64) -> Vec<Lines> {
     let users = places.users.get(&id).map(Vec::as_slice).unwrap_or_default();
     let (Some(file), Some((_, path))) = (spaces.files().get(id), users.first()) else {
         return Vec::new();
@@ -391,8 +417,12 @@ fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Space
     let processes: Vec<PathBuf> = users.iter().map(|(tgid, _)| spaces.proc().join(tgid.to_string())).collect();
     lines::find(file, path, &processes, &offsets).unwrap_or_else(|error| {
         // Most libraries have none.
-        let level = if matches!(error, LinesError::Nothing) { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "no lines of {path}: {error}");
+        if matches!(error, LinesError::Nothing) {
+            log::debug!("no lines of {path}: {error}");
+        } else {
+            log::warn!("no lines of {path}: {error}");
+            *unread += 1;
+        }
         Vec::new()
     })
 }
@@ -437,16 +467,37 @@ fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
+/// Whether a file says that it has more symbols than any honest one, all of which would be sorted; or cannot be told.
+pub(super) fn has_too_many(file: &File) -> bool {
+    let cache = ReadCache::new(file);
+    let data = Parts::new(&cache, parts::USUAL);
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf64) => are_too_many::<FileHeader64<Endianness>>(data).unwrap_or(true),
+        Ok(FileKind::Elf32) => are_too_many::<FileHeader32<Endianness>>(data).unwrap_or(true),
+        _ => false,
+    }
+}
+
+fn are_too_many<H: FileHeader<Endian = Endianness>>(data: Parts<'_>) -> Result<bool, object::read::Error> {
+    let header = H::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    Ok([b".symtab".as_slice(), b".dynsym"].iter().any(|name| {
+        let size = sections.section_by_name(endian, name).map_or(0, |(_, section)| section.sh_size(endian).into());
+        size > SYMBOLS
+    }))
+}
+
 /// The GNU build id of an ELF file, in hexadecimal.
-fn build_id(file: &File) -> Option<String> {
-    let cache = object::ReadCache::new(file);
-    let file = object::File::parse(&cache).ok()?;
+pub(super) fn build_id(file: &File) -> Option<String> {
+    let cache = ReadCache::new(file);
+    let file = object::File::parse(Parts::new(&cache, parts::USUAL)).ok()?;
     let id = file.build_id().ok()??;
     let id = id.get(..id.len().min(BUILD_ID))?;
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn read(mut file: &File) -> Option<PerfMap> {
+pub(super) fn read(mut file: &File) -> Option<PerfMap> {
     let mut text = Vec::new();
     // It was read before, for an earlier profile.
     file.rewind().ok()?;
@@ -482,7 +533,7 @@ mod tests {
         let mut stacks = Stacks::default();
         assert!(stacks.add(space, &sample, None, 10));
         spaces.keep(space, sample.user.addresses(), 0);
-        let (mut known, functions) = (Known::default(), Functions::start().unwrap());
+        let (mut known, functions) = (Known::default(), Functions::start(None).unwrap());
         let (modules, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut known);
         let names: Vec<_> = resolved[0].frames.iter().map(|index| &*locations[*index].name).collect();
         assert_eq!(names, ["geophone_profile_test_symbol"; 2], "no caller is where no code is");
@@ -519,7 +570,7 @@ mod tests {
         }
         let mut stacks = Stacks::default();
         stacks.add(space, &decode(&bytes).unwrap(), None, 1);
-        let functions = Functions::start().unwrap();
+        let functions = Functions::start(None).unwrap();
         let (_, locations, resolved) = resolve(&stacks, &spaces, &functions, &mut Known::default());
         let owners: Vec<_> = resolved[0].frames.iter().map(|index| locations[*index].owner).collect();
         let (native, python) = (Owner::Native, Owner::Python);

@@ -81,6 +81,8 @@ counts! {
     lost_frames,
     /// Datagrams from or to a port of DNS that are no messages of it.
     datagrams_foreign,
+    /// Datagrams of multicast DNS, whose questions nobody in particular answers.
+    datagrams_multicast,
 }
 
 /// Counts one more.

@@ -55,6 +55,8 @@ pub struct Settings {
     pub context: Option<Context>,
     /// How it is sampled, if it is, as the programs were loaded.
     pub sampling: Option<Start>,
+    /// Into whose requests contexts are written, if that is wanted; only of those that are traced.
+    pub inject: Option<Selector>,
 }
 
 /// A capture that runs.
@@ -89,7 +91,8 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(settings: Settings, outputs: Outputs) -> Result<Self, LoadError> {
-        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, context, sampling } = settings;
+        let Settings { mut kernel, mut pipeline, selector, children, tls, recorder, context, sampling, inject } =
+            settings;
         let mut selection = Selection::new(selector, children);
         if context.is_some() {
             pipeline.watch_serving();
@@ -98,6 +101,11 @@ impl Capture {
         kernel.attach()?;
         selection.scan(pipeline.processes());
         selection.apply(&mut kernel)?;
+        let mut injection = inject.map(|selector| Selection::new(selector, false));
+        if let Some(injection) = &mut injection {
+            injection.scan(pipeline.processes());
+            injection.marks().try_for_each(|(tgid, chosen)| kernel.choose(tgid, chosen))?;
+        }
         let chosen = selection.chosen();
         let profiler = match sampling {
             Some(start) => {
@@ -115,6 +123,8 @@ impl Capture {
             kernel,
             pipeline,
             selection,
+            injection,
+            over: Vec::new(),
             runtimes,
             recorder,
             context,
@@ -158,6 +168,9 @@ struct Worker {
     kernel: Kernel,
     pipeline: Pipeline,
     selection: Selection,
+    injection: Option<Selection>,
+    /// Sockets into whose requests no contexts are written any more.
+    over: Vec<u64>,
     runtimes: Option<Watch>,
     recorder: Option<Recorder>,
     context: Option<Context>,
@@ -195,6 +208,7 @@ impl Worker {
         loop {
             self.pipeline.hear(Kernel::now(), &mut self.spans);
             let Self { kernel, pipeline, selection, runtimes, recorder, profiler, spans, undecodable, .. } = self;
+            let Self { injection, over, .. } = self;
             let (count, young) = kernel.drain(ROUND, |record| match decode::event(record) {
                 Ok(event) => {
                     if let Event::Sample(sample) = &event {
@@ -208,10 +222,20 @@ impl Worker {
                     if let (Event::Process(process), Some(profiler)) = (&event, &mut *profiler) {
                         profiler.process(process);
                     }
-                    if take(record, &event, pipeline, selection, recorder.as_mut(), spans)
-                        && let (Event::Process(process), Some(runtimes)) = (&event, &*runtimes)
+                    if let Event::Inject(inject) = &event
+                        && inject.context.is_none()
                     {
-                        runtimes.event(process);
+                        over.push(inject.sock);
+                    }
+                    if take(record, &event, pipeline, selection, recorder.as_mut(), spans)
+                        && let Event::Process(process) = &event
+                    {
+                        if let Some(runtimes) = &*runtimes {
+                            runtimes.event(process);
+                        }
+                        if let Some(injection) = injection {
+                            injection.note(process, pipeline.processes());
+                        }
                     }
                 }
                 Err(_) => *undecodable += 1,
@@ -235,6 +259,7 @@ impl Worker {
             if let Err(error) = self.selection.apply(&mut self.kernel) {
                 log::warn!("a process that was chosen is not traced: {error}");
             }
+            self.inject();
             self.pipeline.tell();
             self.outputs.send(&mut self.spans);
             self.link();
@@ -254,6 +279,16 @@ impl Worker {
         if let Some(profiler) = &mut self.profiler {
             self.pipeline.take_samples().for_each(|samples| profiler.settled(samples));
             profiler.flush();
+        }
+    }
+
+    /// Tells the kernel side into whose requests contexts are to be written, and into which connections' no more.
+    fn inject(&mut self) {
+        self.over.drain(..).for_each(|sock| self.kernel.leave(sock));
+        for (tgid, chosen) in self.injection.iter_mut().flat_map(Selection::marks) {
+            if let Err(error) = self.kernel.choose(tgid, chosen) {
+                log::warn!("no contexts are written into the requests of process {tgid}, which was chosen: {error}");
+            }
         }
     }
 

@@ -45,13 +45,14 @@ pub fn packet_clock() -> ClockSample {
 }
 
 /// Runs all packets through the pipeline; `each` is given the spans as they become complete, and empties the list. Time passes as the
-/// packets say.
+/// packets say. `dns_ports`: where datagrams are lookups.
 ///
 /// # Errors
 /// When the file is damaged. What came before has been handed on. One that was only cut off is no error.
 pub fn replay_packets(
     file: &mut File,
     pipeline: &mut Pipeline,
+    dns_ports: &[u16],
     mut each: impl FnMut(&mut Vec<Span>),
 ) -> Result<ReplayedPackets, FileError> {
     let mut replayed = ReplayedPackets::default();
@@ -87,7 +88,7 @@ pub fn replay_packets(
                 flows.segment(now, &segment, &mut hear);
                 Ok(())
             }
-            Err(Unusable::Other) => Lookup::of(&packet).map(|lookup| flows.lookup(now, &lookup, &mut hear)),
+            Err(Unusable::Other) => Lookup::of(&packet, dns_ports).map(|lookup| flows.lookup(now, &lookup, &mut hear)),
             Err(why) => Err(why),
         };
         match taken {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::{
     bpf::{Kernel, LoadError},
-    event::{Event, Life, Nanos},
+    event::{Event, Life, Nanos, Process},
     process::{Choice, Facts, Selector, Table},
 };
 
@@ -68,15 +68,7 @@ impl Selection {
         }
         match event {
             Event::Process(process) => {
-                match process.what {
-                    Life::Exec => self.judge(process.tgid, process.time, processes),
-                    Life::Exit => {
-                        self.choices.remove(&process.tgid);
-                        self.refused.remove(&process.tgid);
-                    }
-                    Life::Seen => self.meet(process.tgid, process.time, processes),
-                    Life::Fork => {}
-                }
+                self.note(process, processes);
                 // One that is refused may have used a socket before it was.
                 process.what != Life::Seen || !self.refused.contains_key(&process.tgid)
             }
@@ -86,7 +78,21 @@ impl Selection {
             Event::Handover(handover) => !self.refused.contains_key(&handover.from.tgid),
             Event::Sample(sample) => !self.refused.contains_key(&sample.thread.tgid),
             Event::Usage(usage) => !self.refused.contains_key(&usage.tgid),
+            Event::Inject(inject) => !self.refused.contains_key(&inject.tgid),
             Event::State(_) | Event::Greeted(_) => true,
+        }
+    }
+
+    /// Takes note of a change in the life of a process, and judges it where that calls for it.
+    pub fn note(&mut self, process: &Process, processes: &mut Table) {
+        match process.what {
+            Life::Exec => self.judge(process.tgid, process.time, processes),
+            Life::Exit => {
+                self.choices.remove(&process.tgid);
+                self.refused.remove(&process.tgid);
+            }
+            Life::Seen => self.meet(process.tgid, process.time, processes),
+            Life::Fork => {}
         }
     }
 

@@ -153,7 +153,9 @@ fn peers(stats: &peer::Stats) -> String {
     text
 }
 
-/// Counters of the kernel side that begin so tell how agents find each other, and not of what is traced.
+/// Counters of the kernel side that begin so tell of contexts in requests, and not of what is traced.
+const INJECT: &str = "inject_";
+/// The same of how agents find each other.
 const OPTIONS: &str = "options_";
 
 /// What should have become a part of a span and did not.
@@ -169,8 +171,9 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
             "unclaimed",
             "missed_returns",
             "tls_unplaced",
+            "injected",
         ];
-        let harmless = |name: &str| harmless.contains(&name) || name.starts_with(OPTIONS);
+        let harmless = |name: &str| harmless.contains(&name) || name.starts_with(OPTIONS) || name.starts_with(INJECT);
         lost.extend(kernel.iter().filter(|(name, _)| !harmless(name)));
     }
     let conn = &account.connections;
@@ -190,7 +193,8 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     if let Some(kernel) = &account.kernel {
         let wanted =
             ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns", "tls_unplaced"];
-        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || name.starts_with(OPTIONS)));
+        let of_options = |name: &str| name.starts_with(OPTIONS) || name == "injected" || name.starts_with(INJECT);
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || of_options(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([
@@ -204,6 +208,8 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("evicted_calls", account.spans.causes.evicted),
         ("forgotten_workers", account.spans.causes.forgotten),
         ("unlinked_samples", account.spans.causes.unlinked),
+        ("injected_apart", account.spans.causes.apart),
+        ("injected_unseen", account.spans.causes.unseen_injected),
     ]);
     notes.extend(account.runtimes.iter());
     notes

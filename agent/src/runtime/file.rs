@@ -13,12 +13,13 @@ use object::{
     Endianness,
     elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, SectionHeader64, Sym64, gnu_hash},
     read::{
-        ReadCache, ReadRef,
+        ReadCache,
         elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _, VersionTable},
     },
 };
 
 use super::Refusal;
+use crate::parts::{self, Parts};
 
 /// A file's identity: one that is changed, or replaced by another, has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,27 +50,6 @@ impl FileId {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
-    }
-}
-
-/// The largest table of a file that is read in one piece.
-const LARGEST: u64 = 64 << 20;
-
-/// A file whose parts are read as they are asked for, each of a bounded size.
-#[derive(Clone, Copy, Debug)]
-pub struct Parts<'a>(&'a ReadCache<&'a File>);
-
-impl<'a> ReadRef<'a> for Parts<'a> {
-    fn len(self) -> Result<u64, ()> {
-        self.0.len()
-    }
-
-    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        if size > LARGEST { Err(()) } else { self.0.read_bytes_at(offset, size) }
-    }
-
-    fn read_bytes_at_until(self, range: std::ops::Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        self.0.read_bytes_at_until(range, delimiter)
     }
 }
 
@@ -237,7 +217,7 @@ impl Image {
     /// When the file's headers are malformed, and those of `look`.
     pub fn elf<T>(&self, look: impl FnOnce(&Elf<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let cache = ReadCache::new(&*self.file);
-        let data = Parts(&cache);
+        let data = Parts::new(&cache, parts::USUAL);
         let header = FileHeader64::<Endianness>::parse(data)?;
         let endian = header.endian()?;
         look(&Elf { header, endian, sections: header.sections(endian, data)?, data })

@@ -18,7 +18,7 @@ impl Memory {
     }
 
     /// A file in the place of memory: its offsets are the addresses.
-    #[cfg(test)]
+    #[must_use]
     pub fn from_file(file: File) -> Self {
         Self(file)
     }

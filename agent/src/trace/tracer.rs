@@ -14,7 +14,7 @@ use super::{
     ids::Ids,
 };
 use crate::{
-    event::{Greeted, Handover, Nanos, Open, Sample, SocketId, Spent, Usage},
+    event::{Greeted, Handover, Inject, Nanos, Open, Sample, SocketId, Spent, Usage},
     peer::Peers,
     protocol::{Answered, Asked, Attributes, Exchange, Holes, Named, Side, Value},
 };
@@ -84,13 +84,26 @@ impl Tracer {
         TracerStats { causes: self.engine.stats(), ..self.stats }
     }
 
+    /// The kernel side writes contexts into requests, and makes trace ids of this.
+    pub fn set_inject_key(&mut self, key: [u32; 4]) {
+        self.engine.set_inject_key(key);
+    }
+
+    /// A context was written into a request that will be seen soon, or none will be any more.
+    pub fn injected(&mut self, inject: &Inject) {
+        if let Some(context) = &inject.context {
+            self.engine.injected(context);
+        }
+    }
+
     /// A request's head was seen.
     pub fn asked(&mut self, asked: &Asked) {
         // On the server's side a valid context names the caller's span. On the client's side it was written by instrumentation inside of
         // the process, whose own span of the call it names; the exchange on the wire is a part of that.
         let carried = asked.carried.as_deref();
         let origin = carried.and_then(|carried| headers::origin(carried, &mut self.stats.invalid));
-        self.stats.continued += u64::from(origin.is_some());
+        let continues = |origin| !self.engine.is_injected(asked.side, origin);
+        self.stats.continued += u64::from(origin.as_ref().is_some_and(continues));
         let ids = carried.map(headers::ids).unwrap_or_default();
         self.engine.asked(asked, origin, ids);
     }
@@ -212,7 +225,7 @@ impl Tracer {
 
 /// The span of a call that is settled.
 fn span(clock: &ClockOffset, settled: Settled) -> Span {
-    let Settled { exchange, resource, span, trace, parent, link, confidence, spent } = settled;
+    let Settled { exchange, resource, span, trace, parent, link, confidence, apart, spent } = settled;
     let start_unix_nano = clock.wall(exchange.start);
     // From the monotonic clock: a step of the wall clock changes no duration.
     let duration = exchange.end.saturating_sub(exchange.start);
@@ -239,7 +252,7 @@ fn span(clock: &ClockOffset, settled: Settled) -> Span {
         end_unix_nano: start_unix_nano.saturating_add(duration),
         attributes,
         status: exchange.status,
-        links: Vec::new(),
+        links: apart.into_iter().map(|context| *context).collect(),
         resource,
     }
 }

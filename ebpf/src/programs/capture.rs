@@ -3,17 +3,18 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, NEVER, Policy, policy_slot},
-    record::{DATAGRAM, DECRYPTED, Data, END, Ends, FAULT, Kind, NOWHERE, RELATIVE, UNREADABLE},
+    inject::HEADER,
+    record::{DATAGRAM, DECRYPTED, Data, END, Ends, FAULT, Kind, NOWHERE, RELATIVE, SEND, UNREADABLE},
     stats::Counter,
 };
 
 use crate::{
-    connection, datagram, emit, http2,
+    connection, datagram, emit, http2, inject,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
-        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_JOINED, CONNECTION_TLS, Connection, MOVED_DATAGRAM,
-        MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT, SOURCE_NONE,
-        SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
+        CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_INJECT, CONNECTION_JOINED, CONNECTION_TLS, Connection,
+        MOVED_DATAGRAM, MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT,
+        SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
     rustls, task, tls, usage,
 };
@@ -103,8 +104,25 @@ pub extern "C" fn report_call() -> u64 {
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
     let mut flags = 0;
+    let mut injected = NOWHERE;
     let offset = if call.decrypted == MOVED_RAW {
-        let offset = connection::advance(sk, entry, direction, u64::from(len));
+        let offset;
+        if entry.flags & CONNECTION_INJECT != 0 && direction == SEND && len != 0 {
+            injected = inject::pending(sk);
+        }
+        if injected == NOWHERE {
+            offset = connection::advance(sk, entry, direction, u64::from(len));
+        } else {
+            let all = u64::from(len) + HEADER as u64;
+            let first = connection::advance(sk, entry, direction, all);
+            if injected >= first && injected - first <= u64::from(len) {
+                offset = first;
+            } else {
+                // It was put into what another call sent, which was not seen.
+                offset = first.wrapping_add(HEADER as u64);
+                injected = NOWHERE;
+            }
+        }
         if entry.flags & CONNECTION_TLS != 0 {
             tls::moved();
         }
@@ -146,6 +164,10 @@ pub extern "C" fn report_call() -> u64 {
         flags: u32::from(flags),
         pad: 0,
     };
+    if injected != NOWHERE {
+        inject::split(sk, injected);
+        return 0;
+    }
     let frames = &mut entry.frames[usize::from(direction & 1)];
     if offset == 0 && len != 0 && call.source != SOURCE_NONE {
         frames.next = http2::begins(scratch);
@@ -174,6 +196,9 @@ pub extern "C" fn report_call() -> u64 {
         piece.want = u64::from(len).saturating_sub(skipped).min(u64::from(limit));
     }
     let captured = report_piece();
+    if config!(inject) != 0 && flags & DECRYPTED == 0 {
+        inject::moved(entry, captured);
+    }
     if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
         // SAFETY: the work space is this program's while it runs.
         let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use geophone_ebpf::record::{HANDOVER_CONNECT, Kind, NOWHERE, RECEIVE, ROLE_CONNECT, State};
 
 use crate::{
-    capture, connection, emit, handover,
+    capture, connection, emit, handover, inject,
     kernel::read,
     log,
     maps::{
@@ -139,7 +139,7 @@ fn connecting(sk: u64) {
         return;
     }
     // A new connection: whatever was known of this address is over.
-    let flags = if agent { CONNECTION_OWN | CONNECTION_IGNORED } else { 0 };
+    let flags = if agent { CONNECTION_OWN | CONNECTION_IGNORED } else { inject::mark(who) };
     if let Some(entry) = connection::create(sk, flags) {
         // SAFETY: the map keeps the value alive while the program runs.
         unsafe { (*entry).role = u32::from(ROLE_CONNECT) };

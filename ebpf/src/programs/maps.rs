@@ -2,10 +2,11 @@
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
-    macros::btf_map,
+    macros::{btf_map, map},
+    maps::SockHash,
 };
 use geophone_ebpf::{
-    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, Policy, Runtime},
+    config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, INJECT_SOCKETS_MARK, Policy, Runtime},
     interpreter::{self, Interpreter},
     record::{Data, Sample, Usage},
     stats,
@@ -145,8 +146,108 @@ pub static WAITS: HashMap<u32, Wait, 1> = HashMap::new();
 #[btf_map]
 pub static BUDGETS: Array<Budget, 1> = Array::new();
 
+/// Sockets whose requests are given contexts, by the address of the `struct sock`. Not by BTF, so that the agent can make it a plain map
+/// where none are: a kernel may have no maps of sockets.
+#[map]
+pub static INJECT_SOCKETS: SockHash<u64> = SockHash::with_max_entries(INJECT_SOCKETS_MARK, 0);
+
+/// Processes whose requests are given contexts.
+#[btf_map]
+pub static INJECT_PROCESSES: HashMap<u32, u32, 8192> = HashMap::new();
+
+/// What headers mean: [`geophone_ebpf::inject::NAMES`].
+#[btf_map]
+pub static INJECT_NAMES: HashMap<u64, u32, 64> = HashMap::new();
+
+/// Where those sockets are in their streams; one entry where no contexts are given.
+#[btf_map]
+pub static INJECT_STATES: LruHashMap<u64, Injecting, 1> = LruHashMap::new();
+
+/// Zeroes: what a new entry is made of, which is too large for the stack.
+#[btf_map]
+pub static INJECT_BLANK: Array<Injecting, 1> = Array::new();
+
+/// What threads serve, as `pid_tgid`; one entry where no contexts are given.
+#[btf_map]
+pub static INJECT_THREADS: LruHashMap<u64, Serving, 1> = LruHashMap::new();
+
+/// Which thread has read the request that is open on a socket; one entry where no contexts are given.
+#[btf_map]
+pub static INJECT_READERS: LruHashMap<u64, u64, 1> = LruHashMap::new();
+
 /// The agent writes to it without system calls.
 const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
+
+/// Bytes of a head that are looked at together.
+pub const BLOCK: usize = 256;
+
+/// Where the scan of a request's head has got to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Head {
+    /// The name of the header at hand: see [`geophone_ebpf::inject::name`].
+    pub hash: u64,
+    /// The last eight bytes, letters in lower case.
+    pub window: u64,
+    /// The length of the body.
+    pub length: u64,
+    /// `PHASE_*` of `inject.rs`
+    pub phase: u32,
+    /// `Meaning` of the header at hand.
+    pub what: u32,
+    /// `HEAD_*` of `inject.rs`
+    pub flags: u32,
+    /// Where the first header begins; 0: not reached.
+    pub line: u32,
+    /// Where the head ends; 0: not reached.
+    pub end: u32,
+    /// Where the value of `traceparent` is; 0: there is none.
+    pub parent: u32,
+    /// Bytes before the block at hand.
+    pub base: u32,
+    /// Bytes of the block at hand.
+    pub count: u32,
+}
+
+/// Where a socket whose requests are given contexts is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Injecting {
+    /// Position in the stream of what is sent next.
+    pub position: u64,
+    /// Position where the next request begins.
+    pub next: u64,
+    /// Position of a header that was written, until the call that sent it is reported; `NOWHERE`: there is none.
+    pub pending: u64,
+    /// TCP sequence number at `position`.
+    pub sequence: u32,
+    /// 1: it is left as it is from here on.
+    pub over: u32,
+    /// The head at hand.
+    pub head: Head,
+    /// Bytes of it.
+    pub block: [u8; BLOCK],
+    /// The header that was written last.
+    pub header: [u8; 72],
+}
+
+/// What a thread serves.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Serving {
+    /// The trace of the request that it has read.
+    pub trace: [u64; 2],
+    /// When it has read it.
+    pub since: u64,
+    /// Trace flags.
+    pub flags: u32,
+    /// Requests that it has read and that are not answered.
+    pub open: u32,
+    /// Not 0: there were several at a time, and none of them can be said to be served.
+    pub mixed: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
 /// What a thread has done with its time so far.
 #[repr(C)]
@@ -316,6 +417,8 @@ pub struct Scratch {
     pub piece: Piece,
     /// HTTP/2: where in it the frames are.
     pub walk: Walk,
+    /// The head of a request that was received.
+    pub head: Head,
     /// What the thread has done with its time.
     pub usage: Usage,
     /// The record's header.
@@ -520,6 +623,11 @@ pub const CONNECTION_DECRYPTED: u32 = 256;
 pub const CONNECTION_JOINED: u32 = 512;
 /// Both directions were seen from their first byte on.
 pub const CONNECTION_WHOLE: u32 = 1024;
+
+/// Its requests are given contexts.
+pub const CONNECTION_INJECT: u32 = 2048;
+/// A request was received on it, and nothing was sent since.
+pub const CONNECTION_ASKED: u32 = 4096;
 
 /// What is known of a TLS connection besides what is known of any.
 #[repr(C)]

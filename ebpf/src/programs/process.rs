@@ -11,7 +11,7 @@ use geophone_ebpf::{
 };
 
 use crate::{
-    emit, handover,
+    emit, handover, inject,
     kernel::read,
     maps::{EXECUTED, INTERPRETERS, PROCESSES, RUNTIMES, USAGES, config},
     twin::{self, Occurrence},
@@ -103,6 +103,9 @@ pub fn forked<const SECOND: bool>(ctx: &RawTracePointContext) {
     {
         emit::count(Counter::MapFull);
     }
+    if child_tgid == child_pid {
+        inject::forked(parent, child_tgid);
+    }
     if before & PROCESS_KNOWN != 0 {
         handover::cloned(parent, tid, (child_tgid, child_pid));
     }
@@ -119,6 +122,7 @@ pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
     // Another program has another runtime, if any.
     let _ = RUNTIMES.remove(tgid);
     let _ = INTERPRETERS.remove(tgid);
+    inject::forget(tgid);
     let flags = flags(tgid);
     if config!(report_exec) != 0 {
         if PROCESSES.insert(tgid, PROCESS_SELECTED, 0).is_err() {
@@ -130,7 +134,8 @@ pub fn executed<const SECOND: bool>(ctx: &RawTracePointContext) {
             emit::count(Counter::MapFull);
         }
         tell(PROCESS_EXEC, tgid);
-    } else if (config!(selective) == 0 || flags & PROCESS_SELECTED != 0) && is_new(ctx.arg(2)) {
+    } else if (config!(selective) == 0 || flags & PROCESS_SELECTED != 0) && (is_new(ctx.arg(2)) || config!(inject) != 0)
+    {
         // What it will need should be in place before it uses a socket.
         tell(PROCESS_EXEC, tgid);
     }
@@ -170,6 +175,7 @@ pub fn exited<const SECOND: bool>(_ctx: &RawTracePointContext) {
     }
     let _ = RUNTIMES.remove(tgid);
     let _ = INTERPRETERS.remove(tgid);
+    inject::forget(tgid);
     let flags = flags(tgid);
     if flags != 0 {
         // It is there, so it can be removed.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::{LOCAL, Recipe, Service};
+use super::{LOCAL, Recipe, Service, nginx};
 use crate::paths;
 
 impl Service {
@@ -70,6 +70,35 @@ impl Service {
             let mut command = Command::new(paths::program("nginx")?);
             command.args(["-p", &dir]).arg("-c").arg(config).arg("-e").arg(folder.path().join("error.log"));
             Ok(Recipe { command, name: "nginx", folders: vec![folder] })
+        })
+    }
+}
+
+impl Service {
+    /// nginx that expects to be told by the PROXY protocol for whom it is asked: `/fixed/`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_behind_proxies() -> Result<Self> {
+        Self::on_port(LOCAL, |address| nginx(&format!("{address} proxy_protocol"), None))
+    }
+
+    /// HAProxy, which passes on what it is sent as it is, after a header of the PROXY protocol: `send-proxy` or `send-proxy-v2`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn haproxy(header: &str, server: SocketAddr) -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let folder = tempfile::tempdir()?;
+            let config = folder.path().join("haproxy.cfg");
+            let text = format!(
+                "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
+                 listen front\n bind {address}\n server back {server} {header}\n"
+            );
+            fs::write(&config, text)?;
+            let mut command = Command::new(paths::program("haproxy")?);
+            command.arg("-db").arg("-f").arg(config);
+            Ok(Recipe { command, name: "haproxy", folders: vec![folder] })
         })
     }
 }

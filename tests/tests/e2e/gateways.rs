@@ -9,9 +9,9 @@ use geophone_tests::services::Service;
 use geophone_tests::span::Span;
 use geophone_tests::{child, paths, wait};
 
-use crate::support::{both, flags};
+use crate::support::{both, flags, parent};
 
-both!(php, wsgi);
+both!(php, wsgi, proxies_that_say_for_whom);
 
 /// What is asked for, the status that comes, and whose spans there are, of which kinds.
 type Request<'a> = (&'a str, u64, &'a [(&'a str, &'a str)]);
@@ -78,4 +78,42 @@ fn wsgi(capture: Capture) -> Result<()> {
     let requests: &[(&str, u64, &[_])] =
         &[("/echo/a", 200, steps), ("/status/404", 404, steps), ("/status/500", 500, steps), ("/upload", 200, steps)];
     traces(capture, &[&nginx, &uwsgi], requests)
+}
+
+/// HAProxy in front of nginx says for whom it connects, by both versions of the PROXY protocol: nginx's span names that client, and
+/// everything is one trace, although HAProxy has sent more than it was asked.
+fn proxies_that_say_for_whom(capture: Capture) -> Result<()> {
+    let _shared = wait::shared();
+    let nginx = Service::nginx_behind_proxies()?;
+    let fronts = [Service::haproxy("send-proxy", nginx.address)?, Service::haproxy("send-proxy-v2", nginx.address)?];
+    let ports = [&nginx, &fronts[0], &fronts[1]].map(|service| service.address.port().to_string()).join(",");
+    let agent = Agent::start(capture, &flags(&["--port", &ports]))?;
+    for front in &fronts {
+        let mut curl = Command::new(paths::program("curl")?);
+        // Two requests on one connection, from an address that nobody else has.
+        curl.args(["--silent", "--interface", "127.0.0.9"]);
+        for path in ["a", "b"] {
+            curl.arg(format!("http://{}/fixed/{path}", front.address));
+        }
+        ensure!(child::output(&mut curl, wait::PATIENCE)? == "fixed\nfixed\n");
+    }
+    agent.wait_spans(16);
+    let report = agent.finish()?;
+    let spans = &report.spans;
+    ensure!(spans.len() == 16, "{spans:#?}");
+    let of_nginx: Vec<_> = spans.iter().filter(|span| span.service() == "nginx").collect();
+    ensure!(of_nginx.len() == 4, "{of_nginx:#?}");
+    for span in of_nginx {
+        ensure!(span.text("client.address") == "127.0.0.9", "{span:#?}");
+        ensure!(span.text("network.peer.address") == "127.0.0.1", "{span:#?}");
+        ensure!(span.number("client.port") != span.number("network.peer.port"), "{span:#?}");
+        let asks = parent(span, spans)?;
+        ensure!((asks.service(), &*asks.kind) == ("haproxy", "CLIENT") && asks.target() == span.target(), "{asks:#?}");
+        let asked = parent(asks, spans)?;
+        ensure!((asked.service(), &*asked.kind) == ("haproxy", "SERVER"), "{asked:#?}");
+        ensure!(asked.text("client.address") == "127.0.0.9", "{asked:#?}");
+        ensure!(asked.number("client.port") == span.number("client.port"), "{asked:#?}");
+    }
+    ensure!(!spans.iter().any(|span| span.attributes.contains_key("geophone.incomplete")), "{spans:#?}");
+    Ok(())
 }

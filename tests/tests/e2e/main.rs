@@ -21,6 +21,7 @@ mod greeting;
 mod grpc;
 mod hosts;
 mod http2;
+mod inject;
 mod languages;
 mod lines;
 mod link;

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::child::Guard;
+use geophone_tests::receivers::Receiver;
 use geophone_tests::{paths, wait};
 
 use crate::profile::{Folded, folded, profile, run, total, words};
+use crate::sending::written;
 
 /// What runs in a shape of `shape.py`: functions, each in the one before it, and where they begin in the file.
 type Shape = (&'static str, &'static [&'static str]);
@@ -154,7 +156,9 @@ fn a_command_with_files_and_lines() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let files = ["a.pb.gz", "a.svg", "a.folded"].map(|name| folder.path().join(name));
     let (python, script) = (paths::installed("venv/bin/python")?, script());
-    let mut arguments = words(&["--frequency", "199"]);
+    let receiver = Receiver::collector_of_profiles()?;
+    let endpoint = format!("http://127.0.0.1:{}", receiver.grpc);
+    let mut arguments = words(&["--frequency", "199", "--endpoint", &endpoint, "--protocol", "grpc"]);
     for file in &files {
         arguments.extend([OsStr::new("-o"), file.as_os_str()]);
     }
@@ -176,5 +180,20 @@ fn a_command_with_files_and_lines() -> Result<()> {
         (from..from + 5).any(|line| top.contains(&format!(" {function} {}:{line}", script.display())))
     };
     ensure!(lines("leaf", line("leaf")? + 1) && lines("add", line("add")? + 1), "{top}");
+    ensure!(said.contains("sent by otlp") && !said.contains("lost ("), "{said}");
+    // The same in a receiver: name, file, the line that ran, and whose frame it is.
+    let (mut sent, mut all) = (0, 0);
+    for sample in written(&receiver, 1)? {
+        all += sample.value;
+        let is_leaf = |(name, kind): &(String, String)| (name.as_str(), kind.as_str()) == ("leaf", "cpython");
+        let Some(at) = sample.frames.iter().position(is_leaf) else {
+            continue;
+        };
+        sent += sample.value;
+        let first = i64::try_from(line("leaf")?)?;
+        let (file, ran) = sample.sources.get(at).context("no source")?;
+        ensure!(*file == script.display().to_string() && (first..first + 6).contains(ran), "{file}:{ran}");
+    }
+    ensure!(u64::try_from(sent)? == found && u64::try_from(all)? == total(&stacks), "{sent} of {all}: {said}");
     Ok(())
 }

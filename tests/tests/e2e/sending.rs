@@ -35,7 +35,7 @@ pub fn of_periods(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
 }
 
 /// Waits until the Collector has written so many samples.
-fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
+pub(crate) fn written(receiver: &Receiver, count: usize) -> Result<Vec<Sample>> {
     let read = || {
         let all: Result<Vec<_>> = receiver.documents()?.iter().map(samples).collect();
         anyhow::Ok(all?.concat())
@@ -114,6 +114,14 @@ fn expected(kind: &Kind) -> Vec<Sample> {
         },
         period: if kind.period().is_some() { 10_000_000 } else { 0 },
         frames: frames.to_vec(),
+        sources: frames
+            .iter()
+            .map(|(_, kind)| match kind.as_str() {
+                "native" => ("/opt/shop".to_owned(), 0),
+                "kernel" => ("[kernel]".to_owned(), 0),
+                _ => (String::new(), 0),
+            })
+            .collect(),
         value: if kind.period().is_some() { count } else { count * 10_000_000 },
         attributes: BTreeMap::from([("thread.name".to_owned(), "worker".to_owned())])
             .into_iter()

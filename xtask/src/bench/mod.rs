@@ -8,12 +8,14 @@ mod client;
 mod connect;
 mod decoders;
 mod machine;
+mod mechanisms;
 mod memory;
 mod process;
 mod profile;
 mod rate;
 mod requests;
 mod sink;
+mod switches;
 mod table;
 mod userspace;
 mod webserver;
@@ -47,8 +49,12 @@ enum What {
     Userspace(userspace::Args),
     /// What sampling the whole host costs, next to other profilers; not part of `all`
     Profile(profile::Args),
+    /// What looking at waits costs two processes that switch all the time; not part of `all`
+    Switches(switches::Args),
     /// Each protocol's decoder alone: what an exchange costs, what a connection keeps, what is taken for what it is not
     Decoders(decoders::Args),
+    /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
+    Mechanisms(mechanisms::Args),
     /// What a TCP connection costs with the option by which agents find each other; not part of `all`
     Connect(connect::Args),
     /// The agent's memory: idle, and with many connections
@@ -86,6 +92,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Nginx(args)) => requests::run(args, &agent),
         Some(What::Rate(args)) => rate::run(args, &agent),
         Some(What::Profile(args)) => profile::run(args, &agent),
+        Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
+        Some(What::Switches(args)) => switches::run(args, &agent),
         Some(What::Connect(args)) => connect::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {

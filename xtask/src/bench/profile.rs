@@ -1,5 +1,5 @@
 //! `bench profile`: what sampling the whole host costs, next to other profilers, under the same load: programs without frame pointers on every
-//! processor.
+//! processor, and, as another load, short-lived programs besides.
 
 use std::{
     fs,
@@ -24,6 +24,13 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// `BPF_PROG_TYPE_PERF_EVENT`
 const PERF_EVENT: &str = "7";
+/// `BPF_PROG_TYPE_RAW_TRACEPOINT`
+pub const RAW_TRACEPOINT: &str = "17";
+/// From which part of its time on a profiler is in its stride, and for how long before the end it still is.
+const STEADY: f64 = 0.4;
+const END: f64 = 0.5;
+/// Starts programs that end at once, one after the other: a thousand a second where nothing else runs.
+const SHORT: &str = "while :; do /bin/true; /bin/ls / >/dev/null; done";
 /// Whether the kernel measures programs.
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -35,9 +42,21 @@ pub struct Args {
     /// Seconds of each
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Only under one of the loads
+    #[arg(long)]
+    load: Option<Load>,
     /// Another profiler's command, which is to sample for the same time, such as 'perf record -a -F 99 -o /dev/null -- sleep 15'
     #[arg(long, value_name = "COMMAND")]
     next_to: Vec<String>,
+}
+
+/// What keeps processors busy.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Load {
+    /// One program on each processor
+    Busy,
+    /// The same, and programs that live for a millisecond
+    Short,
 }
 
 /// What a profiler has cost.
@@ -45,16 +64,18 @@ pub struct Args {
 struct Cost {
     /// Nanoseconds of processor time.
     cpu: f64,
+    /// The same of each second in its stride.
+    steady: f64,
     memory: Memory,
     /// Nanoseconds that its programs ran in the kernel, and how often.
     kernel: (f64, f64),
 }
 
 /// Lets the kernel measure programs for as long as this lives.
-struct Statistics(String);
+pub struct Statistics(String);
 
 impl Statistics {
-    fn start() -> anyhow::Result<Self> {
+    pub fn start() -> anyhow::Result<Self> {
         let before = fs::read_to_string(STATISTICS)?;
         fs::write(STATISTICS, "1")?;
         Ok(Self(before))
@@ -99,9 +120,15 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
         commands.push((line.clone(), command));
     }
     let mut rows = Vec::new();
-    for _ in 0..args.rounds {
-        for (name, command) in &mut commands {
-            rows.push(row(name, command, args.seconds)?);
+    for load in [Load::Busy, Load::Short].into_iter().filter(|load| args.load.is_none_or(|only| only == *load)) {
+        let short = match load {
+            Load::Busy => None,
+            Load::Short => Some(Owned(Command::new("sh").args(["-c", SHORT]).spawn()?)),
+        };
+        for _ in 0..args.rounds {
+            for (name, command) in &mut commands {
+                rows.push(row(if short.is_some() { "short-lived" } else { "busy" }, name, command, args.seconds)?);
+            }
         }
     }
     table::head(&TEXTS, &FIGURES);
@@ -110,11 +137,17 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// The columns of the table.
-const TEXTS: [&str; 2] = ["profiler", "what it says"];
-const FIGURES: [&str; 5] =
-    ["processor time, s", "of one processor", "kernel µs a run of its program", "RSS peak MB", "maps in the kernel MB"];
+const TEXTS: [&str; 3] = ["load", "profiler", "what it says"];
+const FIGURES: [&str; 6] = [
+    "processor time, s",
+    "of one processor",
+    "in its stride",
+    "kernel µs a run of its program",
+    "RSS peak MB",
+    "maps in the kernel MB",
+];
 
-fn row(name: &str, command: &mut Command, seconds: u32) -> anyhow::Result<Vec<String>> {
+fn row(load: &str, name: &str, command: &mut Command, seconds: u32) -> anyhow::Result<Vec<String>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let mut said = child.stderr.take().context("no standard error")?;
     let reader = thread::spawn(move || {
@@ -123,26 +156,31 @@ fn row(name: &str, command: &mut Command, seconds: u32) -> anyhow::Result<Vec<St
         let _ = said.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     });
-    let cost = watch(child, PATIENCE + Duration::from_secs(seconds.into()))?;
+    let cost = watch(child, f64::from(seconds))?;
     let said = reader.join().unwrap_or_default();
     let summary = said.lines().find(|line| line.contains("samples")).unwrap_or_default().to_owned();
     let (time, runs) = cost.kernel;
     Ok(vec![
+        load.to_owned(),
         format!("`{name}`"),
         summary,
         format!("{:.2}", cost.cpu / 1e9),
         format!("{:.2} %", cost.cpu / 1e7 / f64::from(seconds)),
+        format!("{:.2} %", cost.steady / 1e7),
         if runs > 0.0 { format!("{:.1}", time / runs / 1e3) } else { String::new() },
         format!("{:.0}", cost.memory.peak / 1e6),
         format!("{:.0}", cost.memory.maps / 1e6),
     ])
 }
 
-/// Looks at a profiler until it ends.
-fn watch(child: Child, patience: Duration) -> anyhow::Result<Cost> {
+/// Looks at a profiler that is to sample for so many seconds, until it ends.
+fn watch(child: Child, seconds: f64) -> anyhow::Result<Cost> {
     let mut child = Owned(child);
-    let deadline = Instant::now() + patience;
+    let start = Instant::now();
+    let deadline = start + PATIENCE + Duration::from_secs_f64(seconds);
     let mut cost = Cost::default();
+    // When it was in its stride for the first time, and how much it had used by then.
+    let mut first: Option<(f64, f64)> = None;
     loop {
         if let Some(status) = child.0.try_wait()? {
             ensure!(status.success(), "it ended with {status}");
@@ -154,25 +192,32 @@ fn watch(child: Child, patience: Duration) -> anyhow::Result<Cost> {
         // It may end at any moment.
         let pid = child.pid();
         cost.cpu = process::cpu_time(pid).map_or(cost.cpu, |cpu| cpu.max(cost.cpu));
+        let time = start.elapsed().as_secs_f64();
+        if time >= seconds * STEADY && time < seconds - END {
+            let (began, used) = *first.get_or_insert((time, cost.cpu));
+            if time > began {
+                cost.steady = (cost.cpu - used) / (time - began);
+            }
+        }
         if let Ok(memory) = process::memory(pid) {
             let maps = memory.maps.max(cost.memory.maps);
             cost.memory = Memory { maps, ..memory };
         }
-        let kernel = kernel(pid);
+        let kernel = kernel(pid, PERF_EVENT);
         cost.kernel = if kernel.1 > cost.kernel.1 { kernel } else { cost.kernel };
         thread::sleep(LOOK);
     }
 }
 
-/// For how long a process's programs on perf events ran, in nanoseconds, and how often.
-fn kernel(pid: u32) -> (f64, f64) {
+/// For how long a process's programs of a kind ran, in nanoseconds, and how often.
+pub fn kernel(pid: u32, kind: &str) -> (f64, f64) {
     let (mut time, mut runs, mut seen) = (0.0, 0.0, Vec::new());
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
         let field = |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
         let number = |name| field(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
-        if let (Some(kind), Some(id)) = (field("prog_type:"), field("prog_id:"))
-            && kind == PERF_EVENT
+        if let (Some(its), Some(id)) = (field("prog_type:"), field("prog_id:"))
+            && its == kind
             && !seen.contains(&id)
         {
             seen.push(id);

@@ -14,7 +14,7 @@ use geophone_ebpf::interpreter::Interpreter;
 use hashbrown::HashMap;
 
 use super::{Function, Id, worker};
-use crate::bpf::Tables;
+use crate::bpf::{Tables, Waker};
 
 /// Functions that are kept.
 const MOST: usize = 1 << 17;
@@ -71,12 +71,12 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Starts the thread that looks at processes.
+    /// Starts the thread that looks at processes. `waker` is told when there is something for [`Self::advance`].
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start() -> io::Result<Self> {
-        let (asks, answers) = worker::start()?;
+    pub fn start(waker: Option<Waker>) -> io::Result<Self> {
+        let (asks, answers) = worker::start(waker)?;
         Ok(Self {
             asks,
             answers,
@@ -93,10 +93,10 @@ impl Functions {
         })
     }
 
-    /// A process was seen for the first time, or with another program.
-    pub fn began(&mut self, serial: Serial, tgid: u32) {
+    /// What is mapped in a process was read: `has_library` says whether that may be an interpreter's library.
+    pub fn mapped(&mut self, serial: Serial, tgid: u32, has_library: bool) {
         self.looking += 1;
-        self.ask(worker::Ask::Process(serial, tgid));
+        self.ask(worker::Ask::Process { serial, tgid, has_library });
     }
 
     /// A process has ended, or runs another program.
@@ -231,10 +231,16 @@ impl Functions {
         self.looking != 0
     }
 
-    /// Whether it is better to look often whether something has come: functions are read while they are there.
+    /// Whether something is on its way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.is_looking() || self.open != 0 || self.met.is_some_and(|met| met.elapsed() < YOUNG)
+        self.is_looking() || self.open != 0
+    }
+
+    /// Whether new functions are to be expected, which are read while they are there.
+    #[must_use]
+    pub fn is_young(&self) -> bool {
+        self.met.is_some_and(|met| met.elapsed() < YOUNG)
     }
 
     /// What happened.

@@ -7,7 +7,7 @@
 
 mod function;
 mod functions;
-mod python;
+pub mod python;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -31,10 +31,16 @@ pub trait Language: Sync {
     /// # Errors
     /// When it is this interpreter's, but cannot be understood. Said once for each file.
     fn file(&self, image: &Image) -> Result<Option<Box<dyn Program>>, Refusal>;
+
+    /// What the names of its libraries begin with.
+    fn library(&self) -> &'static str;
 }
 
 /// What is known of all processes that run a file.
 pub trait Program {
+    /// Whether the interpreter is in a library, so that it can only be in processes that have one mapped.
+    fn is_shared(&self) -> bool;
+
     /// Looks at one of them.
     ///
     /// # Errors
@@ -61,6 +67,13 @@ pub trait Reader: Send {
 
 /// The languages that are known, one line each.
 static LANGUAGES: &[&dyn Language] = &[&python::Python];
+
+/// Whether a file that is mapped may be the library of an interpreter.
+#[must_use]
+pub fn is_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    LANGUAGES.iter().any(|language| name.starts_with(language.library()))
+}
 
 /// A function, while it is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -124,8 +124,8 @@ fn functions_are_known_until_they_are_forgotten() {
     let number = |index: usize| fields[index].parse::<u64>().unwrap();
     let id = Id { address: number(0), check: check(number(2) as u32, number(1)) };
     let wrong = Id { check: id.check ^ 1, ..id };
-    let mut functions = Functions::start().unwrap();
-    functions.began(7, running.0.id());
+    let mut functions = Functions::start(None).unwrap();
+    functions.mapped(7, running.0.id(), false);
     assert!(functions.is_looking() && functions.is_busy());
     functions.keep(7, [id, wrong, id].into_iter());
     let start = Instant::now();

@@ -12,7 +12,10 @@ use std::{
 use geophone_ebpf::interpreter::Interpreter;
 
 use super::{Function, Id, LANGUAGES, Program, Reader, functions::Serial};
-use crate::runtime::{FileId, Image, Refusal, Target};
+use crate::{
+    bpf::Waker,
+    runtime::{FileId, Image, Refusal, Target},
+};
 
 /// What is asked and not taken yet.
 const ASKS: usize = 1024;
@@ -30,8 +33,9 @@ const DELAYS: [u64; 12] = [2, 4, 8, 16, 32, 64, 128, 256, 500, 1_000, 4_000, 15_
 /// What is asked.
 #[derive(Debug)]
 pub enum Ask {
-    /// Look at a process.
-    Process(Serial, u32),
+    /// Look at a process, unless its interpreter was found before. Where no library is mapped that may be an interpreter's, those that come
+    /// in libraries need not be looked for.
+    Process { serial: Serial, tgid: u32, has_library: bool },
     /// Read these functions of it.
     Functions(Serial, Vec<Id>),
     /// It is over.
@@ -43,7 +47,7 @@ pub enum Ask {
 pub enum Answer {
     /// How the kernel side finds its frames.
     Interpreter(Serial, u32, Box<Interpreter>),
-    /// A process was looked at, for the first time.
+    /// A process was looked at, as was asked.
     Looked,
     /// It has an interpreter that cannot be understood.
     Refused,
@@ -51,14 +55,15 @@ pub enum Answer {
     Function(Serial, Id, Option<Function>),
 }
 
-/// Starts the thread. It ends when one of the ends that are returned is dropped.
-pub fn start() -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
+/// Starts the thread, which tells `waker` of answers. It ends when one of the ends that are returned is dropped.
+pub fn start(waker: Option<Waker>) -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
     let (asks, waiting) = sync_channel(ASKS);
     let (answers, taken) = sync_channel(ANSWERS);
     std::thread::Builder::new().name("geophone-interp".to_owned()).spawn(move || {
         // Whoever has taken the answers is gone.
         let _ = Worker {
             answers,
+            waker,
             files: HashMap::new(),
             readers: HashMap::new(),
             again: VecDeque::new(),
@@ -74,6 +79,7 @@ struct Over;
 
 struct Worker {
     answers: SyncSender<Answer>,
+    waker: Option<Waker>,
     /// What processes that run a file may have.
     files: HashMap<FileId, Rc<Vec<Box<dyn Program>>>>,
     readers: HashMap<Serial, Box<dyn Reader>>,
@@ -87,6 +93,7 @@ struct Again {
     when: Instant,
     serial: Serial,
     tgid: u32,
+    has_library: bool,
     tries: usize,
 }
 
@@ -94,8 +101,11 @@ impl Worker {
     fn run(mut self, asks: &Receiver<Ask>) -> Result<(), Over> {
         loop {
             match asks.recv_timeout(self.timeout()) {
-                Ok(Ask::Process(serial, tgid)) => {
-                    self.look(serial, tgid, 0)?;
+                Ok(Ask::Process { serial, tgid, has_library }) => {
+                    let is_again = |again: &Again| again.serial == serial;
+                    if !self.readers.contains_key(&serial) && !self.again.iter().any(is_again) {
+                        self.look(serial, tgid, has_library, 0)?;
+                    }
                     self.answer(Answer::Looked)?;
                 }
                 Ok(Ask::Functions(serial, ids)) => self.read(serial, ids)?,
@@ -107,6 +117,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.late()?;
+            self.waker.iter().for_each(Waker::wake);
         }
     }
 
@@ -124,7 +135,9 @@ impl Worker {
         let now = Instant::now();
         for _ in 0..self.again.len() {
             match self.again.pop_front() {
-                Some(again) if again.when <= now => self.look(again.serial, again.tgid, again.tries)?,
+                Some(again) if again.when <= now => {
+                    self.look(again.serial, again.tgid, again.has_library, again.tries)?;
+                }
                 Some(again) => self.again.push_back(again),
                 None => {}
             }
@@ -132,7 +145,7 @@ impl Worker {
         Ok(())
     }
 
-    fn look(&mut self, serial: Serial, tgid: u32, tries: usize) -> Result<(), Over> {
+    fn look(&mut self, serial: Serial, tgid: u32, has_library: bool, tries: usize) -> Result<(), Over> {
         let target = Target { pid: tgid, proc: PathBuf::from("/proc").join(tgid.to_string()) };
         let exe = target.proc.join("exe");
         // What cannot be opened is gone, or is a thread of the kernel.
@@ -144,7 +157,7 @@ impl Worker {
             Err(refusal) => return self.refuse(id, &exe, &refusal),
         };
         let mut later = false;
-        for program in programs.iter() {
+        for program in programs.iter().filter(|program| has_library || !program.is_shared()) {
             match program.process(&target) {
                 Ok(super::Answer::Found(interpreter, reader)) => return self.found(serial, tgid, interpreter, reader),
                 Ok(super::Answer::SoFar(interpreter, reader)) => {
@@ -160,7 +173,7 @@ impl Worker {
             && let Some(delay) = DELAYS.get(tries)
         {
             let when = Instant::now() + Duration::from_millis(*delay);
-            self.again.push_back(Again { when, serial, tgid, tries: tries + 1 });
+            self.again.push_back(Again { when, serial, tgid, has_library, tries: tries + 1 });
         }
         Ok(())
     }

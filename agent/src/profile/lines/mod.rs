@@ -1,19 +1,21 @@
 //! What debug information (DWARF) says of places in code: the lines of their sources, and which functions were inlined there. Read when
 //! it is asked for, of the units that the places are in. Split DWARF (`.dwo`, `.dwp`) and what `dwz` has moved to other files are not read.
 //!
-//! [`separate`] finds the file that has it, [`sections`] reads that, [`units`] looks places up in it.
+//! [`separate`] finds the file that has it, [`sections`] reads that, [`units`] looks places up in it, and [`tables`] bounds what that takes.
 
 mod sections;
 mod separate;
+mod tables;
 mod units;
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use object::{Object as _, ObjectSegment as _, ReadCache};
+use object::{Object as _, ObjectSegment as _, ReadCache, ReadRef};
+use sections::Sections;
 use thiserror::Error;
 
 use super::model::{Inlined, Source};
-use sections::Sections;
+use crate::parts::Parts;
 
 /// What is said of a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn find(
     offsets: &[u64],
 ) -> Result<Vec<Lines>, LinesError> {
     let cache = ReadCache::new(file);
-    let object = object::File::parse(&cache)?;
+    let object = object::File::parse(Parts::new(&cache, sections::MOST))?;
     let segments: Vec<_> = object.segments().map(|segment| (segment.file_range(), segment.address())).collect();
     let address = |offset: u64| {
         segments.iter().find_map(|((start, size), address)| {
@@ -76,14 +78,21 @@ pub fn find(
         units::find(&Sections::read(&object)?, &sorted)?
     } else {
         let file = separate::open(&object, path, processes).ok_or(LinesError::Nothing)?;
-        let cache = ReadCache::new(&file);
-        units::find(&Sections::read(&object::File::parse(&cache)?)?, &sorted)?
+        look_up(Parts::new(&ReadCache::new(&file), sections::MOST), &sorted)?
     };
     let of = |offset: &u64| {
         let index = sorted.binary_search(&address(*offset)?).ok()?;
         found.get(index).cloned()
     };
     Ok(offsets.iter().map(|offset| of(offset).unwrap_or_default()).collect())
+}
+
+/// Says what the debug information in a file says of addresses, which are in order, each once.
+///
+/// # Errors
+/// When there is nothing to be said of any of them.
+pub fn look_up<'a>(file: impl ReadRef<'a>, addresses: &[u64]) -> Result<Vec<Lines>, LinesError> {
+    units::find(&Sections::read(&object::File::parse(file)?)?, addresses)
 }
 
 #[cfg(test)]

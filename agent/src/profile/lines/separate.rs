@@ -10,7 +10,10 @@ use std::{
 
 use object::{Object as _, ObjectSection as _, ReadCache, ReadRef};
 
-use crate::profile::files::below_root;
+use crate::{
+    parts::{self, Parts},
+    profile::files::below_root,
+};
 
 /// Where distributions put them.
 const FOLDER: &str = "/usr/lib/debug";
@@ -71,7 +74,8 @@ fn names(id: Option<&[u8]>, link: Option<&[u8]>, path: &str) -> Vec<String> {
 
 fn has_id(file: &File, id: &[u8]) -> bool {
     let cache = ReadCache::new(file);
-    object::File::parse(&cache).is_ok_and(|object| has_any(&object) && object.build_id().ok().flatten() == Some(id))
+    let object = object::File::parse(Parts::new(&cache, parts::USUAL));
+    object.is_ok_and(|object| has_any(&object) && object.build_id().ok().flatten() == Some(id))
 }
 
 fn matches(file: &File, checksum: u32) -> bool {
@@ -87,7 +91,10 @@ fn matches(file: &File, checksum: u32) -> bool {
         }
     };
     let is_small = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= CHECKED);
-    let has_some = || object::File::parse(&ReadCache::new(file)).is_ok_and(|object| has_any(&object));
+    let has_some = || {
+        let cache = ReadCache::new(file);
+        object::File::parse(Parts::new(&cache, parts::USUAL)).is_ok_and(|object| has_any(&object))
+    };
     is_small && sum().is_ok_and(|sum| sum == checksum) && has_some()
 }
 

@@ -133,6 +133,48 @@ extern "C" fn geophone_lines_test_symbol(x: u64) -> u64 {
     std::hint::black_box(x) + 1
 }
 
+/// What takes a byte in the file takes a hundred in memory: 1 GiB of memory for these.
+#[test]
+fn tables_that_are_too_large_are_refused() {
+    for (table, flags) in [(".debug_line", "-gdwarf-5"), (".debug_abbrev", "-gdwarf-5")] {
+        let (folder, path) = program(&[flags]);
+        let work = code(&path, "work");
+        let part = folder.path().join("part");
+        run(Command::new("objcopy").arg(format!("--dump-section={table}={}", part.display())).arg(&path));
+        let mut bytes = fs::read(&part).unwrap();
+        if table == ".debug_line" {
+            // The first unit's, of which nothing else is kept: lengths, version, sizes, then the tables.
+            let count = 12u32 << 20;
+            let mut header = vec![1, 1, 1, 0xfb, 14, 1];
+            // No folders; files have a name, which is one byte.
+            header.extend([0, 0, 1, 1, 0x25]);
+            header.extend([count | 0x80, count >> 7 | 0x80, count >> 14 | 0x80, count >> 21].map(|part| part as u8));
+            header.resize(header.len() + count as usize, 0);
+            bytes = Vec::new();
+            bytes.extend((header.len() as u32 + 8).to_le_bytes());
+            bytes.extend([5, 0, 8, 0]);
+            bytes.extend((header.len() as u32).to_le_bytes());
+            bytes.extend(header);
+        } else {
+            // The end of the table is where more of it is.
+            while bytes.last() == Some(&0) {
+                bytes.pop();
+            }
+            bytes.extend([0, 0]);
+            // Numbers that are not in order are kept in a tree.
+            for code in (1000..1_000_000u32).rev() {
+                bytes.extend([code | 0x80, code >> 7 | 0x80, code >> 14].map(|part| part as u8));
+                bytes.extend([0x2e, 0, 0, 0]);
+            }
+            bytes.push(0);
+        }
+        fs::write(&part, bytes).unwrap();
+        run(Command::new("objcopy").arg(format!("--update-section={table}={}", part.display())).arg(&path));
+        let found = find_in(&path, &work);
+        assert!(matches!(found, Err(LinesError::TooLarge)), "{table}: {found:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// Bytes of the debug information are wrong: something is said or not, and nothing breaks.

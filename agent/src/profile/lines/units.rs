@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use super::{
     Lines, LinesError,
     sections::{Sections, Slice},
+    tables,
 };
 use crate::profile::model::{Inlined, Source};
 
@@ -25,8 +26,9 @@ const UNITS: usize = 1 << 18;
 const DEEPEST: usize = 128;
 /// References that are followed from one description of a function to the next.
 const HOPS: usize = 16;
-/// Units that are kept because descriptions in others refer to them.
+/// Units that are kept because descriptions in others refer to them, and bytes of their tables.
 const KEPT: usize = 64;
+const KEPT_BYTES: usize = 1 << 20;
 /// Bytes of a name or of a path.
 const NAME: usize = 4096;
 /// How long a file may take: tables that units share may be read once for each.
@@ -48,7 +50,7 @@ pub(super) fn find(sections: &Sections<'_>, addresses: &[u64]) -> Result<Vec<Lin
     let mut found = vec![Lines::default(); addresses.len()];
     // A step is at least a byte; each address is met in a few rows and descriptions.
     let mut steps = Steps(sections.size() + (addresses.len() as u64 + 1) * (1 << 16));
-    let mut names = Names { dwarf: &dwarf, headers: &headers, kept: HashMap::new() };
+    let mut names = Names { dwarf: &dwarf, headers: &headers, kept: HashMap::new(), kept_bytes: 0 };
     let start = Instant::now();
     for header in &headers {
         if start.elapsed() > PATIENCE {
@@ -105,7 +107,7 @@ fn unit<'a>(
 ) -> Result<(), LinesError> {
     let dwarf = names.dwarf;
     steps.take()?;
-    let unit = dwarf.unit(header)?;
+    let (unit, _) = tables::open(dwarf, header)?;
     let mut is_wanted = false;
     let mut ranges = dwarf.unit_ranges(&unit)?;
     while let Some(range) = ranges.next()? {
@@ -247,6 +249,7 @@ struct Names<'d, 'a> {
     dwarf: &'d Dwarf<Slice<'a>>,
     headers: &'d [UnitHeader<Slice<'a>>],
     kept: HashMap<usize, Arc<Unit<Slice<'a>>>>,
+    kept_bytes: usize,
 }
 
 impl<'a> Names<'_, 'a> {
@@ -285,10 +288,13 @@ impl<'a> Names<'_, 'a> {
         if let Some(known) = self.kept.get(&index) {
             return Some(Arc::clone(known));
         }
-        if self.kept.len() >= KEPT {
+        let (unit, bytes) = tables::open(self.dwarf, *self.headers.get(index)?).ok()?;
+        if self.kept.len() >= KEPT || self.kept_bytes + bytes > KEPT_BYTES {
             self.kept.clear();
+            self.kept_bytes = 0;
         }
-        let unit = Arc::new(self.dwarf.unit(*self.headers.get(index)?).ok()?);
+        self.kept_bytes += bytes;
+        let unit = Arc::new(unit);
         self.kept.insert(index, Arc::clone(&unit));
         Some(unit)
     }

@@ -12,9 +12,8 @@ use object::{
 use thiserror::Error;
 
 use super::table::{Builder, Segment, Table};
+use crate::parts::USUAL;
 
-/// The largest section that is read; those of browsers have some 30 MiB.
-pub const SECTION: u64 = 64 << 20;
 /// Linux itself takes no more than a page of program headers.
 const SEGMENTS: usize = 128;
 
@@ -92,7 +91,7 @@ pub fn compile<'a, R: ReadRef<'a>>(data: R) -> Result<Table, CompileError> {
 fn section<'a, R: ReadRef<'a>>(sections: &Sections<'a, R>, name: &[u8], data: R) -> Option<(u64, &'a [u8])> {
     let endian = Little;
     let (_, section) = sections.section_by_name(endian, name)?;
-    let is_plain = section.sh_flags(endian) & u64::from(SHF_COMPRESSED) == 0 && section.sh_size(endian) <= SECTION;
+    let is_plain = section.sh_flags(endian) & u64::from(SHF_COMPRESSED) == 0 && section.sh_size(endian) <= USUAL;
     let bytes = section.data(endian, data).ok().filter(|bytes| is_plain && !bytes.is_empty())?;
     Some((section.sh_addr(endian), bytes))
 }
@@ -101,7 +100,7 @@ fn section<'a, R: ReadRef<'a>>(sections: &Sections<'a, R>, name: &[u8], data: R)
 fn by_segment<'a, R: ReadRef<'a>>(segments: &[ProgramHeader64<Little>], data: R) -> Option<(u64, &'a [u8])> {
     let endian = Little;
     let index = segments.iter().find(|segment| segment.p_type(endian) == PT_GNU_EH_FRAME)?;
-    let bytes = data.read_bytes_at(index.p_offset(endian), index.p_filesz(endian).min(SECTION)).ok()?;
+    let bytes = data.read_bytes_at(index.p_offset(endian), index.p_filesz(endian).min(USUAL)).ok()?;
     let bases = BaseAddresses::default().set_eh_frame_hdr(index.p_vaddr(endian));
     let Pointer::Direct(address) =
         EhFrameHdr::from(EndianSlice::new(bytes, LittleEndian)).parse(&bases, 8).ok()?.eh_frame_ptr()
@@ -112,7 +111,7 @@ fn by_segment<'a, R: ReadRef<'a>>(segments: &[ProgramHeader64<Little>], data: R)
     let (segment, inside) = loaded
         .filter_map(|segment| Some((segment, address.checked_sub(segment.p_vaddr(endian))?)))
         .find(|(segment, inside)| *inside < segment.p_filesz(endian))?;
-    let size = segment.p_filesz(endian).checked_sub(inside)?.min(SECTION);
+    let size = segment.p_filesz(endian).checked_sub(inside)?.min(USUAL);
     let bytes = data.read_bytes_at(segment.p_offset(endian).checked_add(inside)?, size).ok()?;
     Some((address, bytes))
 }

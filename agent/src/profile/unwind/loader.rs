@@ -1,21 +1,25 @@
-//! Makes rows on a thread of its own: a large program takes a second or two, in which samples keep coming.
+//! Makes rows on a thread of its own, and hands them to the kernel side: a large program takes a second or two, in which samples keep
+//! coming.
 
 use std::{
     fs::File,
     io,
-    ops::Range,
     path::PathBuf,
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
-use object::read::{ReadCache, ReadRef};
+use object::read::ReadCache;
 
-use super::{CompileError, Table, compile, elf::SECTION};
+use super::{CompileError, Table, compile};
+use crate::{
+    bpf::{Part, Rows, Waker},
+    parts::{self, Parts},
+};
 
 /// Files that wait for the thread.
 const WAITING: usize = 64;
-/// Tables that wait for being taken; the largest has 32 MiB.
-const DONE: usize = 2;
+/// Files whose rows wait for being taken notice of.
+const DONE: usize = 64;
 
 /// What rows are made of.
 #[derive(Debug)]
@@ -26,26 +30,55 @@ pub enum Source {
     Bytes(Vec<u8>),
 }
 
+/// What became of it.
+#[derive(Debug)]
+pub enum Made {
+    /// Its rows are in the kernel. Of the table, they are not kept.
+    Ready(Table, Vec<Part>),
+    /// It has none.
+    Empty,
+    /// There was no room for them: what they were made of.
+    NoRoom(Source),
+    /// They could not be made.
+    Failed(CompileError),
+}
+
+/// What it is asked for.
+#[derive(Debug)]
+enum Job<K> {
+    Make(K, Source),
+    Give(Vec<Part>),
+}
+
 /// The thread, as its user sees it. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Loader<K> {
-    jobs: SyncSender<(K, Source)>,
-    done: Receiver<(K, Result<Table, CompileError>)>,
+    jobs: SyncSender<Job<K>>,
+    done: Receiver<(K, Made)>,
 }
 
 impl<K: Send + 'static> Loader<K> {
-    /// Starts it.
+    /// Starts it. Rows go to `rows`, and are not kept where that is `None`; `waker` is told of each file that is done.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start() -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel::<(K, Source)>(WAITING);
+    pub fn start(mut rows: Option<Rows>, waker: Option<Waker>) -> io::Result<Self> {
+        let (jobs, waiting) = sync_channel::<Job<K>>(WAITING);
         let (ready, done) = sync_channel(DONE);
         std::thread::Builder::new().name("geophone-unwind".to_owned()).spawn(move || {
-            while let Ok((key, source)) = waiting.recv() {
-                if ready.send((key, make(&source))).is_err() {
+            while let Ok(job) = waiting.recv() {
+                let (key, source) = match job {
+                    Job::Make(key, source) => (key, source),
+                    Job::Give(parts) => {
+                        rows.iter_mut().for_each(|rows| rows.give(&parts));
+                        continue;
+                    }
+                };
+                let made = make(&source);
+                if ready.send((key, add(made, source, rows.as_mut()))).is_err() {
                     return;
                 }
+                waker.iter().for_each(Waker::wake);
             }
         })?;
         Ok(Self { jobs, done })
@@ -56,14 +89,48 @@ impl<K: Send + 'static> Loader<K> {
     /// # Errors
     /// What is not taken.
     pub fn ask(&self, key: K, source: Source) -> Result<(), (K, Source)> {
-        self.jobs.try_send((key, source)).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        self.jobs.try_send(Job::Make(key, source)).or_else(|error| match error {
+            TrySendError::Full(Job::Make(key, source)) | TrySendError::Disconnected(Job::Make(key, source)) => {
+                Err((key, source))
+            }
+            TrySendError::Full(Job::Give(_)) | TrySendError::Disconnected(Job::Give(_)) => Ok(()),
+        })
+    }
+
+    /// Takes rows away, before what is asked for later is made. Gives them back when too much is waiting.
+    ///
+    /// # Errors
+    /// What is not taken.
+    pub fn give(&self, parts: Vec<Part>) -> Result<(), Vec<Part>> {
+        self.jobs.try_send(Job::Give(parts)).or_else(|error| match error {
+            TrySendError::Full(Job::Give(parts)) | TrySendError::Disconnected(Job::Give(parts)) => Err(parts),
+            TrySendError::Full(Job::Make(..)) | TrySendError::Disconnected(Job::Make(..)) => Ok(()),
         })
     }
 
     /// The next one that is done.
-    pub fn take(&self) -> Option<(K, Result<Table, CompileError>)> {
+    pub fn take(&self) -> Option<(K, Made)> {
         self.done.try_recv().ok()
+    }
+}
+
+fn add(made: Result<Table, CompileError>, source: Source, rows: Option<&mut Rows>) -> Made {
+    let mut table = match made {
+        Ok(table) => table,
+        Err(error) => return Made::Failed(error),
+    };
+    if table.malformed() != 0 {
+        log::debug!("{} frame descriptions of a file are malformed", table.malformed());
+    }
+    if table.rows().is_empty() {
+        return Made::Empty;
+    }
+    match rows.and_then(|rows| rows.add(table.rows())) {
+        Some(parts) => {
+            table.forget_rows();
+            Made::Ready(table, parts)
+        }
+        None => Made::NoRoom(source),
     }
 }
 
@@ -71,28 +138,10 @@ fn make(source: &Source) -> Result<Table, CompileError> {
     match source {
         Source::File(path) => {
             let file = File::open(path).map_err(|_| CompileError::Malformed)?;
-            let cache = ReadCache::new(file);
-            compile(Parts(&cache))
+            let cache = ReadCache::new(&file);
+            compile(Parts::new(&cache, parts::USUAL))
         }
         Source::Bytes(bytes) => compile(bytes.as_slice()),
-    }
-}
-
-/// A file whose parts are read as they are asked for, each of a bounded size.
-#[derive(Clone, Copy)]
-struct Parts<'a>(&'a ReadCache<File>);
-
-impl<'a> ReadRef<'a> for Parts<'a> {
-    fn len(self) -> Result<u64, ()> {
-        self.0.len()
-    }
-
-    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        if size > SECTION { Err(()) } else { self.0.read_bytes_at(offset, size) }
-    }
-
-    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        self.0.read_bytes_at_until(range, delimiter)
     }
 }
 
@@ -104,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_comes() {
-        let loader = Loader::start().unwrap();
+        let loader = Loader::start(None, None).unwrap();
         loader.ask(1, Source::File("/proc/self/exe".into())).unwrap();
         loader.ask(2, Source::Bytes(b"\x7fELF and no more".to_vec())).unwrap();
         let start = Instant::now();
@@ -113,8 +162,8 @@ mod tests {
             done.extend(loader.take());
             std::thread::sleep(Duration::from_millis(1));
         }
-        let [(1, program), (2, Err(CompileError::Malformed))] = done.as_slice() else { panic!("{done:?}") };
-        let expected = if cfg!(target_arch = "x86_64") { program.is_ok() } else { program.is_err() };
-        assert!(expected, "{program:?}");
+        let [(1, program), (2, Made::Failed(CompileError::Malformed))] = done.as_slice() else { panic!("{done:?}") };
+        // There is no kernel side here.
+        assert!(matches!(program, Made::NoRoom(_)) || cfg!(not(target_arch = "x86_64")), "{program:?}");
     }
 }

@@ -5,7 +5,10 @@ use std::{
     collections::VecDeque,
     fs::{self, File},
     io,
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileExt as _, MetadataExt as _},
+    },
 };
 
 use geophone_ebpf::unwind::{FOREIGN, LOADING, NO_ROOM, Range, WITHOUT_ROWS};
@@ -13,10 +16,10 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{
     CompileError, Table,
-    loader::{Loader, Source},
+    loader::{Loader, Made, Source},
 };
 use crate::{
-    bpf::{Part, Tables},
+    bpf::{Part, Rows, Tables, Waker},
     profile::{
         files::Files,
         maps::{self, FileId, Mapped, Mapping},
@@ -27,7 +30,7 @@ use crate::{
 const VDSO: u64 = 1 << 20;
 
 /// What rows can be made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Key {
     File(FileId),
     /// The same in all processes.
@@ -45,31 +48,53 @@ enum State {
     Without(u32),
 }
 
+/// What is known of it, and of what.
+#[derive(Debug)]
+struct Known {
+    state: State,
+    /// When the file was written, and its size: another file may get its number later.
+    stamp: Option<Stamp>,
+    /// Processes that have it mapped.
+    users: usize,
+}
+
+/// Seconds, nanoseconds, bytes.
+type Stamp = (i64, i64, u64);
+
 /// All of them.
 #[derive(Debug)]
 pub struct Ranges {
     loader: Loader<Key>,
     /// The agent's own program.
     own: Option<FileId>,
-    known: HashMap<Key, State>,
+    known: HashMap<Key, Known>,
     queue: VecDeque<(Key, Source)>,
     loading: usize,
+    /// Rows that are to be taken away.
+    given: Vec<Part>,
+    /// Files whose rows were taken away, because others needed room.
+    evicted: u64,
+    /// What is mapped in processes that are known to the kernel side.
+    placed: HashMap<u32, Vec<Key>>,
     /// What is mapped in processes some of whose rows are still to come.
     waiting: HashMap<u32, Vec<Mapping>>,
 }
 
 impl Ranges {
-    /// None yet.
+    /// None yet. Rows go to `rows`; `waker` is told when there is something for [`Self::advance`].
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(rows: Option<Rows>, waker: Option<Waker>) -> io::Result<Self> {
         Ok(Self {
-            loader: Loader::start()?,
+            loader: Loader::start(rows, waker)?,
             own: own_program(),
             known: HashMap::new(),
             queue: VecDeque::new(),
             loading: 0,
+            given: Vec::new(),
+            evicted: 0,
+            placed: HashMap::new(),
             waiting: HashMap::new(),
         })
     }
@@ -79,11 +104,15 @@ impl Ranges {
         if self.is_copy(tgid, mappings) {
             return;
         }
-        for mapping in mappings {
-            if let Some(key) = key(&mapping.what) {
-                self.ask(key, files);
-            }
+        let mut keys: Vec<Key> = mappings.iter().filter_map(|mapping| key(&mapping.what)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in &keys {
+            self.ask(*key, files);
         }
+        self.count(&keys, 1);
+        let before = self.placed.insert(tgid, keys).unwrap_or_default();
+        self.count(&before, -1);
         self.send();
         if self.place(tgid, mappings, tables) {
             self.waiting.insert(tgid, mappings.to_vec());
@@ -102,6 +131,8 @@ impl Ranges {
     /// A process has ended, or runs another program.
     pub fn ended(&mut self, tgid: u32, tables: &mut Tables) {
         self.waiting.remove(&tgid);
+        let before = self.placed.remove(&tgid).unwrap_or_default();
+        self.count(&before, -1);
         tables.remove(tgid);
     }
 
@@ -110,18 +141,27 @@ impl Ranges {
         let mut came = HashSet::new();
         while let Some((key, made)) = self.loader.take() {
             self.loading = self.loading.saturating_sub(1);
-            came.insert(key);
             let state = match made {
-                Ok(table) => ready(table, tables),
-                Err(CompileError::Architecture) => State::Without(FOREIGN),
-                Err(CompileError::Malformed | CompileError::Nothing) => State::Without(WITHOUT_ROWS),
+                Made::Ready(table, parts) => State::Ready(table, parts),
+                Made::NoRoom(source) if self.evict() => {
+                    self.queue.push_back((key, source));
+                    continue;
+                }
+                Made::NoRoom(_) => State::Without(NO_ROOM),
+                Made::Failed(CompileError::Architecture) => State::Without(FOREIGN),
+                Made::Empty | Made::Failed(CompileError::Malformed | CompileError::Nothing) => {
+                    State::Without(WITHOUT_ROWS)
+                }
             };
-            self.known.insert(key, state);
+            came.insert(key);
+            if let Some(known) = self.known.get_mut(&key) {
+                known.state = state;
+            }
         }
+        self.send();
         if came.is_empty() {
             return;
         }
-        self.send();
         for (tgid, mappings) in std::mem::take(&mut self.waiting) {
             let concerns = |mapping: &Mapping| key(&mapping.what).is_some_and(|key| came.contains(&key));
             if !mappings.iter().any(concerns) || self.place(tgid, &mappings, tables) {
@@ -133,12 +173,23 @@ impl Ranges {
     /// Whether rows are being made.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.loading + self.queue.len() != 0
+        self.loading + self.queue.len() + self.given.len() != 0
     }
 
     fn ask(&mut self, key: Key, files: &Files) {
-        if self.known.contains_key(&key) {
-            return;
+        let stamp = match key {
+            Key::File(id) => files.get(id).and_then(stamp),
+            Key::Vdso => None,
+        };
+        let users = match self.known.get(&key) {
+            Some(known) if self.is_current(known, stamp) => return,
+            Some(known) => known.users,
+            None => 0,
+        };
+        if let Some(Known { state: State::Ready(_, parts), .. }) = self.known.remove(&key)
+            && users == 0
+        {
+            self.given.extend(parts);
         }
         let source = match key {
             // It stays open, and this opens it another time.
@@ -154,10 +205,56 @@ impl Ranges {
             }
             None => State::Without(NO_ROOM),
         };
-        self.known.insert(key, state);
+        self.known.insert(key, Known { state, stamp, users });
+    }
+
+    /// Whether what is known of a file is still to be used.
+    fn is_current(&self, known: &Known, stamp: Option<Stamp>) -> bool {
+        match known.state {
+            State::Loading => true,
+            // There may be room now.
+            State::Without(NO_ROOM) => !self.known.values().any(Known::is_unused),
+            // Where it could not be opened another time, it is the same as far as can be told.
+            State::Ready(..) | State::Without(_) => stamp.is_none() || known.stamp == stamp,
+        }
+    }
+
+    /// Processes have these mapped, or do no longer.
+    fn count(&mut self, keys: &[Key], more: isize) {
+        for key in keys {
+            if let Some(known) = self.known.get_mut(key) {
+                known.users = known.users.saturating_add_signed(more);
+            }
+        }
+    }
+
+    /// Takes the rows of all files away that no process has mapped now. Whether there were any.
+    fn evict(&mut self) -> bool {
+        let mut count = 0;
+        for (_, known) in self.known.extract_if(|_, known| known.is_unused()) {
+            if let State::Ready(_, parts) = known.state {
+                self.given.extend(parts);
+                count += 1;
+            }
+        }
+        self.evicted += count;
+        count != 0
+    }
+
+    /// Files whose rows were taken away, because others needed room.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     fn send(&mut self) {
+        // Before what needs their room.
+        if !self.given.is_empty()
+            && let Err(parts) = self.loader.give(std::mem::take(&mut self.given))
+        {
+            self.given = parts;
+            return;
+        }
         while let Some((key, source)) = self.queue.pop_front() {
             if let Err(job) = self.loader.ask(key, source) {
                 self.queue.push_front(job);
@@ -171,7 +268,7 @@ impl Ranges {
     fn place(&self, tgid: u32, mappings: &[Mapping], tables: &mut Tables) -> bool {
         let mut ranges = Vec::new();
         for mapping in mappings {
-            match key(&mapping.what).and_then(|key| self.known.get(&key)) {
+            match key(&mapping.what).and_then(|key| Some(&self.known.get(&key)?.state)) {
                 Some(State::Ready(table, parts)) => of_table(mapping, table, parts, &mut ranges),
                 Some(State::Loading) => ranges.push(whole(mapping, LOADING)),
                 Some(State::Without(why)) => ranges.push(whole(mapping, *why)),
@@ -185,27 +282,22 @@ impl Ranges {
     }
 }
 
+impl Known {
+    fn is_unused(&self) -> bool {
+        self.users == 0 && matches!(self.state, State::Ready(..))
+    }
+}
+
+fn stamp(file: &File) -> Option<Stamp> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+}
+
 fn key(what: &Mapped) -> Option<Key> {
     match what {
         Mapped::File { id, .. } => Some(Key::File(*id)),
         Mapped::Kernel(name) if **name == *"[vdso]" => Some(Key::Vdso),
         Mapped::Kernel(_) | Mapped::Anonymous => None,
-    }
-}
-
-fn ready(mut table: Table, tables: &mut Tables) -> State {
-    if table.malformed() != 0 {
-        log::debug!("{} frame descriptions of a file are malformed", table.malformed());
-    }
-    if table.rows().is_empty() {
-        return State::Without(WITHOUT_ROWS);
-    }
-    match tables.add(table.rows()) {
-        Some(parts) => {
-            table.forget_rows();
-            State::Ready(table, parts)
-        }
-        None => State::Without(NO_ROOM),
     }
 }
 
@@ -258,7 +350,55 @@ pub(super) fn vdso() -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::{super::compile, *};
+
+    /// A file whose number another one gets, as after it was deleted.
+    #[test]
+    fn another_file_with_the_same_number_is_another_file() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        fs::copy("/proc/self/exe", path.path()).unwrap();
+        let id = FileId { device: 7, inode: fs::metadata(path.path()).unwrap().ino() };
+        let mapping =
+            |path: &str| Mapping { start: 0, end: 1, offset: 0, what: Mapped::File { id, path: path.into() } };
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("root")).unwrap();
+        let open = || {
+            let mut files = Files::default();
+            fs::rename(path.path(), root.path().join("root/x")).unwrap();
+            files.open(root.path(), &mapping("/x"));
+            assert!(files.get(id).is_some());
+            files
+        };
+        let mut ranges = Ranges::new(None, None).unwrap();
+        let files = open();
+        ranges.ask(Key::File(id), &files);
+        assert!(matches!(ranges.known[&Key::File(id)].state, State::Loading));
+        let part = Part { from: 0, chunk: 0, rows: 0 };
+        ranges.known.get_mut(&Key::File(id)).unwrap().state = State::Ready(Table::default(), vec![part]);
+        ranges.ask(Key::File(id), &files);
+        assert!(matches!(ranges.known[&Key::File(id)].state, State::Ready(..)), "it is the same");
+        File::options().append(true).open(root.path().join("root/x")).unwrap().write_all(b"more").unwrap();
+        ranges.ask(Key::File(id), &files);
+        assert!(matches!(ranges.known[&Key::File(id)].state, State::Loading), "it is another one");
+        assert_eq!(ranges.given, [part]);
+        assert_eq!(ranges.queue.len(), 2);
+    }
+
+    #[test]
+    fn rows_that_no_process_needs_make_room() {
+        let mut ranges = Ranges::new(None, None).unwrap();
+        let (used, unused) = (Key::Vdso, Key::File(FileId { device: 1, inode: 1 }));
+        for (key, users) in [(used, 1), (unused, 1)] {
+            let state = State::Ready(Table::default(), vec![Part { from: 0, chunk: users as u32, rows: 0 }]);
+            ranges.known.insert(key, Known { state, stamp: None, users });
+        }
+        assert!(!ranges.evict() && ranges.evicted() == 0);
+        ranges.count(&[unused], -1);
+        assert!(ranges.evict() && ranges.evicted() == 1);
+        assert!(ranges.known.contains_key(&used) && !ranges.known.contains_key(&unused) && ranges.given.len() == 1);
+    }
 
     #[test]
     fn a_table_in_several_parts_becomes_ranges_without_gaps() {

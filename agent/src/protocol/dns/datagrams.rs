@@ -108,7 +108,7 @@ impl Datagrams {
         };
         self.known(shared, datagram, &mut advise);
         if [Some(datagram.local), datagram.remote].into_iter().flatten().any(|end| end.ip().is_multicast()) {
-            return;
+            return count(&shared.counts.datagrams_multicast);
         }
         let server = header.is_response() == (datagram.direction == Direction::Send);
         let key = Key { socket: datagram.socket, id: header.id, server };

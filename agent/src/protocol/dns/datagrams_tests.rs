@@ -240,6 +240,7 @@ fn multicast_is_left_out() {
     host.put(Direction::Send, 1, "192.0.2.1:5353", Some("224.0.0.251:5353"), &query(0, "a.local"));
     host.put(Direction::Send, 1, "[fe80::1]:5353", Some("[ff02::fb]:5353"), &query(0, "a.local"));
     assert!(host.notes.is_empty());
+    assert_eq!(host.count("datagrams_multicast"), 2);
 }
 
 #[test]

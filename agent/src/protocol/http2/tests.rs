@@ -569,6 +569,32 @@ fn what_grpc_for_python_asks_of_go() {
     }
 }
 
+/// Of each call the beginning is captured. What is before a message may be behind that: then nothing is said of how many there were, and
+/// all else is as certain as before.
+#[test]
+fn messages_that_were_not_captured_are_not_counted() {
+    let messages = |limit| {
+        let mut talk = Talk::client();
+        let call = talk.call(1, "/s.S/m", "application/grpc");
+        let asked = [call, frame(DATA, END_STREAM, 1, &message(40))].concat();
+        let (seen, unseen) = asked.split_at(asked.len().saturating_sub(limit));
+        talk.ask(seen);
+        if !unseen.is_empty() {
+            talk.wire.hole(Send, unseen.len() as u64, Gap::NotCaptured);
+        }
+        let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")];
+        let answer = frame(HEADERS, END_HEADERS | END_STREAM, 1, &talk.responses.block(&fields));
+        talk.answer(&answer);
+        let exchange = &talk.wire.out[0];
+        assert_eq!((text(exchange, "rpc.response.status_code"), exchange.holes), ("OK", Holes::default()));
+        ["request", "response"].map(|side| int(exchange, &format!("geophone.grpc.{side}.messages")))
+    };
+    assert_eq!(messages(0), [Some(1), Some(0)]);
+    // The message without what is before it; and a part of that as well.
+    assert_eq!(messages(40), [Some(1), Some(0)]);
+    assert_eq!(messages(43), [None, Some(0)]);
+}
+
 #[test]
 fn promises() {
     for text in [H2C, GRPC] {

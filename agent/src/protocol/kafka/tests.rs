@@ -1,8 +1,12 @@
 use super::request;
-use crate::protocol::{
-    ContextHeader, Verdict,
-    promises::{captured, heard, keep, told},
-    testing::int,
+use crate::{
+    conn::Gap,
+    event::Direction::Receive,
+    protocol::{
+        ContextHeader, Verdict,
+        promises::{captured, heard, keep, told},
+        testing::{Wire, int},
+    },
 };
 
 const PRODUCE: &str = include_str!("produce.txt");
@@ -81,6 +85,30 @@ fn groups() {
             "LeaveGroup | bills | LeaveGroup | -",
         ]
     );
+}
+
+/// A list of versions is small numbers. Where the beginning of its message was lost, a number in it that is a request's correlation id does not
+/// make an answer of the rest; its real answer, behind a loss, is one.
+#[test]
+fn an_answer_of_versions_after_a_loss() {
+    let parts = captured(PRODUCE);
+    let request = &parts.iter().find(|part| part.request).unwrap().bytes;
+    let answer = &parts.iter().find(|part| !part.request).unwrap().bytes;
+    assert_eq!(request[4..6], [0, 18], "ApiVersions");
+    let correlation = &request[8..12];
+    let play = |bytes: &[u8]| {
+        let mut wire = Wire::new();
+        wire.send(request).hole(Receive, 100, Gap::Lost).receive(bytes).close();
+        told(&wire, &["error.type"])
+    };
+    assert_eq!(play(answer), ["ApiVersions | -"]);
+    // A range of versions that happens to be a length and the correlation id; an error that does not exist behind it, or too little.
+    let nonsense = [&[0, 0, 0, 12][..], correlation, &[0x7f, 0, 0, 0, 0, 1, 0, 0]].concat();
+    let short = [&[0, 0, 0, 8][..], correlation, &[0, 0, 0, 3]].concat();
+    for bytes in [nonsense, short] {
+        let told = play(&bytes);
+        assert!(told.len() == 1 && told[0].contains("no_response: true"), "{told:?}");
+    }
 }
 
 #[test]

@@ -112,7 +112,8 @@ pub(super) fn header(role: Role, bytes: &[u8]) -> Option<Header> {
     let (length, id, response_to, opcode) = (c.u32_le()?, c.i32_le()?, c.i32_le()?, c.i32_le()?);
     let fits = match (role, opcode) {
         (_, MSG | COMPRESSED) => (response_to == 0) == (role == Role::Request),
-        (Role::Request, UPDATE | INSERT | QUERY | GET_MORE | DELETE | KILL_CURSORS) => response_to == 0,
+        // Some old clients write -1 for nothing.
+        (Role::Request, UPDATE | INSERT | QUERY | GET_MORE | DELETE | KILL_CURSORS) => matches!(response_to, 0 | -1),
         (Role::Response, REPLY) => true,
         _ => false,
     };
@@ -126,7 +127,9 @@ pub(super) fn begins(role: Role, bytes: &[u8]) -> Verdict {
     if bytes.len() < HEADER {
         // A length below 64 MiB; what answers nothing says so.
         let sane = bytes.get(3).is_none_or(|high| *high < 4);
-        let answers = role == Role::Response || bytes.iter().skip(8).take(4).all(|byte| *byte == 0);
+        let answered = bytes.get(8..).unwrap_or_default();
+        let answered = answered.get(..4).unwrap_or(answered);
+        let answers = role == Role::Response || [0, 0xff].iter().any(|byte| answered.iter().all(|b| b == byte));
         return if sane && answers { Verdict::More } else { Verdict::No };
     }
     let Some(header) = header(role, bytes) else {

@@ -45,6 +45,32 @@ fn commands() {
     }
 }
 
+/// What answers nothing says so by 0. Old clients have written -1.
+#[test]
+fn nothing_is_answered_by_minus_one() {
+    let query = |answers: i32| {
+        let body = [&[0; 4][..], b"test.restaurants\0", &[0; 4], &[1, 0, 0, 0], &[5, 0, 0, 0, 0]].concat();
+        let mut message = (16 + body.len() as u32).to_le_bytes().to_vec();
+        for number in [10, answers, 2004] {
+            message.extend(number.to_le_bytes());
+        }
+        [message, body].concat()
+    };
+    let reply = [&36_u32.to_le_bytes()[..], &[74, 0, 0, 0, 10, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0], &[0; 16]].concat();
+    for (answers, expected) in [(0, 1), (-1, 1), (7, 0)] {
+        for half in [true, false] {
+            let query = query(answers);
+            let (a, b) = query.split_at(if half { 10 } else { 0 });
+            let mut wire = Wire::new().joined_at(100, 900);
+            for part in [a, b].into_iter().filter(|part| !part.is_empty()) {
+                wire.send(part);
+            }
+            wire.receive(&reply).close();
+            assert_eq!(wire.out.len(), expected, "{answers}: {:?}", told(&wire, &KEYS));
+        }
+    }
+}
+
 #[test]
 fn errors_and_silence() {
     let wire = heard(&captured(SCRIPTED), true);

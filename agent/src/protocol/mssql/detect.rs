@@ -58,7 +58,15 @@ fn request(header: &Header, payload: &[u8], more: bool) -> Option<bool> {
             Some(fits && login(payload).is_some())
         }
         Kind::Batch | Kind::Rpc | Kind::Transaction if few(10) => None,
-        Kind::Batch | Kind::Rpc | Kind::Transaction => Some(request::headers(payload).is_some()),
+        Kind::Batch | Kind::Rpc if more && request::headers(payload).is_none() => {
+            // Older clients' have no headers: to be sure, all of it is needed.
+            if request::may_be_old(header.kind, payload, false) { None } else { Some(false) }
+        }
+        Kind::Batch | Kind::Rpc => {
+            let ends = header.status & status::END != 0;
+            Some(request::headers(payload).is_some() || (ends && request::may_be_old(header.kind, payload, true)))
+        }
+        Kind::Transaction => Some(request::headers(payload).is_some()),
         Kind::Login(_) | Kind::Attention | Kind::Bulk | Kind::Result => Some(false),
     }
 }

@@ -6,7 +6,7 @@ use compact_str::{CompactString, format_compact};
 
 use super::{
     columns::{self, Column},
-    packet::{wide, wide_lossy},
+    packet::{Kind, wide, wide_lossy},
 };
 use crate::protocol::{
     cursor::Cursor,
@@ -75,6 +75,43 @@ pub(super) fn headers(payload: &[u8]) -> Option<usize> {
     // Notifications, the transaction, and the trace of an activity.
     let known = matches!((kind, length), (1, 14..) | (2, 18) | (3, 26)) && length <= total - 4;
     known.then(|| usize::try_from(total).ok()).flatten()
+}
+
+/// Whether this may be a request of a version before 7.2, which has no headers: plain text, or a procedure's name or number. `whole`: all of it
+/// is there; else it is enough that nothing speaks against it.
+pub(super) fn may_be_old(kind: Kind, payload: &[u8], whole: bool) -> bool {
+    /// Bytes of text that are looked at, and that there must be of a batch.
+    const ENOUGH: usize = 16;
+    let is_plain = |bytes: &[u8]| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        (!whole || rest.is_empty())
+            && pairs.iter().all(|[low, high]| *high == 0 && matches!(low, b'\t' | b'\r' | b'\n' | b' '..=b'~'))
+    };
+    let is_name = |rest: &[u8], length: usize| {
+        let mut c = Cursor::new(rest);
+        match c.take(2 * length) {
+            Some(name) => is_plain(name) && c.u16_le().map_or(!whole, |options| options < 8),
+            None => !whole && is_plain(rest),
+        }
+    };
+    match (kind, payload) {
+        (Kind::Batch, _) => {
+            (!whole || payload.len() >= ENOUGH) && is_plain(payload.get(..2 * ENOUGH).unwrap_or(payload))
+        }
+        // Options, of which three bits are in use, and a parameter: the length of its name, which may be 0.
+        (Kind::Rpc, [0xff, 0xff, rest @ ..]) => match rest {
+            [id, 0, options, 0, length, name @ ..] => {
+                let name = name.get(..2 * usize::from(*length)).unwrap_or(name);
+                (1..=15).contains(id) && *options < 8 && (name.is_empty() || name.starts_with(b"@") && is_plain(name))
+            }
+            _ => !whole,
+        },
+        (Kind::Rpc, [low, high, rest @ ..]) => {
+            let length = usize::from(u16::from_le_bytes([*low, *high]));
+            (2..=256).contains(&length) && is_name(rest, length)
+        }
+        _ => false,
+    }
 }
 
 /// A batch. `whole`: all of its text is there.

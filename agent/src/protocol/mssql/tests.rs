@@ -180,6 +180,39 @@ fn joined_in_the_middle() {
     assert_eq!(wire.understanding(), Understanding::Understood("mssql"));
 }
 
+/// Before version 7.2 requests have no headers. In the middle of a connection, text and names that fill their packet are sure.
+#[test]
+fn older_clients_joined_in_the_middle() {
+    let named = [&[5, 0][..], &wide("p_Get"), &[0, 0, 0, 0, 0x26, 4, 4, 1, 0, 0, 0]].concat();
+    let numbered =
+        [&[0xff, 0xff, 10, 0, 0, 0, 0, 0][..], &[0xe7, 0xa0, 0x0f, 9, 4, 0xd0, 0, 0x34, 2, 0], &wide("x")].concat();
+    let text = wide("COMMIT TRANSACTION");
+    for (kind, payload, name) in
+        [(3, named, "EXECUTE p_Get"), (1, text.clone(), "COMMIT"), (3, numbered, "sp_executesql")]
+    {
+        let asked = packet(kind, 1, &payload);
+        let mut wire = Wire::new().joined_at(100, 900);
+        wire.send(&asked);
+        assert_eq!(wire.understanding(), Understanding::Understood("mssql"), "{name}");
+        // Cut anywhere, it is sure only with its end.
+        for end in 1..asked.len() {
+            let mut wire = Wire::new().joined_at(100, 900);
+            wire.send(&asked[..end]);
+            assert_eq!(wire.understanding(), Understanding::Detecting, "{name} {end}");
+            wire.send(&asked[end..]);
+            assert_eq!(wire.understanding(), Understanding::Understood("mssql"), "{name} {end}");
+        }
+    }
+    // What has the form of a packet and says nothing of the kind; too little.
+    for payload in [&b"\x10\0\0\0name\0\0\0\0\0\0\0\0"[..], &wide("GO"), &[5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]] {
+        for kind in [1, 3] {
+            let mut wire = Wire::new().joined_at(100, 900);
+            wire.send(packet(kind, 1, payload));
+            assert_ne!(wire.understanding(), Understanding::Understood("mssql"), "{payload:?}");
+        }
+    }
+}
+
 #[test]
 fn an_answer_that_is_stopped() {
     let stop = packet(6, 1, b"");

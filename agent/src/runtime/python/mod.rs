@@ -36,6 +36,8 @@ use super::{Answer, Detector, FileId, Found, Image, Plan, Refusal, Target, memor
 pub struct Python;
 
 const NAME: &str = "CPython";
+/// What the name of its library begins with.
+pub const LIBRARY: &str = "libpython";
 
 impl Detector for Python {
     fn name(&self) -> &'static str {
@@ -85,7 +87,7 @@ impl Program {
             }
             Self::Shared(libraries) => libraries,
         };
-        let Some(map) = maps.named("libpython").cloned() else {
+        let Some(map) = maps.named(LIBRARY).cloned() else {
             return Ok(None);
         };
         let path = map.file(target);

@@ -138,7 +138,12 @@ impl Engine {
             return None;
         };
         let open = self.open.get(&tgid)?;
-        let possible = open.iter().filter(|request| self.may_cause(**request, call)).count();
+        let candidates = &self.calls.get(&call)?.search.as_ref()?.candidates;
+        // Both are in the order in which they came, and what has come since the call was made cannot have caused it.
+        let possible = match candidates.last() {
+            Some(last) => open.partition_point(|request| request <= last),
+            None => 0,
+        };
         (possible > 0 && possible * 2 <= open.len()).then(|| self.may_cause(answered, call))
     }
 

@@ -26,7 +26,7 @@ impl Engine {
         self.next += 1;
         let serial = self.next;
         self.by_id.insert((asked.id, asked.side == Side::Server), serial);
-        let call = Call {
+        let mut call = Call {
             id: asked.id,
             side: asked.side,
             start: asked.time,
@@ -47,6 +47,8 @@ impl Engine {
             alike: Vec::new(),
             perhaps_alike: Vec::new(),
             brought: None,
+            injected: None,
+            apart: None,
             origin: origin.map(Box::new),
             search: None,
             suspects: Vec::new(),
@@ -67,6 +69,7 @@ impl Engine {
             }
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
+                self.take_injected(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
             }
         }
@@ -75,9 +78,13 @@ impl Engine {
     /// A process is asked.
     fn request(&mut self, serial: Serial, mut call: Call, ids: Vec<u64>, values: Values) {
         let span = call.origin.as_ref().map(|origin| (origin.trace.id, origin.span));
-        if span.is_some() || !ids.is_empty() || values != Values::default() {
-            call.brought = Some(Box::new(Brought { span, ids, values }));
-            self.values.brought(call.tgid(), values);
+        if span.is_some() || !ids.is_empty() {
+            call.brought = Some(Box::new(Brought { span, ids }));
+        }
+        if values != Values::default() {
+            let calls = &self.calls;
+            let is_open = |request| calls.get(&request).is_some_and(|call| call.end.is_none());
+            self.values.add(call.tgid(), values, serial, is_open);
         }
         let (thread, start, socket) = (call.thread, call.start, call.id.socket);
         let (key, tgid) = (Key::of(thread), call.tgid());

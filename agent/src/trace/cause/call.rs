@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use super::{
     ends::Names,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, Thread},
-    protocol::{CallId, Exchange, OtherEnd, Side, Values},
+    protocol::{CallId, Exchange, OtherEnd, Side},
     trace::Resource,
 };
 
@@ -50,6 +50,8 @@ pub enum Link {
     Pattern,
     /// No other request was open at the time.
     Time,
+    /// It was sent with another trace than that of its cause, which is no parent therefore, but linked.
+    Apart,
 }
 
 impl Link {
@@ -71,6 +73,7 @@ impl Link {
             Self::Value => "value",
             Self::Pattern => "pattern",
             Self::Time => "time",
+            Self::Apart => "apart",
         }
     }
 }
@@ -144,6 +147,10 @@ pub(super) struct Call {
     pub(super) perhaps_alike: Vec<Serial>,
     /// A request: the span that its headers name, so that one which is only passed on is known.
     pub(super) brought: Option<Box<Brought>>,
+    /// An outgoing call: the trace that the kernel side has written into it, with the id of its span.
+    pub(super) injected: Option<Box<Trace>>,
+    /// What would be its parent, if that were not of another trace than was sent.
+    pub(super) apart: Option<Box<SpanContext>>,
     /// The context that its headers carry, until it is decided what that means.
     pub(super) origin: Option<Box<Origin>>,
     /// An outgoing call without a cause: what is known of it.
@@ -175,7 +182,6 @@ pub(super) struct Call {
 pub(super) struct Brought {
     pub(super) span: Option<(TraceId, SpanId)>,
     pub(super) ids: Vec<u64>,
-    pub(super) values: Values,
 }
 
 /// What is known of an outgoing call whose cause is not.

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use opentelemetry::trace::SpanId;
+use opentelemetry::trace::{SpanContext, SpanId};
 
 use super::{
     call::{Call, Cause, Link, Serial, Trace},
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
+    injected::Written,
     locks::Locks,
     loops::Loops,
     orphans::Orphans,
@@ -23,7 +24,7 @@ use super::{
     trust::Trust,
     turns::Turns,
     usage::Meters,
-    values::Commons,
+    values::Bringers,
     work::{Key, On, Work, Workers},
 };
 use crate::{
@@ -67,6 +68,12 @@ pub struct Stats {
     pub left_to_sdks: u64,
     /// Samples that were not linked because there were too many.
     pub unlinked: u64,
+    /// Outgoing calls whose span has the ids that the kernel side has written into them.
+    pub injected: u64,
+    /// Of those, the ones that were sent with another trace than that of the request which caused them.
+    pub apart: u64,
+    /// Contexts that were written into requests which were not understood, so that there is no span of them.
+    pub unseen_injected: u64,
 }
 
 /// A call whose cause is settled, and which is complete.
@@ -86,6 +93,8 @@ pub struct Settled {
     pub link: Option<Link>,
     /// How likely that is, from 0 to 1, where it is not certain.
     pub confidence: Option<f64>,
+    /// What would be its parent, if that were not of another trace than was sent.
+    pub apart: Option<Box<SpanContext>>,
     /// What its thread has done with its time, where that is known.
     pub spent: Option<Spent>,
 }
@@ -154,10 +163,12 @@ pub struct Engine {
     /// How many samples calls have.
     pub(super) held: usize,
     pub(super) meters: Meters,
+    /// Contexts that were written into requests.
+    pub(super) written: Written,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
-    /// How often values were brought.
-    pub(super) values: Commons,
+    /// Who has brought which values.
+    pub(super) values: Bringers,
     /// Outgoing calls that nothing has shown the cause of.
     pub(super) orphans: Orphans,
     /// And what is known of the endpoints that may have made them.
@@ -207,8 +218,9 @@ impl Engine {
             samples: Vec::new(),
             held: 0,
             meters: Meters::default(),
+            written: Written::default(),
             serving: None,
-            values: Commons::default(),
+            values: Bringers::default(),
             patterns: Patterns::default(),
             now: 0,
             stats: Stats::default(),

@@ -15,6 +15,7 @@ mod engine;
 mod handover;
 mod held;
 mod hosts;
+mod injected;
 mod locks;
 mod loops;
 mod orphans;

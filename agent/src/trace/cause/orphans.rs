@@ -291,10 +291,12 @@ impl Engine {
         }
     }
 
-    /// How likely an assignment has to seem in a process: as little as has proved to be enough. `None`: not even what is certain is right there.
+    /// How likely an assignment has to seem in a process: as little as has proved to be enough. `None`: not even what must be is right there.
     fn likely_enough(&self, tgid: u32) -> Option<f64> {
-        let is_proved = |(level, _): &(usize, &f64)| self.trust.of(tgid, trust::Kind::Pattern(*level)).is_proved();
-        LIKELY.iter().enumerate().take_while(is_proved).last().map(|(_, likely)| *likely)
+        let proof = |level| self.trust.of(tgid, trust::Kind::Pattern(level));
+        // What must be needs no proof, unless it was wrong.
+        let is_enough = |(level, _): &(usize, &f64)| proof(*level).is_proved() || *level == 0 && proof(0).is_unseen();
+        LIKELY.iter().enumerate().take_while(is_enough).last().map(|(_, likely)| *likely)
     }
 
     /// Gives up the orphans of a kind that are no better off by waiting.

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use opentelemetry::trace::{SpanId, TraceFlags, TraceState};
+use opentelemetry::trace::SpanId;
 
 use super::{
     call::{Cause, Hint, Link, Serial, Trace},
     engine::{Engine, Settled, Silence},
+    injected::new_trace,
     samples::Sampled,
     work::On,
 };
 use crate::{
     event::Nanos,
     protocol::{Exchange, Side},
-    trace::{Resource, ids::Ids},
+    trace::Resource,
 };
 
 impl Engine {
@@ -32,6 +33,7 @@ impl Engine {
                 parent: SpanId::INVALID,
                 link: None,
                 confidence: None,
+                apart: None,
                 spent: None,
             });
             return;
@@ -241,7 +243,7 @@ impl Engine {
             match self.calls.get(&root).map(|call| &call.cause) {
                 Some(Cause::Call(above, _)) => root = *above,
                 Some(Cause::None) => {
-                    let trace = new_trace(&mut self.ids);
+                    let trace = self.own_trace(root);
                     return self.spread(root, &trace);
                 }
                 _ => return,
@@ -252,7 +254,12 @@ impl Engine {
     /// A call's trace is known, and with it that of everything that hangs under it.
     pub(super) fn spread(&mut self, serial: Serial, trace: &Trace) {
         let mut stack = vec![serial];
+        let mut apart = Vec::new();
         while let Some(serial) = stack.pop() {
+            if let Some(own) = self.set_apart(serial, trace) {
+                apart.push((serial, own));
+                continue;
+            }
             let Some(call) = self.calls.get_mut(&serial) else {
                 continue;
             };
@@ -261,6 +268,9 @@ impl Engine {
             self.serves(serial);
             self.tell_peers(serial);
             self.emit(serial);
+        }
+        for (serial, own) in apart {
+            self.spread(serial, &own);
         }
     }
 
@@ -291,6 +301,8 @@ impl Engine {
             Cause::Open | Cause::None => None,
         };
         let confidence = call.confidence.filter(|_| matches!(link, Some(Link::Time | Link::Pattern)));
+        let apart = call.apart.take();
+        let link = if apart.is_some() { Some(Link::Apart) } else { link };
         let (exchange, resource) = *done;
         let is_answered = exchange.first_byte.is_some();
         let (span, parent) = (call.span, call.parent);
@@ -305,7 +317,7 @@ impl Engine {
         if is_sdks {
             self.stats.left_to_sdks += 1;
         } else {
-            self.settled.push(Settled { exchange, resource, span, trace, parent, link, confidence, spent });
+            self.settled.push(Settled { exchange, resource, span, trace, parent, link, confidence, apart, spent });
         }
         match side {
             Side::Server if call_is_kept => self.kept.add(end, serial),
@@ -332,8 +344,3 @@ impl Engine {
 
 /// How deep below its root a call can be that has its trace begin.
 const DEEPEST: usize = 1024;
-
-/// A trace that begins here.
-pub(super) fn new_trace(ids: &mut Ids) -> Trace {
-    Trace { id: ids.trace(), flags: TraceFlags::SAMPLED, state: TraceState::NONE }
-}

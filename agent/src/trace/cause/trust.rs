@@ -44,6 +44,11 @@ impl Proof {
         self.wrong > self.seen() / RARE
     }
 
+    /// It was never held against anything.
+    pub(super) fn is_unseen(self) -> bool {
+        self.seen() == 0
+    }
+
     /// It was seen often, and was hardly ever wrong.
     pub(super) fn is_proved(self) -> bool {
         self.seen() >= ENOUGH && !self.is_often_wrong()

@@ -6,40 +6,66 @@ use hashbrown::HashMap;
 use super::{
     call::{Call, Cause, Hint, Link, Serial, Sign},
     engine::Engine,
+    work::On,
 };
 use crate::protocol::Values;
 
 /// A value that more requests than that have brought names none of them.
-const COMMON: u8 = 8;
-/// Most values that are known at a time; then all are forgotten.
+const COMMON: usize = 8;
+/// Most values that are known at a time; then those go that no open request has brought, or all, if that is not enough.
 const MOST: usize = 65_536;
 
-/// How many requests have brought each value, by process.
+/// Who has brought each value, by process.
 #[derive(Debug, Default)]
-pub(super) struct Commons {
-    counts: HashMap<(u32, u64), u8, foldhash::fast::RandomState>,
+pub(super) struct Bringers {
+    values: HashMap<(u32, u64), By, foldhash::fast::RandomState>,
 }
 
-impl Commons {
+/// The first requests that have brought a value.
+#[derive(Debug, Default)]
+struct By {
+    times: usize,
+    requests: [Serial; COMMON],
+}
+
+impl By {
+    fn add(&mut self, request: Serial) {
+        if let Some(place) = self.requests.get_mut(self.times) {
+            *place = request;
+        }
+        self.times = self.times.saturating_add(1);
+    }
+
+    /// Those of them that are open; none if too many have brought it.
+    fn open(&self, is_open: impl Fn(Serial) -> bool) -> impl Iterator<Item = Serial> {
+        let known = self.requests.get(..self.times).unwrap_or_default();
+        known.iter().copied().filter(move |request| is_open(*request))
+    }
+}
+
+impl Bringers {
     /// A request has brought these.
-    pub(super) fn brought(&mut self, tgid: u32, values: Values) {
-        if self.counts.len() >= MOST {
-            self.counts.clear();
+    pub(super) fn add(&mut self, tgid: u32, values: Values, request: Serial, is_open: impl Fn(Serial) -> bool) {
+        if self.values.len() >= MOST {
+            self.values.retain(|_, by| by.open(&is_open).next().is_some());
+            if self.values.len() >= MOST / 2 {
+                self.values.clear();
+            }
         }
         for value in values.iter() {
-            let count = self.counts.entry((tgid, value)).or_default();
-            *count = count.saturating_add(1);
+            self.values.entry((tgid, value)).or_default().add(request);
         }
     }
 
-    /// Whether a value may name one request.
-    fn may_name(&self, tgid: u32, value: u64) -> bool {
-        self.counts.get(&(tgid, value)).is_some_and(|count| *count <= COMMON)
+    /// The one open request that has brought a value.
+    fn one(&self, tgid: u32, value: u64, is_open: impl Fn(Serial) -> bool) -> Option<Serial> {
+        let mut open = self.values.get(&(tgid, value))?.open(is_open);
+        open.next().filter(|_| open.next().is_none())
     }
 
     /// A process has ended.
     pub(super) fn ended(&mut self, tgid: u32) {
-        self.counts.retain(|(of, _), _| *of != tgid);
+        self.values.retain(|(of, _), _| *of != tgid);
     }
 }
 
@@ -67,7 +93,6 @@ impl Engine {
 
     /// The open request that alone has brought the first of these values that one alone has brought.
     fn brought_value(&self, tgid: u32, values: Values) -> Option<Serial> {
-        let mut names = values.iter().filter(|value| self.values.may_name(tgid, *value));
-        names.find_map(|name| self.bringer(tgid, None, |brought| brought.values.iter().any(|value| value == name)))
+        values.iter().find_map(|value| self.values.one(tgid, value, |request| self.is_open(On::Request(request))))
     }
 }

@@ -1,5 +1,5 @@
-//! The headers in which tracers hand a trace on, one file for each kind; what a request carries becomes an [`Origin`]. Reads only: nothing is
-//! ever written into a request. Where several kinds are there and valid, the first in the order of [`origin`] counts.
+//! The headers in which tracers hand a trace on, one file for each kind; what a request carries becomes an [`Origin`]. Reads only: what is
+//! written into requests is written by the kernel programs. Where several kinds are there and valid, the first in the order of [`origin`] counts.
 
 mod amzn;
 mod b3;

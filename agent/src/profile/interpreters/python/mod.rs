@@ -1,9 +1,9 @@
 //! CPython 3.8 to 3.15, with a global lock: where its frames are, and its code objects. Finding the interpreter and its threads is
 //! [`runtime::python`](crate::runtime::python)'s.
 
-mod code;
+pub mod code;
 mod layout;
-mod lines;
+pub mod lines;
 
 use geophone_ebpf::interpreter::{
     CPYTHON, Interpreter,
@@ -30,9 +30,17 @@ impl Language for Python {
     fn file(&self, image: &Image) -> Result<Option<Box<dyn super::Program>>, Refusal> {
         Ok(python::Program::of(image)?.map(|program| Box::new(program) as Box<dyn super::Program>))
     }
+
+    fn library(&self) -> &'static str {
+        python::LIBRARY
+    }
 }
 
 impl super::Program for python::Program {
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
     fn process(&self, target: &Target) -> Result<Answer, Refusal> {
         let Some(located) = self.locate(target)? else {
             return Ok(Answer::Later);
