@@ -351,7 +351,8 @@ impl Probe {
             Direction::Receive => &mut self.received,
         };
         let exhausted = seen.exhausted();
-        seen.joined |= seen.pieces == 0 && (piece.joined || piece.offset > 0);
+        // Pieces that were kept do not count as such.
+        seen.joined |= seen.bytes == 0 && (piece.joined || piece.offset > 0);
         seen.pieces = seen.pieces.saturating_add(1);
         seen.bytes = seen.bytes.saturating_add(piece.content.len());
         if !exhausted && let Content::Bytes(bytes) = piece.content {

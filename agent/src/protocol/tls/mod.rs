@@ -142,7 +142,7 @@ mod tests {
         assert_eq!((wire.count("given_up_tls"), wire.count("tls_decrypted")), (1, 1));
     }
 
-    /// What a mail server and its client say before TLS is nobody's protocol here; what comes then is TLS, if not too much was said.
+    /// What a mail server and its client say before TLS is nobody's protocol here; what comes then is TLS, and what was agreed on is known.
     #[test]
     fn after_starttls() {
         let client: &[&[u8]] = &[b"EHLO here\r\n", b"STARTTLS\r\n"];
@@ -151,7 +151,7 @@ mod tests {
             b"250-mail.example.org\r\n250-STARTTLS\r\n250 HELP\r\n",
             b"220 2.0.0 Ready to start TLS\r\n",
         ];
-        for (more, expected) in [(0, Foreign::Tls), (16, Foreign::Unknown)] {
+        for more in [0, 16, 400] {
             let mut wire = Wire::new();
             wire.connection.role = Role::Connect;
             wire.receive(server[0]).send(client[0]).receive(server[1]);
@@ -160,9 +160,15 @@ mod tests {
             }
             wire.send(client[1]).receive(server[2]);
             wire.send(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03").receive(hello());
-            assert_eq!(wire.understanding(), Understanding::Not(expected), "{more}");
+            assert_eq!(wire.understanding(), Understanding::Not(Foreign::Tls), "{more}");
             assert!(wire.out.is_empty() && wire.asked.is_empty());
-            assert_eq!(wire.count("given_up_tls"), u64::from(more == 0));
+            assert_eq!(wire.count("given_up_tls"), 1, "{more}");
+            let mut wire = wire.joined_at(0, 0);
+            wire.connection.decrypted = true;
+            // Mail is not understood inside either. A protocol that is, would be.
+            wire.send("GET /a HTTP/1.1\r\nHost: shop\r\n\r\n");
+            wire.receive("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(text(&wire.out[0], "tls.protocol.version"), "1.3");
         }
     }
 }
