@@ -184,7 +184,7 @@ fn kernels_that_break_sockets_are_refused() -> Result<()> {
     let flags = ["run", "--duration", "100ms", "--output", "none", "--no-tls", "--inject-headers", "exe=nobody"];
     let run = agent.args(flags).output()?;
     let said = String::from_utf8(run.stderr)?;
-    let doctor = Command::new(paths::agent()?).args(["doctor", "--json"]).output()?;
+    let doctor = Command::new(paths::agent()?).args(["doctor", "--json", "--inject-headers"]).output()?;
     let doctor = String::from_utf8(doctor.stdout)?;
     if run.status.success() {
         ensure!(doctor.contains("sockets work as before"), "{doctor}");
