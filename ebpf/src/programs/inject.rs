@@ -248,18 +248,22 @@ fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
     state.over = 1;
     if (id >> 32) as u32 != config!(agent_tgid) {
         emit::count(why);
-        let record = Inject {
-            kind: Kind::Inject as u32,
-            what: INJECT_OVER,
-            // SAFETY: the helper has no preconditions.
-            time: unsafe { bpf_ktime_get_ns() },
-            sock: sk,
-            tgid: (id >> 32) as u32,
-            ..Inject::default()
-        };
-        emit::write((&raw const record).cast(), size_of::<Inject>() as u64, false);
+        tell(sk, id, state, INJECT_OVER);
     }
     SK_PASS
+}
+
+/// Tells the agent what is in the state's record.
+#[inline(always)]
+fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
+    let record = &mut state.record;
+    record.kind = Kind::Inject as u32;
+    record.what = what;
+    // SAFETY: the helper has no preconditions.
+    record.time = unsafe { bpf_ktime_get_ns() };
+    record.sock = sk;
+    record.tgid = (id >> 32) as u32;
+    emit::write((&raw const *record).cast(), size_of::<Inject>() as u64, false)
 }
 
 const UNTOUCHED: u32 = 0;
@@ -274,24 +278,14 @@ fn write(ctx: &SkMsgContext, sk: u64, id: u64, state: &mut Injecting, at: u32) -
     // SAFETY: the helper has no preconditions.
     let (a, b) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
     let span = u64::from(a) << 32 | u64::from(b | 1);
-    let mut record = Inject {
-        kind: Kind::Inject as u32,
-        what: INJECT_DONE,
-        // SAFETY: the helper has no preconditions.
-        time: unsafe { bpf_ktime_get_ns() },
-        sock: sk,
-        at: state.position.wrapping_add(u64::from(at)),
-        trace: [0; 16],
-        span: span.to_be_bytes(),
-        flags,
-        tgid: (id >> 32) as u32,
-    };
+    let record = &mut state.record;
+    record.at = state.position.wrapping_add(u64::from(at));
     record.trace[..8].copy_from_slice(&high.to_be_bytes());
     record.trace[8..].copy_from_slice(&low.to_be_bytes());
+    record.span = span.to_be_bytes();
+    record.flags = flags;
     // What the agent has not heard of must not be on the wire.
-    if (id >> 32) as u32 != config!(agent_tgid)
-        && !emit::write((&raw const record).cast(), size_of::<Inject>() as u64, false)
-    {
+    if (id >> 32) as u32 != config!(agent_tgid) && !tell(sk, id, state, INJECT_DONE) {
         return UNTOUCHED;
     }
     let header = &mut state.header;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, INJECT_SOCKETS_MARK, Policy, Runtime},
     interpreter::{self, Interpreter},
-    record::{Data, Sample, Usage},
+    record::{Data, Inject, Sample, Usage},
     stats,
     unwind::{CHUNK, CHUNKS, Range, Rule, Space},
 };
@@ -229,6 +229,8 @@ pub struct Injecting {
     pub block: [u8; BLOCK],
     /// The header that was written last.
     pub header: [u8; 72],
+    /// What the agent is told: here, because there is no room for it on the stack.
+    pub record: Inject,
 }
 
 /// What a thread serves.

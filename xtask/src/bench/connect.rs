@@ -9,12 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use rustix::{
-    net::sockopt::set_socket_linger,
-    time::{ClockId, clock_gettime},
-};
+use rustix::net::sockopt::set_socket_linger;
 
-use super::{agent::Agent, table};
+use super::{agent::Agent, process, table};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -83,7 +80,7 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
 /// Microseconds of this thread's processor time for each.
 fn connections(listener: &TcpListener, count: u32) -> anyhow::Result<f64> {
     let address = listener.local_addr()?;
-    let before = cpu();
+    let before = process::thread_time();
     for _ in 0..count {
         let mut client = TcpStream::connect(address)?;
         let (mut server, _) = listener.accept()?;
@@ -95,12 +92,7 @@ fn connections(listener: &TcpListener, count: u32) -> anyhow::Result<f64> {
         // By a reset: no port stays taken.
         set_socket_linger(&client, Some(Duration::ZERO))?;
     }
-    Ok((cpu() - before).as_secs_f64() * 1e6 / f64::from(count))
-}
-
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    Ok((process::thread_time() - before).as_secs_f64() * 1e6 / f64::from(count))
 }
 
 /// The address, as long as it is this machine's.

@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod connect;
 mod decoders;
+mod inject;
 mod machine;
 mod mechanisms;
 mod memory;
@@ -55,6 +56,8 @@ enum What {
     Decoders(decoders::Args),
     /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
     Mechanisms(mechanisms::Args),
+    /// What a request costs into which a context is written; not part of `all`
+    Inject(inject::Args),
     /// What a TCP connection costs with the option by which agents find each other; not part of `all`
     Connect(connect::Args),
     /// The agent's memory: idle, and with many connections
@@ -94,6 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(What::Profile(args)) => profile::run(args, &agent),
         Some(What::Mechanisms(args)) => mechanisms::run(args, &agent),
         Some(What::Switches(args)) => switches::run(args, &agent),
+        Some(What::Inject(args)) => inject::run(args, &agent),
         Some(What::Connect(args)) => connect::run(args, &agent),
         Some(What::Memory(args)) => memory::run(args, &agent),
         _ => {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    time::{ClockId, clock_gettime},
+};
 
 /// How much precedence: a benchmark shares the machine with builds.
 const NICE: &str = "-20";
@@ -77,6 +80,12 @@ impl Drop for Owned {
             let _ = self.0.wait();
         }
     }
+}
+
+/// Processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Processor time that a process's threads have used, in nanoseconds, as the scheduler counts it.

@@ -1,0 +1,104 @@
+//! `bench inject`: what a request costs on a connection into whose requests contexts are written, both ends together.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+};
+
+use anyhow::ensure;
+
+use super::{agent::Agent, process, table};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Requests of each kind and round
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: u32,
+    /// Rounds, in which what is compared takes turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// A body as uploads have it.
+const BODY: usize = 16 << 10;
+
+pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
+    let pid = std::process::id().to_string();
+    let traced = ["--pid", &pid, "--no-tls"];
+    let chosen = format!("pid={pid}");
+    let written = [&traced[..], &["--inject-headers", &chosen, "--inject-unsafe"]].concat();
+    let sides: [(&str, Option<&[&str]>); 3] =
+        [("no agent", None), ("traced", Some(&traced)), ("traced, contexts written", Some(&written))];
+    println!("### Contexts in requests\n");
+    println!(
+        "A request with a head of about 100 bytes and its answer, and an upload of 16 KiB, on a kept connection over loopback: both ends on one thread. Processor time of \
+         that thread, the lowest of {} rounds of {} requests in turns.\n",
+        args.rounds, args.requests
+    );
+    let mut times = [const { [const { Vec::new() }; 2] }; 3];
+    for _ in 0..args.rounds {
+        for ((_, flags), times) in sides.iter().zip(&mut times) {
+            let agent = flags.map(|flags| Agent::start(binary, flags)).transpose()?;
+            for (body, times) in [0, BODY].into_iter().zip(times.iter_mut()) {
+                times.push(requests(args.requests, body, flags.is_some_and(|flags| flags.len() > traced.len()))?);
+            }
+            if let Some(agent) = agent {
+                agent.stop()?;
+            }
+        }
+    }
+    table::head(&[""], &["µs a request", "ratio", "µs an upload", "ratio"]);
+    let lowest = times.each_ref().map(|times| times.each_ref().map(|times| table::lowest(times)));
+    let [base, ..] = lowest;
+    for ((name, _), [small, large]) in sides.iter().zip(lowest) {
+        table::row(&[
+            (*name).to_owned(),
+            format!("{small:.2}"),
+            format!("{:.3}", small / base[0]),
+            format!("{large:.2}"),
+            format!("{:.3}", large / base[1]),
+        ]);
+    }
+    println!();
+    Ok(())
+}
+
+/// Microseconds of this thread's processor time for each.
+fn requests(count: u32, body: usize, is_written: bool) -> anyhow::Result<f64> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    client.set_nodelay(true)?;
+    let head = format!("POST /a HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nContent-Length: {body}\r\n\r\n");
+    let mut request = head.into_bytes();
+    request.resize(request.len() + body, b'x');
+    let (mut buffer, mut headers) = (vec![0; request.len() + 4096], 0);
+    let before = process::thread_time();
+    for _ in 0..count {
+        client.write_all(&request)?;
+        let mut received = 0;
+        let mut wanted = request.len();
+        while received < wanted {
+            let (_, rest) = buffer.split_at_mut(received);
+            let more = server.read(rest)?;
+            ensure!(more > 0, "the connection has ended");
+            if received == 0
+                && buffer.get(..more).is_some_and(|head| head.windows(12).any(|part| part == b"traceparent:"))
+            {
+                headers += 1;
+                wanted += HEADER;
+            }
+            received += more;
+        }
+        server.write_all(ANSWER)?;
+        client.read_exact(buffer.split_at_mut(ANSWER.len()).0)?;
+    }
+    let time = (process::thread_time() - before).as_secs_f64() * 1e6 / f64::from(count);
+    ensure!(is_written == (headers > 0), "{headers} of {count} requests had a context");
+    Ok(time)
+}
+
+/// Bytes that are written into a request.
+const HEADER: usize = 70;
