@@ -130,6 +130,11 @@ pub trait Decoder: Send {
 
     /// Why it will not understand anything further, if so: the connection is then left alone.
     fn over(&self) -> Option<Over>;
+
+    /// After [`Over::Encrypted`]: the decoder of what TLS protects, where that goes on with what has begun before it.
+    fn within(&self) -> Option<Box<dyn Decoder>> {
+        None
+    }
 }
 
 /// Why a decoder has finished with a connection.

@@ -56,6 +56,10 @@ pub struct Session {
     preface: Preface,
     /// For whom a proxy has connected, as it says.
     proxied: Option<SocketAddr>,
+    /// What goes on inside of TLS, if that has begun before it.
+    within: Option<(&'static str, Box<dyn Decoder>)>,
+    /// It does: nothing of it has been missed between the two.
+    goes_on: bool,
     stage: Stage,
 }
 
@@ -91,6 +95,8 @@ impl Session {
             places: Places::default(),
             preface: Preface::default(),
             proxied: None,
+            within: None,
+            goes_on: false,
             stage: Stage::Detecting(Probe::default()),
         }
     }
@@ -131,6 +137,14 @@ impl Session {
 
     /// Takes what comes next behind what a proxy says.
     fn behind(&mut self, connection: &Connection, update: &Update<'_>, out: &mut Vec<Note>) {
+        let whole;
+        let update = match update {
+            Update::Piece(direction, piece) if self.goes_on && piece.joined && piece.offset == 0 => {
+                whole = Update::Piece(*direction, Piece { joined: false, ..piece.clone() });
+                &whole
+            }
+            _ => update,
+        };
         let before = out.len();
         match &mut self.stage {
             Stage::Decoding(_, decoder) => decoder.update(&self.shared, connection, update, out),
@@ -218,7 +232,13 @@ impl Session {
         }
         self.decrypted = true;
         self.excluded = 0;
-        self.stage = Stage::Detecting(Probe::default());
+        self.stage = match self.within.take() {
+            Some((name, decoder)) => {
+                self.goes_on = true;
+                Stage::Decoding(name, decoder)
+            }
+            None => Stage::Detecting(Probe::default()),
+        };
     }
 
     /// Whether it is TLS, and what is inside is not known.
@@ -273,6 +293,7 @@ impl Session {
             }
             Some(Over::Encrypted) => {
                 count(&counts.given_up_tls);
+                self.within = decoder.within().map(|decoder| (*name, decoder));
                 self.stage = Stage::Encrypted(Box::new(Handshake::from_here()));
             }
             Some(Over::Own) => {

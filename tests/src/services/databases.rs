@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::{LOCAL, Recipe, SLOW, Service, classes, host_and_port, python};
+use crate::tls::Certificate;
 use crate::wait::PATIENCE;
 use crate::{child, paths, ports, wait};
 
@@ -161,6 +162,18 @@ impl Service {
     /// # Errors
     /// When it does not start.
     pub fn mariadb() -> Result<Self> {
+        Self::mariadb_with(None)
+    }
+
+    /// The same, which turns to TLS when a client asks for that.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn mariadb_tls(certificate: &Certificate) -> Result<Self> {
+        Self::mariadb_with(Some(certificate))
+    }
+
+    fn mariadb_with(certificate: Option<&Certificate>) -> Result<Self> {
         let folder = owned_by("mysql")?;
         let data = format!("--datadir={}", folder.path().join("data").display());
         let install = paths::program("mariadb-install-db")?;
@@ -170,6 +183,15 @@ impl Service {
             let mut command = Command::new(paths::program("mariadbd")?);
             command.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1"]).arg(&data);
             command.arg(format!("--port={}", address.port())).arg(format!("--socket={}", socket.display()));
+            if let Some(Certificate { certificate, key, .. }) = certificate {
+                // They are read by another user, whose folder this is.
+                for (flag, file) in [("--ssl-cert", certificate), ("--ssl-key", key)] {
+                    let own = folder.path().join(flag);
+                    fs::copy(file, &own)?;
+                    fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+                    command.arg(format!("{flag}={}", own.display()));
+                }
+            }
             Ok(Recipe { command, name: "mariadbd", folders: vec![folder] })
         })?;
         let sql = "CREATE DATABASE shop; CREATE USER 'app'@'%' IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO 'app'@'%'";

@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture};
 use geophone_tests::services::Service;
 use geophone_tests::span::Span;
+use geophone_tests::tls::Certificate;
 use geophone_tests::{child, paths, wait};
 
 use crate::support::{both, hangs_under, port};
 
-both!(postgres, redis, mariadb, memcached);
+both!(postgres, redis, mariadb, mariadb_turns_to_tls, memcached);
 
 /// Ends the agent, and compares name, failure and number of rows of all spans of each side, in order. Each server's span must hang under the
 /// client's, and nothing that was asked may show.
@@ -126,6 +127,23 @@ fn mariadb(capture: Capture) -> Result<()> {
     )?;
     let select = spans.iter().find(|span| span.name == "SELECT `users`").context("no SELECT")?;
     ensure!((select.text("db.system.name"), select.text("db.namespace")) == ("mariadb", "shop"), "{select:#?}");
+    Ok(())
+}
+
+/// The server greets, and both ends turn to TLS in the middle of the login. What the greeting has said is known inside.
+fn mariadb_turns_to_tls(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let service = Service::mariadb_tls(&Certificate::new()?)?;
+    let agent = Agent::start_on(None, capture, &port(&service))?;
+    let mut client = Command::new(paths::program("mariadb")?);
+    client.args(["--no-defaults", "--batch", "--ssl", "-h", "127.0.0.1", "-u", "app", "-ppw", "shop"]);
+    client.args(["-e", "CREATE TABLE users (id int); SELECT * FROM users WHERE id = 7"]);
+    child::output(client.args(["-P", &service.address.port().to_string()]).stderr(Stdio::null()), wait::PATIENCE)?;
+    let spans = expect(agent, &[("CREATE TABLE users", "", None), ("SELECT users", "", Some(0))])?;
+    for span in &spans {
+        ensure!((span.text("db.system.name"), span.text("db.namespace")) == ("mariadb", "shop"), "{span:#?}");
+        ensure!(span.text("tls.protocol.version") == "1.3" && !span.text("tls.cipher").is_empty(), "{span:#?}");
+    }
     Ok(())
 }
 

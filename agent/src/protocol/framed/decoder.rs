@@ -51,7 +51,7 @@ pub enum Taken {
 }
 
 /// What a protocol makes of its messages.
-pub trait Talk: Framing + Send {
+pub trait Talk: Framing + Send + 'static {
     /// A request message has begun.
     fn request(&mut self, head: &Head<'_>, cx: &mut Context<'_>);
 
@@ -71,6 +71,14 @@ pub trait Talk: Framing + Send {
 
     /// Messages may have been missed: what is remembered of the direction's state holds no longer. [`Calls`] knows already.
     fn lost(&mut self, _role: Role) {}
+
+    /// What goes on within TLS, after both ends have agreed to go on so.
+    fn within(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// The requests that wait for their responses, as far as all protocols have them in common: a [`Queue`](super::Queue) or a
@@ -332,5 +340,9 @@ impl<T: Talk> Decoder for Framed<T> {
 
     fn over(&self) -> Option<Over> {
         self.over
+    }
+
+    fn within(&self) -> Option<Box<dyn Decoder>> {
+        Some(Box::new(Self::new(self.asks, self.talk.within()?)))
     }
 }

@@ -115,10 +115,14 @@ impl Talk for MySql {
         let length = head.length.saturating_sub(HEADER as u64);
         let continues = std::mem::replace(&mut self.continues[0], length == MAX_PAYLOAD);
         if self.stage == Stage::Login {
-            if number > 0 && self.capabilities == 0 {
-                self.login(payload, length, cx);
+            if number > 0 {
+                if self.capabilities == 0 {
+                    self.login(payload, length, cx);
+                }
+                return;
             }
-            return;
+            // A command: the login was not seen.
+            self.stage = Stage::Commands;
         }
         // Other numbers: a local file, or the rest of a long command.
         if number == 0 && !continues {
@@ -221,6 +225,12 @@ impl Talk for MySql {
         if self.stage == Stage::Login && role == Role::Response {
             self.stage = Stage::Commands;
         }
+    }
+
+    /// The login, after a greeting that was not encrypted.
+    fn within(&self) -> Option<Self> {
+        let &Self { stage, system, offered, .. } = self;
+        (stage == Stage::Login).then(|| Self { stage, system, offered, ..Self::default() })
     }
 }
 

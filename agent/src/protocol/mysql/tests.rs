@@ -199,6 +199,32 @@ fn encrypted_and_compressed_connections_are_left_alone() {
     assert_eq!(wire.understanding(), Understanding::Switched("mysql"));
 }
 
+/// What the server has said before TLS is known inside of it: who it is, and what it offers.
+#[test]
+fn what_goes_on_within_tls() {
+    let offered = NEW | 1 << 11;
+    let mut request = offered.to_le_bytes().to_vec();
+    request.resize(32, 0);
+    let mut begin = Wire::new();
+    begin.receive(greeting("5.5.5-10.11.14-MariaDB", offered)).send(packet(1, &request));
+    let mut wire = begin.joined_at(0, 0);
+    wire.connection.decrypted = true;
+    // Its number goes on.
+    let mut answer = login(NEW);
+    answer[3] = 2;
+    wire.send(answer).receive(packet(3, OK)).send(query("SELECT 1")).receive(result(NEW, 1));
+    assert_eq!((names(&wire), rows(&wire)), (vec!["SELECT"], vec![Some(1)]));
+    assert_eq!((text(&wire.out[0], "db.system.name"), text(&wire.out[0], "db.namespace")), ("mariadb", "shop"));
+    assert_eq!(wire.out[0].holes, Holes::default());
+    // Where the login was not seen inside, it is still known who the server is.
+    let mut begin = Wire::new();
+    begin.receive(greeting("8.0.36", offered)).send(packet(1, &request));
+    let mut wire = begin.joined_at(500, 900);
+    wire.connection.decrypted = true;
+    wire.send(query("SELECT 1")).receive(result(NEW, 1));
+    assert_eq!((names(&wire), text(&wire.out[0], "db.system.name")), (vec!["SELECT"], "mysql"));
+}
+
 #[test]
 fn joined_in_the_middle() {
     for capabilities in [OLD, NEW] {
