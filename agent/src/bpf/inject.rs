@@ -82,14 +82,15 @@ pub(super) fn configure(config: &mut Config, loader: &mut EbpfLoader<'_>, key: [
         .map_max_entries("INJECT_READERS", THREADS);
 }
 
-/// Makes the map of sockets a plain one in an object file: for kernels that have none, and agents that need none.
+/// Makes the map of sockets a plain one of one entry in an object file: for kernels that have none, and agents that need none. What the object says, too
+/// many entries for anybody, only tells it from other maps.
 pub(super) fn without_sockets(object: &[u8]) -> Vec<u8> {
-    const HASH: u8 = 1;
+    const PLAIN: [u32; 4] = [1, 8, 4, 1];
     let mut object = object.to_vec();
     if let Some(at) = definition(&object)
-        && let Some(kind) = object.get_mut(at)
+        && let Some(found) = object.get_mut(at..at + size_of_val(&PLAIN))
     {
-        *kind = HASH;
+        found.copy_from_slice(PLAIN.map(u32::to_le_bytes).as_flattened());
     }
     object
 }
@@ -254,5 +255,7 @@ mod tests {
         let without = without_sockets(OBJECT);
         assert_eq!(definition(&without), None);
         assert_eq!((OBJECT.len(), OBJECT[at], without[at]), (without.len(), 18, 1));
+        // An entry costs memory from the beginning.
+        assert_eq!(without[at + 12..at + 16], [1, 0, 0, 0]);
     }
 }
