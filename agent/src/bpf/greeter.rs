@@ -2,7 +2,7 @@
 //! host, whatever network it is in. It ends with the agent, however that ends.
 
 use std::{
-    fs, io,
+    io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -13,13 +13,10 @@ use aya::{
     programs::{CgroupAttachMode, ProgramError, SockOps, sock_ops::SockOpsLink},
 };
 use geophone_ebpf::greeting;
-use rustix::{
-    fs::{Mode, OFlags, openat},
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
-};
+use rustix::fs::{Mode, OFlags, openat};
 use thiserror::Error;
 
-use super::load::LoadError;
+use super::{groups, load::LoadError};
 
 /// Why it cannot be attached.
 #[derive(Debug, Error)]
@@ -80,46 +77,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, group: &Path, greeting: greeting::Greeting
 
 /// Opens a group, by its path from the root of the hierarchy.
 fn open(group: &Path) -> Result<OwnedFd, GreetError> {
-    let root = root().map_err(GreetError::NoGroups)?;
+    let root = groups::root().map_err(GreetError::NoGroups)?;
     let inside = group.strip_prefix("/").unwrap_or(group);
     let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let failed = |error: rustix::io::Errno| GreetError::Group { path: group.to_owned(), error: error.into() };
     openat(root, inside, flags, Mode::empty()).map_err(failed)
-}
-
-/// The root of the groups: where it is mounted, or else by a mount that nobody else sees.
-fn root() -> io::Result<OwnedFd> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    if let Some(path) = mounted(&mounts) {
-        return Ok(fs::File::open(path)?.into());
-    }
-    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_create(&context)?;
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
-}
-
-/// Where the whole hierarchy is mounted, by `/proc/self/mountinfo`.
-fn mounted(mounts: &str) -> Option<&str> {
-    mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ').skip(3);
-        let (root, path) = (fields.next()?, fields.next()?);
-        (root == "/" && after.starts_with("cgroup2 ")).then_some(path)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_whole_hierarchy() {
-        let other = "35 25 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        let part = "40 25 0:31 /system.slice /mnt rw,relatime - cgroup2 cgroup2 rw\n";
-        let whole = "41 25 0:31 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(mounted(&[other, part, whole].concat()), Some("/sys/fs/cgroup/unified"));
-        assert_eq!(mounted(&[other, part].concat()), None);
-        assert_eq!(mounted("41 25 0:31 /\n- cgroup2\n"), None);
-    }
 }

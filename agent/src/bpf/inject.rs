@@ -1,6 +1,6 @@
 //! Writing contexts into requests: the kernel side of it, loaded, tested and attached; and taken away again when this is dropped.
 
-use std::{fs::File, io, path::PathBuf};
+use std::io;
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{
     LoadError,
     btf::Btf,
+    groups,
     inject_test::{self, Failure},
     load::{OBJECT, bytes_of, take},
     offsets, preempt,
@@ -145,7 +146,7 @@ impl Injection {
 
     /// Attaches the programs: from here on, connections that are opened by processes which were chosen are given contexts.
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
-        let cgroup = root_cgroup().and_then(File::open).map_err(InjectError::NoCgroup)?;
+        let cgroup = groups::root().map_err(InjectError::NoCgroup)?;
         let refused = |name| move |error| InjectError::Program { name, error };
         let header = program::<SkMsg>(ebpf, HEADER)?;
         let id = header.attach(self.sockets.fd()).map_err(refused(HEADER))?;
@@ -228,16 +229,6 @@ where
 {
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     program.try_into().map_err(|error| InjectError::Program { name, error }.into())
-}
-
-/// The root of the hierarchy of version 2, where this process sees it.
-fn root_cgroup() -> io::Result<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-    let place = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        words.next().filter(|_| words.next() == Some("cgroup2"))
-    });
-    place.map(PathBuf::from).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn release() -> String {

@@ -7,6 +7,7 @@ pub mod decode;
 mod detach;
 mod extents;
 mod greeter;
+mod groups;
 mod hooks;
 mod inject;
 mod inject_test;
