@@ -91,11 +91,8 @@ impl Drop for Statistics {
 }
 
 pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
-    let folder = std::env::temp_dir().join(format!("geophone-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = measure(args, binary, &folder);
-    fs::remove_dir_all(&folder)?;
-    result
+    let folder = tempfile::tempdir()?;
+    measure(args, binary, folder.path())
 }
 
 fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {

@@ -1,7 +1,6 @@
 //! `bench switches`: what looking at waits costs whoever switches often: two processes on one processor that hand a byte to and fro.
 
 use std::{
-    fs,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -52,11 +51,8 @@ struct Figures {
 }
 
 pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
-    let folder = std::env::temp_dir().join(format!("geophone-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = measure(args, binary, &folder);
-    fs::remove_dir_all(&folder)?;
-    result
+    let folder = tempfile::tempdir()?;
+    measure(args, binary, folder.path())
 }
 
 fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use super::{
@@ -18,7 +18,7 @@ const MOST: usize = 16_384;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    ids: HashMap<(TraceId, SpanId), (), foldhash::fast::RandomState>,
+    ids: HashSet<(TraceId, SpanId), foldhash::fast::RandomState>,
     /// In the order in which they came; some may have been taken since.
     order: VecDeque<(TraceId, SpanId)>,
     /// What the kernel side makes trace ids of.
@@ -35,11 +35,11 @@ impl Engine {
     pub fn injected(&mut self, context: &Injected) {
         let ids = (TraceId::from_bytes(context.trace), SpanId::from_bytes(context.span));
         let Written { ids: known, order, .. } = &mut self.written;
-        known.insert(ids, ());
+        known.insert(ids);
         order.push_back(ids);
         if order.len() > MOST
             && let Some(oldest) = order.pop_front()
-            && known.remove(&oldest).is_some()
+            && known.remove(&oldest)
         {
             self.stats.unseen_injected += 1;
         }
@@ -47,14 +47,12 @@ impl Engine {
 
     /// Whether the context that an outgoing call carries was written by the kernel side.
     pub fn is_injected(&self, side: Side, origin: &Origin) -> bool {
-        side == Side::Client && self.written.ids.contains_key(&(origin.trace.id, origin.span))
+        side == Side::Client && self.written.ids.contains(&(origin.trace.id, origin.span))
     }
 
     /// Gives an outgoing call the ids that were written into it.
     pub(super) fn take_injected(&mut self, call: &mut Call) {
-        if let Some(origin) =
-            call.origin.take_if(|origin| self.written.ids.contains_key(&(origin.trace.id, origin.span)))
-        {
+        if let Some(origin) = call.origin.take_if(|origin| self.written.ids.contains(&(origin.trace.id, origin.span))) {
             self.written.ids.remove(&(origin.trace.id, origin.span));
             if self.written.ids.is_empty() {
                 self.written.order.clear();
