@@ -35,7 +35,8 @@ const MOST: usize = 4096;
 /// The orphans.
 #[derive(Debug)]
 pub(super) struct Orphans {
-    of: HashMap<(u32, Kind), Vec<Serial>, foldhash::fast::RandomState>,
+    /// By process and kind; some may have been settled since the last round.
+    pub(super) of: HashMap<(u32, Kind), Vec<Serial>, foldhash::fast::RandomState>,
     /// When they count.
     soon: Deadlines,
     /// When they are given up.
@@ -172,6 +173,11 @@ impl Engine {
             return;
         }
         self.orphans.next_round = now.saturating_add(ROUND);
+        let calls = &self.calls;
+        self.orphans.of.retain(|_, of_kind| {
+            of_kind.retain(|serial| calls.get(serial).is_some_and(|call| call.cause == Cause::Open));
+            !of_kind.is_empty()
+        });
         while let Some(serial) = self.orphans.answered.due(now) {
             self.learn(serial);
         }
@@ -248,19 +254,10 @@ impl Engine {
 
     /// Gives the orphans of a kind to whom they can only belong.
     fn give(&mut self, (tgid, kind): (u32, Kind)) {
-        let likely = self.likely_enough(tgid);
+        let (Some(of_kind), Some(likely)) = (self.orphans.of.get(&(tgid, kind)), self.likely_enough(tgid)) else {
+            return;
+        };
         let calls = &self.calls;
-        let Some(of_kind) = self.orphans.of.get_mut(&(tgid, kind)) else {
-            return;
-        };
-        of_kind.retain(|serial| calls.get(serial).is_some_and(|call| call.cause == Cause::Open));
-        if of_kind.is_empty() {
-            self.orphans.of.remove(&(tgid, kind));
-            return;
-        }
-        let Some(likely) = likely else {
-            return;
-        };
         let candidates = |serial: &Serial| {
             let search = calls.get(serial).and_then(|call| call.search.as_ref());
             (*serial, search.map(|search| search.candidates.clone()).unwrap_or_default())
@@ -320,11 +317,7 @@ impl Engine {
             return;
         };
         let candidates = call.search.as_ref().map(|search| search.candidates.clone()).unwrap_or_default();
-        let tgid = call.tgid();
         candidates.into_iter().for_each(|request| self.patterns.lost(request, kind));
-        if let Some(of_kind) = self.orphans.of.get_mut(&(tgid, kind)) {
-            of_kind.retain(|other| *other != serial);
-        }
         self.abandon(serial);
     }
 }

@@ -84,6 +84,15 @@ fn calls_of_nobody_are_not_given_away() {
 }
 
 #[test]
+fn what_is_settled_is_not_remembered() {
+    let mut world = learned(40);
+    round(&mut world, 50, false);
+    assert!(!world.engine.orphans.of.is_empty());
+    world.pass(3_000 * MS).pass(200 * MS);
+    assert!(world.engine.orphans.of.is_empty());
+}
+
+#[test]
 fn nothing_is_left_waiting() {
     let mut world = learned(40);
     round(&mut world, 50, false);
