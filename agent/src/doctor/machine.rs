@@ -52,8 +52,6 @@ pub struct Machine {
     pub possible: Option<u32>,
     /// Where the unified hierarchy of control groups is mounted.
     pub cgroup2: Option<String>,
-    /// Where the tracing file system is mounted.
-    pub tracefs: Option<String>,
     /// Where the BPF file system is mounted.
     pub bpffs: Option<String>,
     /// The kernel's number for events at functions of processes.
@@ -101,7 +99,6 @@ impl Machine {
             online: word("sys/devices/system/cpu/online").and_then(|list| count(&list)),
             possible: word("sys/devices/system/cpu/possible").and_then(|list| count(&list)),
             cgroup2: mounted("cgroup2"),
-            tracefs: mounted("tracefs"),
             bpffs: mounted("bpf"),
             uprobes: word("sys/bus/event_source/devices/uprobe/type").and_then(|t| t.parse().ok()),
         }
@@ -173,7 +170,7 @@ mod tests {
             ),
             (
                 "proc/self/mountinfo",
-                b"22 25 0:20 / /sys/kernel/tracing rw - tracefs tracefs rw\n23 25 0:21 / /c rw - cgroup cgroup rw\n\
+                b"22 25 0:20 / /b rw - bpf bpf rw\n23 25 0:21 / /c rw - cgroup cgroup rw\n\
                     24 25 0:22 / /u rw - cgroup2 cgroup2 rw\n",
             ),
             ("proc/sys/net/core/bpf_jit_enable", b"1\n"),
@@ -206,8 +203,7 @@ mod tests {
             online: Some(4),
             possible: Some(128),
             cgroup2: Some("/u".into()),
-            tracefs: Some("/sys/kernel/tracing".into()),
-            bpffs: None,
+            bpffs: Some("/b".into()),
             uprobes: Some(8),
         };
         assert_eq!(machine, expected);
