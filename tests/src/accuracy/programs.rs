@@ -20,6 +20,8 @@ pub enum Kit {
     Java,
     /// The program in Java, and JDK 21.
     Java21,
+    /// The programs on Spring.
+    Spring,
     /// Ruby with Puma.
     Ruby,
     /// PHP-FPM.
@@ -40,6 +42,7 @@ impl Kit {
             Self::Go => "go",
             Self::Java => "java",
             Self::Java21 => "java21",
+            Self::Spring => "spring",
             Self::Ruby => "ruby",
             Self::Php => "php",
             Self::Nginx => "nginx",
@@ -85,6 +88,10 @@ pub enum Program {
     JavaAsync,
     /// The JDK's server with virtual threads, calls by `HttpClient` in virtual threads.
     JavaVirtual,
+    /// Spring MVC under Tomcat, calls by `RestTemplate` with Apache's client out of a pool of threads.
+    SpringMvc,
+    /// Spring WebFlux, calls by `WebClient`, both on Netty's event loops.
+    SpringWebflux,
     /// hyper on tokio with several threads, calls by hyper's pooled client.
     Tokio,
     /// Puma with threads, calls by net-http-persistent.
@@ -121,6 +128,7 @@ impl Program {
             Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
             Self::JavaPool | Self::JavaUrl | Self::JavaAsync => Kit::Java,
             Self::JavaVirtual => Kit::Java21,
+            Self::SpringMvc | Self::SpringWebflux => Kit::Spring,
             Self::Puma => Kit::Ruby,
             Self::Php => Kit::Php,
             Self::Tokio => return None,
@@ -154,6 +162,8 @@ impl Program {
             Self::JavaUrl => java(paths::program("java")?, &["pool", "url"]),
             Self::JavaAsync => java(paths::program("java")?, &["pool", "async"]),
             Self::JavaVirtual => java(jdk21()?, &["virtual", "client"]),
+            Self::SpringMvc => spring(place, "Mvc", "servlet"),
+            Self::SpringWebflux => spring(place, "Reactive", "reactive"),
             Self::Tokio => Ok(Command::new(paths::helper("accuracy-service")?)),
             Self::Puma => puma(place),
             Self::Php => anyhow::bail!("PHP-FPM is started by the front"),
@@ -224,7 +234,19 @@ fn jdk21() -> Result<PathBuf> {
 fn java(program: PathBuf, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(program);
     command.args(["-Xmx256m", "-Dsun.net.httpserver.nodelay=true", "-Dsun.net.httpserver.maxIdleConnections=4096"]);
-    command.args(["-Dhttp.maxConnections=1024", "-cp"]).arg(installed("java")?).arg("Service").args(arguments);
+    command.args(["-Dhttp.maxConnections=1024", "-cp"]).arg(installed("java")?).arg("services.Service").args(arguments);
+    Ok(command)
+}
+
+fn spring(place: Place<'_>, name: &str, kind: &str) -> Result<Command> {
+    let mut path = installed("java")?.into_os_string();
+    path.push(":");
+    path.push(installed("spring")?.join("*"));
+    let mut command = Command::new(paths::program("java")?);
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(path).arg(format!("services.{name}"));
+    command.arg(format!("--server.port={}", place.port)).arg(format!("--server.address={}", place.host));
+    command.arg(format!("--spring.main.web-application-type={kind}"));
+    command.args(["--spring.main.banner-mode=off", "--logging.level.root=warn"]);
     Ok(command)
 }
 
