@@ -6,6 +6,9 @@ import java.util.List;
 import org.springframework.boot.SpringApplication;
 import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.boot.web.embedded.netty.NettyReactiveWebServerFactory;
+import org.springframework.context.annotation.Bean;
 import org.springframework.http.ResponseEntity;
 import org.springframework.http.client.reactive.ReactorClientHttpConnector;
 import org.springframework.web.bind.annotation.GetMapping;
@@ -19,7 +22,10 @@ import reactor.netty.http.client.HttpClient;
 import reactor.netty.resources.ConnectionProvider;
 import services.Shape.Callee;
 
-/** A service on Spring WebFlux: requests and calls (by WebClient) on the same few event loops of Netty. */
+/**
+ * A service on Spring WebFlux, calls by WebClient on Netty's event loops. With netty=true, these take requests, too; else Tomcat's threads do,
+ * and the loops answer.
+ */
 @SpringBootConfiguration
 @EnableAutoConfiguration
 @RestController
@@ -35,6 +41,12 @@ public class Reactive {
 
     public static void main(String[] arguments) {
         SpringApplication.run(Reactive.class, arguments);
+    }
+
+    @Bean
+    @ConditionalOnProperty("netty")
+    NettyReactiveWebServerFactory netty() {
+        return new NettyReactiveWebServerFactory();
     }
 
     @GetMapping("/{service}/{id}/{position}")

@@ -92,6 +92,8 @@ pub enum Program {
     SpringMvc,
     /// Spring WebFlux, calls by `WebClient`, both on Netty's event loops.
     SpringWebflux,
+    /// The same under Tomcat: its threads read requests, and the client's event loops answer them.
+    SpringTomcat,
     /// hyper on tokio with several threads, calls by hyper's pooled client.
     Tokio,
     /// Puma with threads, calls by net-http-persistent.
@@ -128,7 +130,7 @@ impl Program {
             Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
             Self::JavaPool | Self::JavaUrl | Self::JavaAsync => Kit::Java,
             Self::JavaVirtual => Kit::Java21,
-            Self::SpringMvc | Self::SpringWebflux => Kit::Spring,
+            Self::SpringMvc | Self::SpringWebflux | Self::SpringTomcat => Kit::Spring,
             Self::Puma => Kit::Ruby,
             Self::Php => Kit::Php,
             Self::Tokio => return None,
@@ -162,8 +164,9 @@ impl Program {
             Self::JavaUrl => java(paths::program("java")?, &["pool", "url"]),
             Self::JavaAsync => java(paths::program("java")?, &["pool", "async"]),
             Self::JavaVirtual => java(jdk21()?, &["virtual", "client"]),
-            Self::SpringMvc => spring(place, "Mvc", "servlet"),
-            Self::SpringWebflux => spring(place, "Reactive", "reactive"),
+            Self::SpringMvc => spring(place, "Mvc", &["--spring.main.web-application-type=servlet"]),
+            Self::SpringWebflux => spring(place, "Reactive", &[REACTIVE, "--netty=true"]),
+            Self::SpringTomcat => spring(place, "Reactive", &[REACTIVE]),
             Self::Tokio => Ok(Command::new(paths::helper("accuracy-service")?)),
             Self::Puma => puma(place),
             Self::Php => anyhow::bail!("PHP-FPM is started by the front"),
@@ -238,15 +241,17 @@ fn java(program: PathBuf, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn spring(place: Place<'_>, name: &str, kind: &str) -> Result<Command> {
+/// Of what is on the class path, the server that waits for nothing.
+const REACTIVE: &str = "--spring.main.web-application-type=reactive";
+
+fn spring(place: Place<'_>, name: &str, more: &[&str]) -> Result<Command> {
     let mut path = installed("java")?.into_os_string();
     path.push(":");
     path.push(installed("spring")?.join("*"));
     let mut command = Command::new(paths::program("java")?);
     command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(path).arg(format!("services.{name}"));
     command.arg(format!("--server.port={}", place.port)).arg(format!("--server.address={}", place.host));
-    command.arg(format!("--spring.main.web-application-type={kind}"));
-    command.args(["--spring.main.banner-mode=off", "--logging.level.root=warn"]);
+    command.args(["--spring.main.banner-mode=off", "--logging.level.root=warn"]).args(more);
     Ok(command)
 }
 

@@ -49,6 +49,7 @@ pub const STACKS: &[Stack] = &[
     same("java-virtual", "JDK 21 server and HttpClient in virtual threads", Program::JavaVirtual),
     same("spring", "Spring MVC under Tomcat, RestTemplate in a pool", Program::SpringMvc),
     same("webflux", "Spring WebFlux and WebClient on Netty", Program::SpringWebflux),
+    same("webflux-tomcat", "Spring WebFlux under Tomcat, WebClient on Netty", Program::SpringTomcat),
     same("tokio", "hyper on tokio, pooled client, spawned tasks", Program::Tokio),
     same("puma", "Ruby, Puma with 32 threads, net-http-persistent", Program::Puma),
     behind("php-fpm", "PHP-FPM behind nginx, curl_multi", Program::Php, Front::Nginx),
