@@ -46,3 +46,23 @@ fn a_loop_that_answers_for_others_is_not_believed() {
     };
     assert_eq!((0..40).find(wrong), None);
 }
+
+#[test]
+fn a_thread_that_leaves_to_others_what_it_reads_is_not_believed() {
+    let mut world = World::new();
+    // Each reads what the other one serves: whoever has time looks for more.
+    for round in 0..40 {
+        let [one, two] = [0, 2].map(|more| End(10 + more, round));
+        let [call, other] = [0, 2].map(|more| End(30 + more, round));
+        world.serve(one, thread(1, 7)).serve(two, thread(1, 8));
+        world.call(call, thread(1, 8)).call(other, thread(1, 7));
+        world.read(call, thread(1, 9)).read(other, thread(1, 9));
+        world.answer(one, thread(1, 8)).answer(two, thread(1, 7));
+    }
+    world.finish();
+    let wrong = |round: &u64| {
+        world.span(Side::Client, End(32, *round)).parent == world.span(Side::Server, End(10, *round)).span
+    };
+    // Until it has shown.
+    assert_eq!((2..40).find(wrong), None);
+}
