@@ -414,8 +414,20 @@ pub enum How {
     Wake(u64),
     /// The runtime has started the task `to` while `from` ran.
     Spawn,
-    /// `from` is about to have a request sent on its behalf on the socket with this `struct sock`, whoever sends it.
-    Claim(u64),
+    /// `from` is about to have a request sent on its behalf, whoever sends it.
+    Claim {
+        /// The `struct sock` of its connection.
+        sock: u64,
+        /// The stream of HTTP/2; 0: the next request on the connection.
+        place: u64,
+    },
+    /// `from` begins to serve a request that another one has read.
+    Serve {
+        /// The `struct sock` of its connection.
+        sock: u64,
+        /// The stream of HTTP/2.
+        place: u64,
+    },
     /// `from` opens a connection, on the socket with this `struct sock`.
     Connect(u64),
     /// The event loop on `from` turns to something else than what it has read last.

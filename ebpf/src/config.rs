@@ -183,6 +183,8 @@ pub struct Offsets {
     pub regs_go_second: u32,
     /// `pt_regs`: the third argument of a Go function (`rcx`, `x2`).
     pub regs_go_third: u32,
+    /// `pt_regs`: the fourth argument of a Go function (`rdi`, `x3`).
+    pub regs_go_fourth: u32,
     /// `pt_regs`: where Go code keeps the address of the goroutine that runs (`r14`, `x28`).
     pub regs_go_g: u32,
 }
@@ -287,7 +289,7 @@ pub struct Runtime {
     /// [`REUSED`] when the runtime keeps threads that have ended, and wakes them to begin anew.
     pub no_wakes: u32,
     /// Offsets and addresses.
-    pub at: [u64; 14],
+    pub at: [u64; 20],
     /// A futex in this range of addresses is one of the runtime's own locks: from, to.
     pub locks: [u64; 2],
 }
@@ -314,8 +316,8 @@ pub mod go {
     pub const PERSIST_CONN: usize = 5;
     /// Offset of `pfd.Sysfd` in `net.netFD`.
     pub const SYSFD: usize = 6;
-    /// From `net/http.(*persistConn).roundTrip` (where the file has none: from `crypto/tls.(*Conn).Write`) to `net.(*TCPConn).Close`,
-    /// wrapping; 0: the file has no such function.
+    /// From `net/http.(*persistConn).roundTrip` (where the file has none: from `crypto/tls.(*Conn).Write`; without that, from one of
+    /// gRPC's functions) to `net.(*TCPConn).Close`, wrapping; 0: the file has no such function.
     pub const CLOSE_TCP: usize = 7;
     /// The same for `net.(*UnixConn).Close`.
     pub const CLOSE_UNIX: usize = 8;
@@ -327,6 +329,18 @@ pub mod go {
     pub const TLS_WRITE: usize = 11;
     /// When (`CLOCK_MONOTONIC`, ns) probes were in place at both: of connections that are younger, all that is decrypted is seen.
     pub const TLS_SINCE: usize = 12;
+    /// As [`CLOSE_TCP`], for the `Close` of the connection that gRPC wraps around one of TLS.
+    pub const CLOSE_GRPC: usize = 13;
+    /// From that same function to the one of gRPC that writes a message of a client.
+    pub const GRPC_WRITE: usize = 14;
+    /// The same for the one that serves a stream.
+    pub const GRPC_HANDLE: usize = 15;
+    /// Offset of `conn` in `google.golang.org/grpc/internal/transport.http2Client`.
+    pub const GRPC_CLIENT_CONN: usize = 16;
+    /// Offset of `conn` in `http2Server` of the same package.
+    pub const GRPC_SERVER_CONN: usize = 17;
+    /// Offset of `id` in `Stream` of the same package, with which the streams of both sides begin.
+    pub const GRPC_STREAM_ID: usize = 18;
 }
 
 /// A file: the keys of the `EXECUTED` map.

@@ -188,6 +188,20 @@ pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Go: the entry of `google.golang.org/grpc/internal/transport.(*http2Client).write`, or `Write`.
+#[uprobe]
+pub fn go_grpc_write(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::grpc_write(&ctx));
+    0
+}
+
+/// Go: the entry of `google.golang.org/grpc.(*Server).handleStream`.
+#[uprobe]
+pub fn go_grpc_handle(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::grpc_handle(&ctx));
+    0
+}
+
 /// Go: the entry of `runtime.ready`.
 #[uprobe]
 pub fn go_ready(ctx: ProbeContext) -> u32 {

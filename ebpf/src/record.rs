@@ -216,12 +216,15 @@ pub const HANDOVER_CLONE: u32 = 1;
 pub const HANDOVER_WAKE: u32 = 2;
 /// The runtime started a task (`to_task`), while `task` ran.
 pub const HANDOVER_SPAWN: u32 = 3;
-/// A task is about to have a request sent on its behalf, by whatever task or thread, on the socket `object`.
+/// A task is about to have a request sent on its behalf, by whatever task or thread, on the socket `object`: the next one, or the one on
+/// the stream `to_task` of HTTP/2, if that is not 0.
 pub const HANDOVER_CLAIM: u32 = 4;
 /// A thread opens a connection, the socket `object`.
 pub const HANDOVER_CONNECT: u32 = 5;
 /// An event loop turns to something else than what it has read last, such as a timer.
 pub const HANDOVER_IDLE: u32 = 6;
+/// A task begins to serve the request on the stream `to_task` of HTTP/2 on the socket `object`, which another one has read.
+pub const HANDOVER_SERVE: u32 = 7;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]
@@ -245,7 +248,7 @@ pub struct Handover {
     pub to_tgid: u32,
     /// Thread that it goes to; 0 where it goes to a task.
     pub to_tid: u32,
-    /// Task that it goes to, or 0.
+    /// Task that it goes to, or 0; or a stream, see `HANDOVER_*`.
     pub to_task: u64,
     /// See `HANDOVER_*`.
     pub object: u64,

@@ -40,7 +40,8 @@ counters! {
     TaskFault = "task_fault",
     /// What was read as the number of a goroutine cannot be one: the call is known by its thread only.
     ImplausibleTask = "implausible_task",
-    /// A Go client's request goes out on a connection whose socket could not be found: its caller is not known.
+    /// A Go client's request goes out, or a server's handler begins, on a connection whose socket could not be found: whose it is, is
+    /// not known.
     Unclaimed = "unclaimed",
     /// A TLS library encrypted or decrypted bytes, and it is not known on which connection.
     TlsUnplaced = "tls_unplaced",

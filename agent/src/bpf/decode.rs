@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
-    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC,
-    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State,
-    USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open,
+    PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT,
+    Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -202,6 +202,11 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
         // It names who started the task, not a futex.
         parent = std::mem::take(&mut record.object);
     }
+    let mut place = 0;
+    if matches!(record.what, HANDOVER_CLAIM | HANDOVER_SERVE) {
+        // It names a stream, not a task.
+        place = std::mem::take(&mut record.to_task);
+    }
     Ok(event::Handover {
         time: record.time,
         from: thread((record.tgid, record.tid), record.task, record.task_parent),
@@ -210,7 +215,8 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),
             HANDOVER_SPAWN => How::Spawn,
-            HANDOVER_CLAIM => How::Claim(record.object),
+            HANDOVER_CLAIM => How::Claim { sock: record.object, place },
+            HANDOVER_SERVE => How::Serve { sock: record.object, place },
             HANDOVER_CONNECT => How::Connect(record.object),
             HANDOVER_IDLE => How::Idle,
             _ => return Err(DecodeError::Unknown),

@@ -80,6 +80,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         regs_go_first: arch::regs_return(btf)?,
         regs_go_second: arch::regs_go_second(btf)?,
         regs_go_third: arch::regs_go_third(btf)?,
+        regs_go_fourth: arch::regs_go_fourth(btf)?,
         regs_go_g: arch::regs_go_g(btf)?,
     })
 }
@@ -213,6 +214,10 @@ mod arch {
         btf.offset("pt_regs.cx")
     }
 
+    pub fn regs_go_fourth(btf: &Btf) -> Result<u32, BtfError> {
+        btf.offset("pt_regs.di")
+    }
+
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {
         btf.offset("pt_regs.r14")
     }
@@ -280,6 +285,10 @@ mod arch {
 
     pub fn regs_go_third(btf: &Btf) -> Result<u32, BtfError> {
         Ok(btf.offset("pt_regs.regs")? + 16)
+    }
+
+    pub fn regs_go_fourth(btf: &Btf) -> Result<u32, BtfError> {
+        Ok(btf.offset("pt_regs.regs")? + 24)
     }
 
     pub fn regs_go_g(btf: &Btf) -> Result<u32, BtfError> {

@@ -8,9 +8,12 @@ use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_task, programs::ProbeC
 use geophone_ebpf::{
     config::{
         RUNTIME_GO, Runtime,
-        go::{CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, M_CURG, PERSIST_CONN, SYSFD, TLS},
+        go::{
+            CLOSE_GRPC, CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, GRPC_CLIENT_CONN, GRPC_HANDLE,
+            GRPC_SERVER_CONN, GRPC_STREAM_ID, GRPC_WRITE, M_CURG, PERSIST_CONN, SYSFD, TLS,
+        },
     },
-    record::{HANDOVER_CLAIM, HANDOVER_WAKE},
+    record::{HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_WAKE},
     stats::Counter,
 };
 
@@ -84,20 +87,22 @@ fn follow(address: &mut u64, offset: u64) {
     unsafe { copy_user(core::ptr::from_mut(address).cast(), 8, from) };
 }
 
+/// The current process, if it is traced and its goroutines are known.
+#[inline(always)]
+fn traced() -> Option<(Current, &'static Runtime)> {
+    let who = Current::traced()?;
+    // SAFETY: the map keeps the value alive while the program runs.
+    let runtime = unsafe { RUNTIMES.get(who.tgid) }?;
+    (runtime.kind == RUNTIME_GO).then_some((who, runtime))
+}
+
 /// `func (pc *persistConn) roundTrip(req *transportRequest)` is entered. The request will be written, and its answer read, by the
 /// connection's own two goroutines: only here is it seen whose it is.
 #[inline(always)]
 pub fn round_trip(ctx: &ProbeContext) {
-    let Some(who) = Current::traced() else {
+    let Some((who, runtime)) = traced() else {
         return;
     };
-    // SAFETY: the map keeps the value alive while the program runs.
-    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
-        return;
-    };
-    if runtime.kind != RUNTIME_GO {
-        return;
-    }
     let regs = ctx.as_ptr() as u64;
     let here = read::<u64>(regs, config!(offsets.regs_ip)).unwrap_or_default();
     let receiver = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
@@ -107,12 +112,62 @@ pub fn round_trip(ctx: &ProbeContext) {
     }
 }
 
-/// The socket of the `net.Conn` at an address: one of TCP or Unix sockets, or of TLS around one of them. What type it is tells the address of
+/// `func (t *http2Client) write(s *ClientStream, ...)` is entered, in old versions `Write(s *Stream, ...)`. The call's headers and its
+/// messages will be written by the connection's own goroutine; here the stream has its number, and runs whoever made the call.
+#[inline(always)]
+pub fn grpc_write(ctx: &ProbeContext) {
+    let Some((who, runtime)) = traced() else {
+        return;
+    };
+    let regs = ctx.as_ptr() as u64;
+    let transport = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
+    let stream = read::<u64>(regs, config!(offsets.regs_go_second)).unwrap_or_default();
+    let conn = transport.wrapping_add(runtime.at[GRPC_CLIENT_CONN]);
+    tell_stream(HANDOVER_CLAIM, (who, runtime), (conn, stream), anchor(regs, runtime.at[GRPC_WRITE]));
+}
+
+/// `func (s *Server) handleStream(t transport.ServerTransport, stream *transport.ServerStream)` is entered, in the goroutine that will
+/// run the handler; the request was read by the connection's own, which reads all of them.
+#[inline(always)]
+pub fn grpc_handle(ctx: &ProbeContext) {
+    let Some((who, runtime)) = traced() else {
+        return;
+    };
+    let regs = ctx.as_ptr() as u64;
+    // The second and third argument are the interface.
+    let transport = read::<u64>(regs, config!(offsets.regs_go_third)).unwrap_or_default();
+    let stream = read::<u64>(regs, config!(offsets.regs_go_fourth)).unwrap_or_default();
+    let conn = transport.wrapping_add(runtime.at[GRPC_SERVER_CONN]);
+    tell_stream(HANDOVER_SERVE, (who, runtime), (conn, stream), anchor(regs, runtime.at[GRPC_HANDLE]));
+}
+
+/// Tells of a stream of gRPC, whose connection is at the first address, and itself at the second one.
+#[inline(always)]
+fn tell_stream(what: u32, (who, runtime): (Current, &Runtime), (conn, stream): (u64, u64), anchor: u64) {
+    let id: u32 = read_user_or_zero(stream.wrapping_add(runtime.at[GRPC_STREAM_ID]));
+    match socket_of_conn(runtime, conn, anchor) {
+        Some(sk) if id != 0 => handover::tell(what, who, (who.tgid, 0, u64::from(id)), sk),
+        _ => emit::count(Counter::Unclaimed),
+    }
+}
+
+/// Where the function is from which all distances are counted, in this process; this one is so far from it.
+#[inline(always)]
+fn anchor(regs: u64, distance: u64) -> u64 {
+    read::<u64>(regs, config!(offsets.regs_ip)).unwrap_or_default().wrapping_sub(distance)
+}
+
+/// The socket of the `net.Conn` at an address: one of TCP or Unix sockets, or of TLS around one of them, or gRPC's around that. What type it is tells the address of
 /// its methods: seen from `here`, it is the same wherever the program was loaded.
 #[inline(always)]
 pub fn socket_of_conn(runtime: &Runtime, at: u64, here: u64) -> Option<u64> {
     let mut conn: Interface = read_user_or_zero(at);
     let mut close = close_of(conn, here);
+    if close != 0 && close == runtime.at[CLOSE_GRPC] {
+        // So does what gRPC wraps around that.
+        conn = read_user_or_zero(conn.data);
+        close = close_of(conn, here);
+    }
     if close == runtime.at[CLOSE_TLS] {
         // `tls.Conn` begins with the connection that it encrypts.
         conn = read_user_or_zero(conn.data);
@@ -131,16 +186,9 @@ pub fn socket_of_conn(runtime: &Runtime, at: u64, here: u64) -> Option<u64> {
 /// none runs, the runtime's poller and timers do so, for nobody.
 #[inline(always)]
 pub fn readied(ctx: &ProbeContext) {
-    let Some(who) = Current::traced() else {
+    let Some((who, runtime)) = traced() else {
         return;
     };
-    // SAFETY: the map keeps the value alive while the program runs.
-    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
-        return;
-    };
-    if runtime.kind != RUNTIME_GO {
-        return;
-    }
     let (mut task, mut parent) = (0, 0);
     current(runtime, &mut task, &mut parent);
     if task == 0 {

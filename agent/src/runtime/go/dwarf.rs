@@ -42,21 +42,7 @@ type Slice<'a> = EndianSlice<'a, NativeEndian>;
 /// # Errors
 /// When it is malformed, or says that something is elsewhere than it has ever been.
 pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
-    let wanted = [SectionId::DebugInfo, SectionId::DebugAbbrev, SectionId::DebugStr];
-    let sections =
-        DwarfSections::load(|id| if wanted.contains(&id) { section(image, id.name()) } else { Ok(Vec::new()) })?;
-    let dwarf: Dwarf<Slice<'_>> = sections.borrow(|section| EndianSlice::new(section, NativeEndian));
-    let mut found = [None; FIELDS.len()];
-    let malformed = |_: gimli::Error| Refusal::Malformed("its debugging information is malformed");
-    let mut units = dwarf.units();
-    while let Some(header) = units.next().map_err(malformed)? {
-        // Not as a whole unit, which would want the line numbers.
-        let abbreviations = dwarf.abbreviations(&header).map_err(malformed)?;
-        structures(&dwarf, header.entries(&abbreviations), &mut found).map_err(malformed)?;
-        if found.iter().all(Option::is_some) {
-            break;
-        }
-    }
+    let found = fields(image, FIELDS)?;
     if found.iter().all(Option::is_none) {
         return Ok(None);
     }
@@ -70,11 +56,35 @@ pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
     Ok(Some(Layout { g_m, g_goid, g_parent_goid, m_curg, persist_conn, sysfd: pfd.saturating_add(sysfd) }))
 }
 
+/// Where fields are, each after the name of its structure; `None` for what is not described.
+///
+/// # Errors
+/// When it is malformed.
+pub fn fields<const N: usize>(image: &Image, wanted: [(&str, &str); N]) -> Result<[Option<u64>; N], Refusal> {
+    let parts = [SectionId::DebugInfo, SectionId::DebugAbbrev, SectionId::DebugStr];
+    let sections =
+        DwarfSections::load(|id| if parts.contains(&id) { section(image, id.name()) } else { Ok(Vec::new()) })?;
+    let dwarf: Dwarf<Slice<'_>> = sections.borrow(|section| EndianSlice::new(section, NativeEndian));
+    let mut found = [None; N];
+    let malformed = |_: gimli::Error| Refusal::Malformed("its debugging information is malformed");
+    let mut units = dwarf.units();
+    while let Some(header) = units.next().map_err(malformed)? {
+        // Not as a whole unit, which would want the line numbers.
+        let abbreviations = dwarf.abbreviations(&header).map_err(malformed)?;
+        structures(&dwarf, header.entries(&abbreviations), &wanted, &mut found).map_err(malformed)?;
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// Looks at the structures of a unit.
 fn structures<'a>(
     dwarf: &Dwarf<Slice<'a>>,
     mut entries: EntriesCursor<'_, Slice<'a>>,
-    found: &mut [Option<u64>; FIELDS.len()],
+    wanted: &[(&str, &str)],
+    found: &mut [Option<u64>],
 ) -> gimli::Result<()> {
     let mut inside: Option<(Slice<'a>, isize)> = None;
     while let Some(entry) = entries.next_dfs()? {
@@ -88,7 +98,7 @@ fn structures<'a>(
             && let Some(member) = name(dwarf, entry)?
         {
             let at = entry.attr_value(constants::DW_AT_data_member_location).and_then(|value| value.udata_value());
-            for (found, (of, field)) in found.iter_mut().zip(FIELDS) {
+            for (found, (of, field)) in found.iter_mut().zip(wanted) {
                 if structure.slice() == of.as_bytes() && member.slice() == field.as_bytes() && found.is_none() {
                     *found = at;
                 }

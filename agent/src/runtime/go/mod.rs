@@ -1,8 +1,9 @@
 //! Go: goroutines. Where a thread has the address of its goroutine, where that has its number and its parent's, and where
-//! `net/http` hands a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
+//! `net/http` and gRPC hand a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
 
 mod buildinfo;
 mod dwarf;
+mod grpc;
 mod layout;
 mod modules;
 mod pclntab;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use geophone_ebpf::config::{RUNTIME_GO, Runtime, go};
 
-pub use self::layout::Layout;
-use self::pclntab::Function;
+use self::{buildinfo::Build, pclntab::Function};
+pub use self::{grpc::Streams, layout::Layout};
 use super::{Answer, Detector, Found, Image, Plan, Probe, Refusal, Target};
 
 /// Programs made by the Go compiler.
@@ -32,17 +33,44 @@ const CLOSE_TLS: &str = "crypto/tls.(*Conn).Close";
 const TLS_READ: &str = "crypto/tls.(*Conn).Read";
 const TLS_WRITE: &str = "crypto/tls.(*Conn).Write";
 
+/// What is looked for: those that probes are put at, and those whose addresses only are of use.
+const FUNCTIONS: [&str; 11] = [
+    ROUND_TRIP,
+    READY,
+    TLS_READ,
+    TLS_WRITE,
+    grpc::WRITE,
+    grpc::OLD_WRITE,
+    grpc::HANDLE,
+    CLOSE_TCP,
+    CLOSE_UNIX,
+    CLOSE_TLS,
+    grpc::CLOSE,
+];
+/// Where the distances of the latter go, and of others.
+const PLACES: [usize; 8] = [
+    go::CLOSE_TCP,
+    go::CLOSE_UNIX,
+    go::CLOSE_TLS,
+    go::CLOSE_GRPC,
+    go::TLS_READ,
+    go::TLS_WRITE,
+    go::GRPC_WRITE,
+    go::GRPC_HANDLE,
+];
+
 impl Detector for Go {
     fn name(&self) -> &'static str {
         "Go"
     }
 
     fn file(&self, image: &Image) -> Result<Option<Box<dyn Plan>>, Refusal> {
-        let Some(version) = buildinfo::version(image)? else {
+        let Some(build) = buildinfo::read(image)? else {
             return Ok(None);
         };
+        let version = &build.version;
         // The table is right for every program of a version that it knows, and costs nothing.
-        let layout = match Layout::of(&version) {
+        let layout = match Layout::of(version) {
             Err(unknown) => dwarf::layout(image)?.ok_or(unknown)?,
             layout => layout?,
         };
@@ -61,8 +89,9 @@ impl Detector for Go {
         set(go::SYSFD, layout.sysfd);
         let mut probes = Vec::new();
         let mut tls = Vec::new();
-        let [round_trip, ready, read, write, closes @ ..] =
-            pclntab::functions(image, [ROUND_TRIP, READY, TLS_READ, TLS_WRITE, CLOSE_TCP, CLOSE_UNIX, CLOSE_TLS])?;
+        let [round_trip, ready, read, write, grpc_write, grpc_old_write, grpc_handle, closes @ ..] =
+            pclntab::functions(image, FUNCTIONS)?;
+        let grpc_write = grpc_write.or(grpc_old_write);
         if let Some(function) = round_trip {
             probes.push(probe(image, "go_http_round_trip", function.begin)?);
         }
@@ -73,9 +102,23 @@ impl Detector for Go {
                 Err(refusal) => log::info!("TLS of a program of {version} cannot be read: {refusal}"),
             }
         }
-        if let Some(anchor) = round_trip.or(write) {
-            let places = [go::CLOSE_TCP, go::CLOSE_UNIX, go::CLOSE_TLS, go::TLS_READ, go::TLS_WRITE];
-            for (index, function) in places.into_iter().zip(closes.into_iter().chain([read, write])) {
+        if grpc_write.or(grpc_handle).is_some() {
+            match grpc_probes(image, &build, grpc_write, grpc_handle) {
+                Ok((streams, found)) => {
+                    set(go::GRPC_CLIENT_CONN, streams.client_conn);
+                    set(go::GRPC_SERVER_CONN, streams.server_conn);
+                    set(go::GRPC_STREAM_ID, streams.id);
+                    probes.extend(found);
+                }
+                // The rest is known all the same.
+                Err(refusal) => {
+                    log::info!("whose the calls of gRPC in a program of {version} are is not known: {refusal}")
+                }
+            }
+        }
+        if let Some(anchor) = round_trip.or(write).or(grpc_write).or(grpc_handle) {
+            let others = [read, write, grpc_write, grpc_handle];
+            for (index, function) in PLACES.into_iter().zip(closes.into_iter().chain(others)) {
                 set(index, function.map_or(0, |function| function.begin.wrapping_sub(anchor.begin)));
             }
         }
@@ -88,6 +131,19 @@ impl Detector for Go {
 fn probe(image: &Image, program: &'static str, address: u64) -> Result<Probe, Refusal> {
     let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
     Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
+}
+
+/// Where gRPC knows whose a stream is, and how it is found there.
+fn grpc_probes(
+    image: &Image,
+    build: &Build,
+    write: Option<Function>,
+    handle: Option<Function>,
+) -> Result<(Streams, Vec<Probe>), Refusal> {
+    let streams = Streams::of(image, build)?;
+    let places = [("go_grpc_write", write), ("go_grpc_handle", handle)];
+    let found = places.into_iter().filter_map(|(program, function)| Some(probe(image, program, function?.begin)));
+    Ok((streams, found.collect::<Result<_, _>>()?))
 }
 
 /// Where `crypto/tls` encrypts and decrypts. The returns first: an entry without them would be a call that never ends.
@@ -103,16 +159,28 @@ fn tls_probes(image: &Image, read: Function, write: Function) -> Result<Vec<Prob
     Ok(probes)
 }
 
-/// What the table says of a file, and what its debugging information says, where it has any: for checking the table.
+/// What the tables say of a file, and what its debugging information says, where it has any: for checking the tables.
+#[derive(Clone, Debug)]
+pub struct Layouts {
+    /// Version of Go.
+    pub version: String,
+    /// Go's structures.
+    pub go: (Layout, Option<Layout>),
+    /// gRPC's, if they are known.
+    pub grpc: (Option<Streams>, Option<Streams>),
+}
+
+/// Reads both.
 ///
 /// # Errors
-/// When the version is not known, or the file cannot be understood.
-pub fn layouts(image: &Image) -> Result<Option<(String, Layout, Option<Layout>)>, Refusal> {
-    let Some(version) = buildinfo::version(image)? else {
+/// When the version of Go is not known, or the file cannot be understood.
+pub fn layouts(image: &Image) -> Result<Option<Layouts>, Refusal> {
+    let Some(build) = buildinfo::read(image)? else {
         return Ok(None);
     };
-    let layout = Layout::of(&version)?;
-    Ok(Some((version, layout, dwarf::layout(image)?)))
+    let go = (Layout::of(&build.version)?, dwarf::layout(image)?);
+    let grpc = (build.module(grpc::MODULE).and_then(Streams::known), Streams::described(image)?);
+    Ok(Some(Layouts { version: build.version, go, grpc }))
 }
 
 /// The same in each process.

@@ -4,6 +4,7 @@ use opentelemetry::trace::SpanId;
 
 use super::{
     call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial, Sign},
+    claims::Claimed,
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Nanos, SocketId, Thread},
-    protocol::{Asked, Named, OtherEnd, Side, Values},
+    protocol::{Asked, CallId, Named, OtherEnd, Side, Values},
 };
 
 /// After so many requests in a row that have waited for their other end in vain, the next ones on the connection do not wait.
@@ -53,6 +54,7 @@ impl Engine {
             search: None,
             suspects: Vec::new(),
             reader: None,
+            is_claimed: false,
             is_sdks: false,
             is_parent: false,
             is_orphan: false,
@@ -62,6 +64,9 @@ impl Engine {
             samples: Vec::new(),
             cost: None,
         };
+        if asked.thread.task.id != 0 {
+            self.claims.uses(asked.id.socket, asked.time);
+        }
         match asked.side {
             Side::Server => {
                 self.turns.seen(asked.thread);
@@ -180,10 +185,14 @@ impl Engine {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
-        let claimed = self.claims.remove(&sock);
+        let claim = self.claims.take(sock, call.id.place);
+        let claimed = if let Claimed::By(claim) = claim { Some(claim) } else { None };
+        call.is_claimed = claimed.is_some();
         let connected = self.connects.remove(&sock);
         let work = match claimed {
             Some((_, work)) => work.filter(|work| self.is_open(work.on)),
+            // Whoever sends it does so for somebody else, who will say so.
+            None if claim == Claimed::Later => None,
             None if thread.task.id != 0 => self.work_of(thread),
             // An event loop sends the first request when the connection is there, whatever it has read meanwhile.
             None if connected == Some(None) && self.crowded.contains(&thread.tid) => None,
@@ -208,6 +217,8 @@ impl Engine {
             Cause::Outside(origin, Link::Header)
         } else if let Some(request) = self.brought(tgid, ids, work) {
             Cause::Call(request, Link::Correlation)
+        } else if claim == Claimed::Later {
+            self.await_claim(&mut call)
         } else {
             let who = claimed.map_or(thread, |(claimer, _)| claimer);
             match work.filter(|_| !is_sure) {
@@ -236,20 +247,62 @@ impl Engine {
         }
         self.calls.insert(serial, call);
         if cause == Cause::Open {
-            self.pending.add(serial, &self.calls);
-            let candidates =
-                self.calls.get(&serial).and_then(|call| call.search.as_ref()).map(|s| s.candidates.clone());
-            for candidate in candidates.unwrap_or_default() {
-                if let Some(request) = self.calls.get_mut(&candidate) {
-                    request.suspects.push(serial);
-                }
-            }
+            self.look_for(serial);
         } else {
             self.settle(serial, cause);
         }
         match self.meet(Side::Client, &names, serial) {
             Some(request) => self.settle(request, Cause::Call(serial, Link::Socket)),
             None => self.ends.wait(Side::Client, &names, serial),
+        }
+    }
+
+    /// An outgoing call waits for evidence.
+    fn look_for(&mut self, serial: Serial) {
+        self.pending.add(serial, &self.calls);
+        let candidates = self.calls.get(&serial).and_then(|call| call.search.as_ref()).map(|s| s.candidates.clone());
+        for candidate in candidates.unwrap_or_default() {
+            if let Some(request) = self.calls.get_mut(&candidate) {
+                request.suspects.push(serial);
+            }
+        }
+    }
+
+    /// [`Cause::Open`] until it is said for whom a call is; what its sender does says nothing of that.
+    fn await_claim(&self, call: &mut Call) -> Cause {
+        let candidates = self.open.get(&call.tgid()).cloned().unwrap_or_default();
+        call.search = Some(Box::new(Search { keys: Vec::new(), candidates, hint: None }));
+        Cause::Open
+    }
+
+    /// It is said for whom a call is that has gone out already. Messages of a stream that follow say it again.
+    pub(super) fn claimed_late(&mut self, id: CallId, who: Thread, work: Option<Work>) {
+        let Some(&serial) = self.by_id.get(&(id, false)) else {
+            return;
+        };
+        let is_waiting = |call: &Call| call.cause == Cause::Open && !call.is_claimed;
+        if !self.calls.get(&serial).is_some_and(is_waiting) {
+            return;
+        }
+        let Some(mut call) = self.calls.remove(&serial) else {
+            return;
+        };
+        call.is_claimed = true;
+        let earlier = call.search.take();
+        if let Some(search) = &earlier {
+            self.pending.remove(serial, search);
+        }
+        let work = work.filter(|work| self.is_open(work.on));
+        let now = call.start;
+        let cause = self.cause_of(&mut call, serial, work, who, now);
+        if let Some((search, earlier)) = call.search.as_mut().zip(earlier) {
+            search.candidates.retain(|candidate| earlier.candidates.contains(candidate));
+        }
+        self.calls.insert(serial, call);
+        if cause == Cause::Open {
+            self.look_for(serial);
+        } else {
+            self.settle(serial, cause);
         }
     }
 

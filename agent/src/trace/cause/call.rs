@@ -159,6 +159,8 @@ pub(super) struct Call {
     pub(super) suspects: Vec<Serial>,
     /// An outgoing call without a cause: who has read its answer.
     pub(super) reader: Option<Key>,
+    /// An outgoing call: who it is for, was said by whoever has it sent.
+    pub(super) is_claimed: bool,
     /// An SDK has made a span of it too, which goes out: ours stays here.
     pub(super) is_sdks: bool,
     /// Spans of ours hang under its.

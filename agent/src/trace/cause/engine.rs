@@ -8,6 +8,7 @@ use opentelemetry::trace::{SpanContext, SpanId};
 
 use super::{
     call::{Call, Cause, Link, Serial, Trace},
+    claims::Claims,
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
@@ -62,7 +63,7 @@ pub struct Stats {
     pub unknown: u64,
     /// Calls that were given up because there were too many.
     pub evicted: u64,
-    /// Threads and tasks that were forgotten because there were too many.
+    /// Threads, tasks and what they have claimed that were forgotten because there were too many.
     pub forgotten: u64,
     /// Calls of which an SDK has made spans that go out, so that there are none of ours.
     pub left_to_sdks: u64,
@@ -138,8 +139,8 @@ pub struct Engine {
     pub(super) open: HashMap<u32, Vec<Serial>, foldhash::fast::RandomState>,
     /// The task that answers on a connection.
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
-    /// Who has the next request on a socket sent on its behalf.
-    pub(super) claims: HashMap<u64, (Thread, Option<Work>), foldhash::fast::RandomState>,
+    /// Who has requests sent on its behalf.
+    pub(super) claims: Claims,
     /// Connections whose other ends were not seen when there was something to see.
     pub(super) silent: HashMap<SocketId, Silence, foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
@@ -207,7 +208,7 @@ impl Engine {
             trust: Trust::default(),
             open: HashMap::default(),
             answerers: HashMap::default(),
-            claims: HashMap::default(),
+            claims: Claims::default(),
             silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
@@ -230,7 +231,7 @@ impl Engine {
     /// What was found, and what was given up.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { forgotten: self.workers.forgotten, ..self.stats }
+        Stats { forgotten: self.workers.forgotten + self.claims.forgotten, ..self.stats }
     }
 
     /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
@@ -321,7 +322,7 @@ impl Engine {
     pub fn closed(&mut self, socket: SocketId) {
         self.answerers.remove(&socket);
         self.silent.remove(&socket);
-        self.claims.remove(&socket.sock);
+        self.claims.closed(socket.sock);
         self.connects.remove(&socket.sock);
     }
 

@@ -2,10 +2,14 @@
 
 use super::{
     call::Link,
+    claims::Placed,
     engine::Engine,
-    work::{Key, Work},
+    work::{Key, On, Work},
 };
-use crate::event::{Handover, How};
+use crate::{
+    event::{Handover, How, Nanos, Thread},
+    protocol::CallId,
+};
 
 impl Engine {
     /// Work may have passed on.
@@ -24,9 +28,14 @@ impl Engine {
                 let work = self.work_of(from).map(|work| Work { link: Link::Task, since: time, ..work });
                 self.workers.spawned(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
             }
-            How::Claim(sock) => {
-                self.claims.insert(sock, (from, self.work_of(from)));
+            How::Claim { sock, place: 0 } => self.claims.next(sock, (from, self.work_of(from)), time),
+            How::Claim { sock, place } => {
+                let work = self.work_of(from);
+                if let Placed::Late(socket) = self.claims.stream(sock, place, (from, work), time) {
+                    self.claimed_late(CallId { socket, place }, from, work);
+                }
             }
+            How::Serve { sock, place } => self.begins_to_serve(sock, place, from, time),
             How::Connect(sock) => {
                 self.goes_on(from, time);
                 self.turns.opens(from.tid);
@@ -39,6 +48,21 @@ impl Engine {
                 self.workers.clear(Key::of(from));
             }
             How::Wake(object) => self.woken(handover, object),
+        }
+    }
+
+    /// A task begins to serve a request that its connection's own task has read, which reads all of them.
+    fn begins_to_serve(&mut self, sock: u64, place: u64, from: Thread, time: Nanos) {
+        let key = Key::of(from);
+        let socket = self.claims.id(sock);
+        let request = socket.and_then(|socket| self.by_id.get(&(CallId { socket, place }, true)).copied());
+        match request.filter(|request| self.is_open(On::Request(*request))) {
+            Some(request) => self.workers.set(key, On::Request(request), time, Link::Task),
+            // Not what it has served before, nor what whoever started it has read since.
+            None => {
+                self.workers.clear(key);
+                self.workers.share(key, time);
+            }
         }
     }
 }

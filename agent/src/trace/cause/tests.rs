@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod answerers;
+mod claims;
 mod injected;
 mod patterns;
 mod pools;
@@ -450,7 +451,10 @@ fn goroutines_and_their_children() {
     world.serve(End(11, 0), g(7, 1)).serve(End(13, 0), g(8, 1));
     world.call(End(20, 0), g(7, 1)).call(End(22, 0), g(30, 8)).call(End(24, 0), g(31, 7));
     // A pooled connection: another goroutine writes, another one reads.
-    world.hand(g(32, 8), Thread::default(), How::Claim(26)).call(End(26, 0), g(3, 2)).read(End(26, 0), g(4, 2));
+    world
+        .hand(g(32, 8), Thread::default(), How::Claim { sock: 26, place: 0 })
+        .call(End(26, 0), g(3, 2))
+        .read(End(26, 0), g(4, 2));
     for end in [20, 22, 24] {
         world.read(End(end, 0), g(99, 0));
     }
@@ -716,10 +720,13 @@ fn an_answer_that_passes_through_a_worker_to_whoever_waits() {
     let g = |id, parent| task(A, 101, id, parent);
     world.serve(End(11, 0), g(7, 1)).serve(End(13, 0), g(8, 1));
     // A worker is woken, has another goroutine send its request, and is busy with the next item before anybody wakes it again.
-    world.hand(g(7, 1), g(30, 1), How::Wake(0)).hand(g(30, 1), Thread::default(), How::Claim(20));
+    world.hand(g(7, 1), g(30, 1), How::Wake(0)).hand(g(30, 1), Thread::default(), How::Claim { sock: 20, place: 0 });
     world.hand(g(30, 1), g(3, 30), How::Wake(0)).call(End(20, 0), g(3, 30)).read(End(20, 0), g(4, 30));
     world.hand(g(4, 30), g(30, 1), How::Wake(0)).hand(g(30, 1), g(7, 1), How::Wake(0));
-    world.hand(g(30, 1), Thread::default(), How::Claim(20)).call(End(20, 5), g(3, 30)).read(End(20, 5), g(4, 30));
+    world
+        .hand(g(30, 1), Thread::default(), How::Claim { sock: 20, place: 0 })
+        .call(End(20, 5), g(3, 30))
+        .read(End(20, 5), g(4, 30));
     world.hand(g(4, 30), g(30, 1), How::Wake(0)).hand(g(30, 1), g(8, 1), How::Wake(0));
     world.answer(End(11, 0), g(7, 1)).answer(End(13, 0), g(8, 1)).pass(30 * MS);
     world.caused(End(11, 0), End(20, 0), Link::Wake);
