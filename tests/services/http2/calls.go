@@ -77,6 +77,11 @@ func handle(_ any, stream grpc.ServerStream) error {
 			}
 		}
 	}
+	if plan.kind == "fan" {
+		if err := fan(method, plan); err != nil {
+			return err
+		}
+	}
 	for sent < plan.answers {
 		if err := send(); err != nil {
 			return err
@@ -86,22 +91,60 @@ func handle(_ any, stream grpc.ServerStream) error {
 		<-stream.Context().Done()
 		return stream.Context().Err()
 	}
-	if plan.code != 0 {
+	if plan.code != 0 && plan.kind != "fan" {
 		return status.Error(codes.Code(plan.code), "as asked: 100%")
 	}
 	return nil
 }
 
+// self is the server's connection to itself.
+var self *grpc.ClientConn
+
+// fan makes two calls at once, and then another one, to the same server, each with the next digit after its own number. With a code
+// above 0, the two do so as well, with one less.
+func fan(method string, of plan) error {
+	number, err := strconv.Atoi(method[strings.LastIndex(method, "_")+1:])
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	// Not in the order in which they came.
+	time.Sleep(time.Duration(number*7919%20) * time.Millisecond)
+	ask := func(kind string, code, digit int) error {
+		message, answer := make([]byte, of.size), []byte{}
+		return self.Invoke(context.Background(), fmt.Sprintf("/test.v1.Calls/%s_1_1_%d_%d_%d", kind, of.size, code, number*10+digit), &message, &answer)
+	}
+	kind, code := "unary", 0
+	if of.code > 0 {
+		kind, code = "fan", of.code-1
+	}
+	results := make([]error, 3)
+	var both sync.WaitGroup
+	for i := range 2 {
+		both.Go(func() { results[i] = ask(kind, code, i) })
+	}
+	both.Wait()
+	results[2] = ask("unary", 0, 2)
+	return errors.Join(results...)
+}
+
+func connect(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+}
+
 func serve(listener net.Listener) error {
 	encoding.RegisterCodec(raw{})
+	var err error
+	if self, err = connect(listener.Addr().String()); err != nil {
+		return err
+	}
 	return grpc.NewServer(grpc.UnknownServiceHandler(handle), grpc.ForceServerCodec(raw{})).Serve(listener)
 }
 
 // call makes the calls that its input names, a method in each line, as they come, eight at a time on one connection, and prints for
 // each what it came to: METHOD CODE.
 func call(address string) {
-	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+	connection, err := connect(address)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -137,7 +180,7 @@ func one(connection *grpc.ClientConn, method string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	message, answer := make([]byte, plan.size), []byte{}
-	if plan.kind == "unary" {
+	if plan.kind == "unary" || plan.kind == "fan" {
 		return connection.Invoke(ctx, method, &message, &answer)
 	}
 	stream, err := connection.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)

@@ -15,7 +15,7 @@ use geophone_tests::wait;
 
 use crate::support::{both, nothing_lost, port};
 
-both!(go_calls_go, go_calls_python, python_calls_go, deadlines, connection_older_than_the_agent);
+both!(go_calls_go, go_calls_python, python_calls_go, deadlines, connection_older_than_the_agent, goroutines);
 
 /// What a call does.
 #[derive(Clone, Debug)]
@@ -205,5 +205,45 @@ fn connection_older_than_the_agent(capture: Capture) -> Result<()> {
         }
         ensure!(server.parent_span_id == client.span_id, "another parent: {server:#?}, {client:#?}");
     }
+    nothing_lost(&report)
+}
+
+/// Several calls at once on one connection, each of which makes others on another one, in two levels: whose each is, though it is sent by a
+/// goroutine that sends all of them, and served by one that others have read it for. The program is stripped.
+fn goroutines(capture: Capture) -> Result<()> {
+    const FANS: std::ops::Range<usize> = 100..124;
+    let _shared = wait::shared();
+    let service = Service::go_grpc()?;
+    let agent = Agent::start(capture, &port(&service))?;
+    let mut client = Client::start(true, &service)?;
+    let methods: Vec<String> =
+        FANS.map(|i| Call { kind: "fan", messages: 1, answers: 1, size: 40, code: 1 }.method(i)).collect();
+    client.send(&methods)?;
+    client.no_more();
+    let results = client.results(methods.len())?;
+    ensure!(results.values().all(|result| *result == 0), "{results:?}");
+    // Each call, three of its own, and three of each of two of those; at both ends.
+    let expected = 2 * methods.len() * 10;
+    agent.wait_spans(expected);
+    let report = agent.finish()?;
+    ensure!(report.spans.len() == expected, "{} spans of {expected}\n{}", report.spans.len(), report.log.join("\n"));
+    let mut checked = 0;
+    for span in report.spans.iter().filter(|span| span.kind == "CLIENT") {
+        let (_, number) = span.name.rsplit_once('_').with_context(|| format!("{span:#?}"))?;
+        let number: usize = number.parse()?;
+        if number < FANS.end {
+            continue;
+        }
+        let parent = report.spans.iter().find(|other| other.span_id == span.parent_span_id);
+        let parent = parent.with_context(|| format!("no parent: {span:#?}"))?;
+        let (_, above) = parent.name.rsplit_once('_').with_context(|| format!("{parent:#?}"))?;
+        ensure!(
+            parent.kind == "SERVER" && above.parse::<usize>()? == number / 10,
+            "another parent: {span:#?}, {parent:#?}"
+        );
+        ensure!(span.text("geophone.link") == "task", "{span:#?}");
+        checked += 1;
+    }
+    ensure!(checked == methods.len() * 9, "{checked} calls\n{}", report.log.join("\n"));
     nothing_lost(&report)
 }
