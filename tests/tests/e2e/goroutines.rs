@@ -67,11 +67,11 @@ fn read(recording: &Path, pid: u32) -> Result<Seen> {
                 }
             }
             Event::Handover(handover) if handover.from.tgid == pid => match handover.how {
-                How::Claim(sock) => seen.claims.push((sock, handover.from.task)),
+                How::Claim { sock: sock, place: 0 } => seen.claims.push((sock, handover.from.task)),
                 How::Wake(_) => {
                     ensure!(handover.from.task.id == 0, "a wake-up by Go's scheduler was told: {handover:?}");
                 }
-                How::Clone | How::Spawn | How::Connect(_) | How::Idle => {}
+                How::Clone | How::Spawn | How::Connect(_) | How::Idle | How::Serve { .. } => {}
             },
             _ => {}
         }
@@ -155,7 +155,8 @@ fn calls_by_tls(capture: Capture) -> Result<()> {
 #[test]
 fn structures_are_where_the_table_says() -> Result<()> {
     let image = Image::open(&paths::installed("go-calls-whole")?)?.context("no program of this machine")?;
-    let (version, table, debugging) = go::layouts(&image)?.context("not made by Go")?;
+    let layouts = go::layouts(&image)?.context("not made by Go")?;
+    let (version, (table, debugging)) = (layouts.version, layouts.go);
     ensure!(debugging == Some(table), "{version}: the table says {table:?}, the program {debugging:?}");
     Ok(())
 }
