@@ -67,7 +67,7 @@ fn read(recording: &Path, pid: u32) -> Result<Seen> {
                 }
             }
             Event::Handover(handover) if handover.from.tgid == pid => match handover.how {
-                How::Claim { sock: sock, place: 0 } => seen.claims.push((sock, handover.from.task)),
+                How::Claim { sock, .. } => seen.claims.push((sock, handover.from.task)),
                 How::Wake(_) => {
                     ensure!(handover.from.task.id == 0, "a wake-up by Go's scheduler was told: {handover:?}");
                 }
