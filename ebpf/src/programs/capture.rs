@@ -196,7 +196,7 @@ pub extern "C" fn report_call() -> u64 {
         piece.want = u64::from(len).saturating_sub(skipped).min(u64::from(limit));
     }
     let captured = report_piece();
-    if config!(inject) != 0 && flags & DECRYPTED == 0 {
+    if (config!(inject) != 0 || config!(contexts) != 0) && flags & DECRYPTED == 0 {
         serving::moved(entry, captured);
     }
     if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
