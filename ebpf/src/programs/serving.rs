@@ -12,7 +12,7 @@ use crate::{
     carry, emit,
     head::{EMPTY, HEAD_CONTEXT, LONGEST, is_request, scan_received},
     inject::is_chosen,
-    maps::{BLOCK, CONNECTION_ASKED, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config},
+    maps::{BLOCK, CONNECTION_ASKED, CONNECTIONS, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config},
 };
 
 /// Blocks of a received head that are looked at.
@@ -41,13 +41,20 @@ pub fn trace(id: u64) -> ([u64; 2], u32) {
 
 /// A call moved bytes, of which the work space holds the first ones: takes note of requests that are received and answered.
 #[inline(always)]
-pub fn moved(entry: &mut Connection, captured: u64) {
-    if entry.role == u32::from(ROLE_CONNECT) {
-        return;
-    }
+pub fn moved() {
     let Some(scratch) = emit::scratch() else {
         return;
     };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (sk, captured) = unsafe { ((*scratch).call.sk, u64::from((*scratch).data.captured)) };
+    let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let entry: &mut Connection = unsafe { &mut *entry };
+    if entry.role == u32::from(ROLE_CONNECT) {
+        return;
+    }
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let (call, bytes) = unsafe { (&(*scratch).call, &*(&raw const (*scratch).bytes).cast::<[u8; BLOCK]>()) };
     if call.direction != u32::from(RECEIVE) {
