@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
-    HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC,
-    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State,
-    USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM,
+    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER,
+    Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
+    ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE,
+    USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -437,10 +438,7 @@ mod tests {
             let bytes = bytes_of(&Carried { what, ..record });
             let Event::Carried(carried) = event(&bytes).unwrap() else { panic!("no context") };
             let (trace, span) = ids;
-            assert_eq!(
-                carried,
-                event::Carried { time: 5, direction, answers: 7, request: 9, trace, span, flags: 1 }
-            );
+            assert_eq!(carried, event::Carried { time: 5, direction, answers: 7, request: 9, trace, span, flags: 1 });
             assert_eq!((time(&bytes), event(&bytes[..bytes.len() - 1]).unwrap_err()), (5, DecodeError::Short));
         }
         assert_eq!(event(&bytes_of(&Carried { what: 3, ..record })).unwrap_err(), DecodeError::Unknown);

@@ -126,7 +126,8 @@ impl Session {
             false => None,
         };
         key.into_iter().for_each(|key| tracer.set_inject_key(key));
-        let inject = key.zip(target.inject.as_ref()).map(|(key, (_, unsafe_too))| Inject { key, unsafe_too: *unsafe_too });
+        let inject =
+            key.zip(target.inject.as_ref()).map(|(key, (_, unsafe_too))| Inject { key, unsafe_too: *unsafe_too });
         let options = Options {
             sampling: frequency,
             greets: greets.is_some() || contexts.is_some(),

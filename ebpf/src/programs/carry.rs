@@ -16,7 +16,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use geophone_ebpf::{
-    carry::{LEN, SAMPLED, UNSAMPLED, read as option_of, wanted, write as option_with},
+    carry::{Carrier, LEN, SAMPLED, UNSAMPLED},
     record::{CARRIED_RECEIVED, CARRIED_SENT, Carried, Kind},
     stats::Counter,
 };
@@ -230,9 +230,9 @@ pub fn write(ctx: &SockOpsContext) -> bool {
         return true;
     }
     state.times += 1;
-    let option = option_with(state.trace, state.span, state.flags & 1 != 0);
+    let option = Carrier::new(state.trace, state.span, state.flags & 1 != 0);
     // SAFETY: the option has so many bytes.
-    let ret = unsafe { bpf_store_hdr_opt(ctx.ops, option.as_ptr().cast(), LEN as u32, 0) };
+    let ret = unsafe { bpf_store_hdr_opt(ctx.ops, (&raw const option).cast(), LEN as u32, 0) };
     if ret != 0 {
         emit::count(Counter::ContextsFailed);
     } else if state.times == 1 {
@@ -303,19 +303,19 @@ pub fn came(ctx: &SockOpsContext) -> bool {
         return false;
     }
     let mut flags = 1;
-    let mut option = wanted(SAMPLED);
+    let mut option = Carrier::wanted(SAMPLED);
     // SAFETY: the option has room for so many.
-    let mut len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LEN as u32, 0) };
+    let mut len = unsafe { bpf_load_hdr_opt(ctx.ops, (&raw mut option).cast(), LEN as u32, 0) };
     if len == ENOMSG {
         flags = 0;
-        option = wanted(UNSAMPLED);
+        option = Carrier::wanted(UNSAMPLED);
         // SAFETY: as above.
-        len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LEN as u32, 0) };
+        len = unsafe { bpf_load_hdr_opt(ctx.ops, (&raw mut option).cast(), LEN as u32, 0) };
         if len == ENOMSG {
             return false;
         }
     }
-    let (Some((trace, span)), Some(sequence)) = (option_of(&option, len), sequence(ctx)) else {
+    let (Some((trace, span)), Some(sequence)) = (option.read(len), sequence(ctx)) else {
         emit::count(Counter::ContextsMalformed);
         return true;
     };

@@ -12,7 +12,9 @@ use crate::{
     carry, emit,
     head::{EMPTY, HEAD_CONTEXT, LONGEST, is_request, scan_received},
     inject::is_chosen,
-    maps::{BLOCK, CONNECTION_ASKED, CONNECTIONS, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config},
+    maps::{
+        BLOCK, CONNECTION_ASKED, CONNECTIONS, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config,
+    },
 };
 
 /// Blocks of a received head that are looked at.

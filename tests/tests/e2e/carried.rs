@@ -84,7 +84,17 @@ fn through_address_translation() -> Result<()> {
     let old = Service::go_everywhere_in(&nat.right)?;
     let everything_on = |host: &Namespace| {
         let group = format!("/{}", host.name());
-        let more = ["--no-tls", "--capture-bytes", "4096", "--peer-context", "option", "--peer-cgroup", &group, "--cgroup", &group];
+        let more = [
+            "--no-tls",
+            "--capture-bytes",
+            "4096",
+            "--peer-context",
+            "option",
+            "--peer-cgroup",
+            &group,
+            "--cgroup",
+            &group,
+        ];
         Agent::start_on(Some(host), Capture::Sockets, &flags(&more))
     };
     let serving = everything_on(&nat.right)?;
