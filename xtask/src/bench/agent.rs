@@ -84,7 +84,8 @@ impl Agent {
             }
         });
         let mut agent = Self { process, said };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // The kernel checks programs for long on a busy machine.
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !agent.said().iter().any(|line| line.starts_with("capturing")) {
             if agent.process.0.try_wait()?.is_some() || Instant::now() > deadline {
                 thread::sleep(Duration::from_millis(50));
