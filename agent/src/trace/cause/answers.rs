@@ -90,6 +90,18 @@ impl Engine {
         {
             return;
         }
+        // A value is one request's; places are guessed.
+        let is_contradicted = pairs.iter().any(|(on, sent)| match (*sent, *on) {
+            (Sent::Answer(request), On::Like(call)) => self.value_says_otherwise(call, request),
+            (Sent::Call(call), on) => {
+                self.request_of(on).is_some_and(|request| self.value_says_otherwise(call, request))
+            }
+            (Sent::Answer(_), On::Request(_)) => false,
+        });
+        if is_contradicted {
+            self.loops.ordered(thread.tgid, false);
+            return;
+        }
         for (on, sent) in pairs {
             match (sent, on) {
                 (Sent::Answer(answered), On::Like(call)) => self.settle(call, Cause::Call(answered, Link::Order)),

@@ -112,6 +112,11 @@ impl Trust {
         self.proofs.get(&(tgid, kind.into())).copied().unwrap_or_default()
     }
 
+    /// What was learnt of it counts no more.
+    pub(super) fn forget(&mut self, tgid: u32, kind: impl Into<Kind>) {
+        self.proofs.remove(&(tgid, kind.into()));
+    }
+
     /// A process has ended.
     pub(super) fn ended(&mut self, tgid: u32) {
         self.proofs.retain(|(of, _), _| *of != tgid);
