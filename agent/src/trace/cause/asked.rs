@@ -70,6 +70,7 @@ impl Engine {
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
                 self.take_injected(&mut call);
+                self.take_sent(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
             }
         }
@@ -121,7 +122,7 @@ impl Engine {
             return self.settle(serial, Cause::Call(outgoing, Link::Socket));
         }
         let in_vain = self.waited_in_vain(serial, socket);
-        let asks = self.ask_peers(serial, start);
+        let asks = self.take_came(serial) || self.ask_peers(serial, start);
         if !asks && in_vain >= SILENT {
             return self.give_up_waiting(serial, start);
         }

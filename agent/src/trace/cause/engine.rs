@@ -8,6 +8,7 @@ use opentelemetry::trace::{SpanContext, SpanId};
 
 use super::{
     call::{Call, Cause, Link, Serial, Trace},
+    carried::Contexts,
     ends::Ends,
     held::Deadlines,
     hosts::Hosts,
@@ -74,6 +75,12 @@ pub struct Stats {
     pub apart: u64,
     /// Contexts that were written into requests which were not understood, so that there is no span of them.
     pub unseen_injected: u64,
+    /// Outgoing calls whose span has the ids that have left with them in a TCP option.
+    pub carried_out: u64,
+    /// Requests whose parent came with them in a TCP option.
+    pub carried_in: u64,
+    /// Contexts in TCP options of which no span was made: what they came with is no request, or has another context in its headers.
+    pub carried_unused: u64,
 }
 
 /// A call whose cause is settled, and which is complete.
@@ -165,6 +172,10 @@ pub struct Engine {
     pub(super) meters: Meters,
     /// Contexts that were written into requests.
     pub(super) written: Written,
+    /// Contexts that have left in TCP options.
+    pub(super) sent: Contexts,
+    /// Contexts that have come in TCP options.
+    pub(super) came: Contexts,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
     /// Who has brought which values.
@@ -219,6 +230,8 @@ impl Engine {
             held: 0,
             meters: Meters::default(),
             written: Written::default(),
+            sent: Contexts::default(),
+            came: Contexts::default(),
             serving: None,
             values: Bringers::default(),
             patterns: Patterns::default(),

@@ -8,6 +8,7 @@ mod answers;
 mod asked;
 mod assign;
 mod call;
+mod carried;
 mod contexts;
 mod endpoints;
 mod ends;
