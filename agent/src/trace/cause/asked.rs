@@ -98,7 +98,10 @@ impl Engine {
         if let Key::Thread(tid) = key
             && self.workers.has_read(key).is_some_and(is_unanswered)
         {
-            self.crowded.insert(tid);
+            if self.crowded.insert(tid) {
+                // What values were held against may have been chance.
+                self.trust.forget(tgid, Link::Value);
+            }
             self.serves_no_more(|_, other| other == tid);
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
@@ -195,7 +198,9 @@ impl Engine {
                 .or_else(|| self.work_of(thread)),
         };
         // What an event loop has read last may be something else.
-        let is_sure = claimed.is_some() || thread.task.id != 0 || !self.is_ambiguous(thread, start);
+        let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
+        let is_refuted = is_loop && thread.turn.is_none() && self.values_say_otherwise(thread, work, values, start);
+        let is_sure = !is_loop || !is_refuted && !self.loops.is_ambiguous(thread, start);
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
             Cause::Call(request, Link::Header)
@@ -270,6 +275,10 @@ impl Engine {
                 Some(request)
                     if work.used || work.right == Right::Made && who.task.parent == 0 && self.wakes(who.tgid) =>
                 {
+                    hint = Some(Hint { request, link: work.link, sign: Sign::Link });
+                }
+                // Whoever reads requests here has often left them to others, and done something else since.
+                Some(request) if work.link == Link::Thread && self.trust.of(who.tgid, Link::Thread).is_refuted() => {
                     hint = Some(Hint { request, link: work.link, sign: Sign::Link });
                 }
                 Some(request) => {
