@@ -262,8 +262,8 @@ fn stripped_rustls(capture: Capture) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut client = Client::stripped_rustls(folder.path())?;
     client.connect(&service, &[Request { method: "GET", target: "/fixed/x?{id}", body: 0 }], 0, 2)?;
-    let sent = client.go()?.len();
     looked_at(&agent, client.pid())?;
+    let sent = client.go()?.len();
     agent.wait_spans(sent);
     let report = agent.finish()?;
     ensure!(report.spans.len() == sent && sent > 0, "{} spans of {sent} requests", report.spans.len());
