@@ -24,6 +24,8 @@ mod go;
 mod greeting;
 #[path = "programs/handover.rs"]
 mod handover;
+#[path = "programs/head.rs"]
+mod head;
 #[path = "programs/http2.rs"]
 mod http2;
 #[path = "programs/inject.rs"]
@@ -50,6 +52,8 @@ mod profile;
 mod python;
 #[path = "programs/rustls.rs"]
 mod rustls;
+#[path = "programs/serving.rs"]
+mod serving;
 #[path = "programs/sockets.rs"]
 mod sockets;
 #[path = "programs/syscalls.rs"]

@@ -86,7 +86,7 @@ pub fn run() -> Result<()> {
     packages(&PACKAGES)?;
     virtual_environment(Path::new("python3"), &setup.to.join("venv"), &PYTHON)?;
     for server in MAVEN {
-        setup.maven(server)?;
+        maven(&setup.tests.join("services/maven").join(server).join("pom.xml"), &setup.to.join(server))?;
     }
     setup.python_package("nodejs16", "nodejs-bin==16.15.1a4")?;
     setup.compile()?;
@@ -138,20 +138,6 @@ impl Setup {
         let mut pip = Command::new(self.to.join("venv/bin/pip"));
         call(pip.args(["install", "--quiet", "--no-deps", "--upgrade", "--target"]).arg(&folder).arg(package))?;
         fs::write(stamp, package)?;
-        Ok(())
-    }
-
-    /// Fetches a server that Maven has, with all that it needs, unless it is there by the same description.
-    fn maven(&self, name: &str) -> Result<()> {
-        let pom = self.tests.join("services/maven").join(name).join("pom.xml");
-        let (wanted, stamp) = (fs::read(&pom)?, self.to.join(format!("{name}.pom")));
-        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Ok(());
-        }
-        let mut command = Command::new("mvn");
-        command.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
-        call(command.arg(format!("-DoutputDirectory={}", self.to.join(name).display())))?;
-        fs::write(stamp, wanted)?;
         Ok(())
     }
 
@@ -214,6 +200,19 @@ pub(crate) fn virtual_environment(python: &Path, folder: &Path, packages: &[&str
     }
     call(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
     call(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+    fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Fetches what a description asks of Maven, with all that it needs, unless it is there by the same description.
+pub(crate) fn maven(pom: &Path, to: &Path) -> Result<()> {
+    let (wanted, stamp) = (fs::read(pom)?, to.with_extension("pom"));
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let mut command = Command::new("mvn");
+    command.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(pom);
+    call(command.arg(format!("-DoutputDirectory={}", to.display())))?;
     fs::write(stamp, wanted)?;
     Ok(())
 }

@@ -89,7 +89,7 @@ pub(super) fn connections(machine: &Machine) -> Check {
 
 /// Whether programs can be attached to functions of processes.
 pub(super) fn uprobes(machine: &Machine) -> Check {
-    let needed_for = "tracing calls on pooled connections of Go's net/http to their callers";
+    let needed_for = "what is said inside of TLS; tasks of Go, tokio and Node";
     match machine.uprobes {
         Some(_) => Check::new("uprobes", needed_for, Verdict::Ok, "can be attached"),
         None => Check::new("uprobes", needed_for, Verdict::Degraded, "no /sys/bus/event_source/devices/uprobe")

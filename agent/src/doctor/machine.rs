@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::process::mounted;
+
 /// What the kernel says of its own types.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Btf {
@@ -50,8 +52,6 @@ pub struct Machine {
     pub possible: Option<u32>,
     /// Where the unified hierarchy of control groups is mounted.
     pub cgroup2: Option<String>,
-    /// Where the tracing file system is mounted.
-    pub tracefs: Option<String>,
     /// Where the BPF file system is mounted.
     pub bpffs: Option<String>,
     /// The kernel's number for events at functions of processes.
@@ -72,14 +72,8 @@ impl Machine {
         let status = text("proc/self/status").unwrap_or_default();
         let field =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        let mounts = text("proc/self/mounts").unwrap_or_default();
-        let mounted = |kind: &str| {
-            let mut lines = mounts.lines().map(|line| line.split(' '));
-            lines.find_map(|mut parts| {
-                let (place, found) = (parts.nth(1)?, parts.next()?);
-                (found == kind).then(|| place.to_owned())
-            })
-        };
+        let mounts = text("proc/self/mountinfo").unwrap_or_default();
+        let mounted = |kind: &str| mounted(&mounts, kind).map(str::to_owned);
         Self {
             release: word("proc/sys/kernel/osrelease"),
             btf: btf(&root.join("sys/kernel/btf/vmlinux")),
@@ -105,7 +99,6 @@ impl Machine {
             online: word("sys/devices/system/cpu/online").and_then(|list| count(&list)),
             possible: word("sys/devices/system/cpu/possible").and_then(|list| count(&list)),
             cgroup2: mounted("cgroup2"),
-            tracefs: mounted("tracefs"),
             bpffs: mounted("bpf"),
             uprobes: word("sys/bus/event_source/devices/uprobe/type").and_then(|t| t.parse().ok()),
         }
@@ -176,8 +169,9 @@ mod tests {
                 b"Limit  Soft Limit\nMax locked memory         65536                65536                bytes     \n",
             ),
             (
-                "proc/self/mounts",
-                b"tracefs /sys/kernel/tracing tracefs rw 0 0\ncgroup /c cgroup rw 0 0\ncgroup2 /u cgroup2 rw 0 0\n",
+                "proc/self/mountinfo",
+                b"22 25 0:20 / /b rw - bpf bpf rw\n23 25 0:21 / /c rw - cgroup cgroup rw\n\
+                    24 25 0:22 / /u rw - cgroup2 cgroup2 rw\n",
             ),
             ("proc/sys/net/core/bpf_jit_enable", b"1\n"),
             ("proc/sys/kernel/perf_event_paranoid", b"-1\n"),
@@ -209,8 +203,7 @@ mod tests {
             online: Some(4),
             possible: Some(128),
             cgroup2: Some("/u".into()),
-            tracefs: Some("/sys/kernel/tracing".into()),
-            bpffs: None,
+            bpffs: Some("/b".into()),
             uprobes: Some(8),
         };
         assert_eq!(machine, expected);

@@ -77,7 +77,6 @@ const CHECKS: &[fn(&Machine) -> Check] = &[
     rights::seccomp,
     rights::network,
     system::cgroup2,
-    system::tracefs,
     system::bpffs,
     system::perf,
 ];

@@ -69,12 +69,12 @@ pub(super) fn processes(machine: &Machine) -> Check {
         wanted.push((CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"));
     }
     let missing = missing(machine, &wanted);
-    let needed_for = "names of services that other users run";
+    let needed_for = "names, tasks, TLS and functions of services that other users run";
     if missing.is_empty() {
         return Check::new("other processes", needed_for, Verdict::Ok, "may be read");
     }
     Check::new("other processes", needed_for, Verdict::Degraded, format!("{} missing", missing.join(" and ")))
-        .remedy("run as root or add the capability; without it such services are called by their command name")
+        .remedy("run as root or add the capability; without it such services are called by their command name, and their memory is not read")
 }
 
 /// Process ids that the kernel reports are the host's.
@@ -98,7 +98,10 @@ pub(super) fn seccomp(machine: &Machine) -> Check {
     }
 }
 
+/// Programs at sockets' handshakes and sends are those of a network administrator.
 pub(super) fn network(machine: &Machine) -> Check {
     let found = if has(machine, CapabilitySet::NET_ADMIN) { "CAP_NET_ADMIN" } else { "no CAP_NET_ADMIN" };
-    Check::new("network", "nothing yet (later: traces across hosts)", Verdict::Note, found)
+    let needed_for =
+        "finding other hosts' agents by handshakes, contexts in requests (--peer-discover, --inject-headers)";
+    Check::new("network", needed_for, Verdict::Note, found)
 }

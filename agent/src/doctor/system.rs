@@ -20,21 +20,18 @@ pub(super) fn cgroup2(machine: &Machine) -> Check {
     }
 }
 
-/// Not needed: programs are attached through the system call alone.
-pub(super) fn tracefs(machine: &Machine) -> Check {
-    let found = machine.tracefs.as_deref().unwrap_or("not mounted");
-    Check::new("tracefs", "nothing yet (later: classic tracepoints)", Verdict::Note, found)
-}
-
-/// Not needed: nothing is pinned, so that nothing is left behind.
+/// Only asked for by a flag, which says what is wrong where it is not mounted.
 pub(super) fn bpffs(machine: &Machine) -> Check {
     let found = machine.bpffs.as_deref().unwrap_or("not mounted");
-    Check::new("bpffs", "nothing: no program is pinned", Verdict::Note, found)
+    Check::new("bpffs", "telling other profilers what threads work for (--share-context)", Verdict::Note, found)
 }
 
+/// Whether samples may be taken: who may load programs that trace may do so at any level of `perf_event_paranoid`.
 pub(super) fn perf(machine: &Machine) -> Check {
-    let found = machine
-        .perf_event_paranoid
-        .map_or_else(|| "not known".to_owned(), |level| format!("perf_event_paranoid = {level}"));
-    Check::new("perf events", "nothing yet (later: profiles; CAP_PERFMON overrules it)", Verdict::Note, found)
+    let needed_for = "profiles";
+    match machine.perf_event_paranoid {
+        Some(level) => Check::new("perf events", needed_for, Verdict::Ok, format!("perf_event_paranoid = {level}")),
+        None => Check::new("perf events", needed_for, Verdict::Degraded, "no kernel.perf_event_paranoid")
+            .remedy("run a kernel built with CONFIG_PERF_EVENTS=y; all but profiles works without"),
+    }
 }

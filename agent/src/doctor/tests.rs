@@ -26,7 +26,6 @@ fn good() -> Machine {
         online: Some(2),
         possible: Some(2),
         cgroup2: Some("/sys/fs/cgroup".into()),
-        tracefs: Some("/sys/kernel/tracing".into()),
         bpffs: None,
         uprobes: Some(8),
     }
@@ -65,6 +64,7 @@ fn each_defect_is_found() {
         (btf(&["sys_enter", "inet_sock_set_state"]), &[("capture", Fatal)]),
         (btf(&["sock_send_length", "sock_recv_length"]), &[("connections", Fatal)]),
         (Machine { uprobes: None, ..good.clone() }, &[("uprobes", Degraded)]),
+        (Machine { perf_event_paranoid: None, ..good.clone() }, &[("perf events", Degraded)]),
         (Machine { lockdown: Some("integrity".into()), ..good.clone() }, &[]),
         (Machine { lockdown: Some("confidentiality".into()), ..good.clone() }, &[("lockdown", Fatal)]),
         (capabilities(&[]), &[("privileges", Fatal), ("other processes", Degraded)]),

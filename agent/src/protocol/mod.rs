@@ -2,6 +2,8 @@
 //! folder) that offers a [`Protocol`], and one line in [`PROTOCOLS`].
 
 mod amqp;
+mod attributes;
+mod carried;
 mod cassandra;
 mod cgi;
 mod clickhouse;
@@ -39,11 +41,10 @@ mod tls;
 mod uwsgi;
 mod waiting;
 
+pub use attributes::{Attributes, Value};
+pub use carried::{Carried, ContextHeader, Values};
 pub use detect::Foreign;
-pub use exchange::{
-    Addresses, Answered, Asked, Attributes, CallId, Carried, ContextHeader, Exchange, Holes, Named, Note, OtherEnd,
-    Side, Status, Value, Values,
-};
+pub use exchange::{Addresses, Answered, Asked, CallId, Exchange, Holes, Named, Note, OtherEnd, Side, Status};
 pub use http2::hpack;
 pub use session::{Session, Understanding};
 pub use shared::{Counts, Shared};

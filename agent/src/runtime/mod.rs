@@ -8,6 +8,7 @@
 mod encryption;
 mod file;
 pub mod go;
+mod later;
 pub mod memory;
 mod node;
 mod probes;
@@ -25,6 +26,7 @@ use procfs::ProcError;
 use thiserror::Error;
 
 pub use file::{FileId, Image, Segment};
+pub(crate) use later::Later;
 pub use watch::{Counts, Watch};
 
 /// What knows one runtime.

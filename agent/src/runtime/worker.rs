@@ -21,6 +21,7 @@ use geophone_ebpf::config::Runtime;
 use super::{
     Answer, DETECTORS, FileId, Found, Image, Plan, Probe, Refusal, Target,
     encryption::{Encryption, Means, Subject},
+    later::Later,
     probes::{Key, Probes},
     watch::{Ask, Shared},
 };
@@ -35,7 +36,7 @@ const FILES: usize = 4096;
 const AGAIN: usize = 1024;
 /// Processes that wait to be looked at because their program has begun.
 const BEGUN: usize = 1024;
-/// After how long a process is asked again that has not loaded its runtime yet, each time; then it is given up.
+/// After how many milliseconds a process is asked again that has not loaded its runtime yet, each time; then it is given up.
 const DELAYS: [u64; 8] = [50, 100, 200, 500, 1_000, 4_000, 15_000, 60_000];
 /// How often it is looked whether the processes that probes are for still live.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -67,11 +68,10 @@ struct Known {
     is_asked: bool,
 }
 
+/// A process that is asked again, unless another one has its number by then.
 struct Again {
-    when: Instant,
     tgid: u32,
     start: u64,
-    tries: usize,
 }
 
 pub struct Worker {
@@ -87,7 +87,7 @@ pub struct Worker {
     encryption: Encryption,
     /// What is encrypted is read.
     tls: bool,
-    again: VecDeque<Again>,
+    again: Later<Again>,
     /// Processes whose programs have begun, and are still to be looked at.
     begun: VecDeque<u32>,
     swept: Instant,
@@ -106,7 +106,7 @@ impl Worker {
             early: HashSet::new(),
             encryption: Encryption::new(tls),
             tls,
-            again: VecDeque::new(),
+            again: Later::new(&DELAYS, AGAIN),
             begun: VecDeque::new(),
             swept: Instant::now(),
         }
@@ -206,20 +206,16 @@ impl Worker {
 
     /// How long there is nothing to do by itself.
     fn timeout(&self) -> Duration {
-        let next = self.again.iter().map(|again| again.when).min();
-        let wait = next.map_or(SWEEP, |when| when.saturating_duration_since(Instant::now()));
-        wait.min(SWEEP)
+        self.again.wait(Instant::now()).map_or(SWEEP, |wait| wait.min(SWEEP))
     }
 
     /// Asks again whom it is time to ask, and now and then looks who is gone.
     fn late(&mut self) {
         let now = Instant::now();
-        for _ in 0..self.again.len() {
-            match self.again.pop_front() {
-                Some(again) if again.when > now => self.again.push_back(again),
-                // Another process has its number by now: that one is asked for itself.
-                Some(again) if self.start(again.tgid) == Some(again.start) => self.tasks(again.tgid, again.tries),
-                Some(_) | None => {}
+        for (again, tries) in self.again.due(now) {
+            // That one is asked for itself.
+            if self.start(again.tgid) == Some(again.start) {
+                self.tasks(again.tgid, tries);
             }
         }
         if now.saturating_duration_since(self.swept) >= SWEEP {
@@ -278,14 +274,7 @@ impl Worker {
 
     /// Returns whether the process will be asked again.
     fn ask_again(&mut self, tgid: u32, start: u64, tries: usize) -> bool {
-        match DELAYS.get(tries) {
-            Some(delay) if self.again.len() < AGAIN => {
-                let when = Instant::now() + Duration::from_millis(*delay);
-                self.again.push_back(Again { when, tgid, start, tries: tries + 1 });
-                true
-            }
-            _ => false,
-        }
+        self.again.add(Again { tgid, start }, tries, Instant::now())
     }
 
     /// What is known of a file, looked at if it is new.

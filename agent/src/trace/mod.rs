@@ -4,12 +4,12 @@ pub mod cause;
 mod clock;
 pub mod headers;
 mod ids;
+mod made;
 mod span;
 mod tracer;
 
 pub use cause::{Sampled, Samples, Serving};
 pub use clock::{ClockOffset, ClockSample};
+pub use made::{CPU_TIME, INCOMPLETE, LINK, WAIT_DISK, WAIT_LOCK, WAIT_NETWORK, WAIT_RUN_QUEUE, WAIT_SLEEP};
 pub use span::{Resource, Span};
-pub use tracer::{
-    CPU_TIME, INCOMPLETE, LINK, Tracer, TracerStats, WAIT_DISK, WAIT_LOCK, WAIT_NETWORK, WAIT_RUN_QUEUE, WAIT_SLEEP,
-};
+pub use tracer::{Tracer, TracerStats};

@@ -16,7 +16,7 @@ use crate::{
         MOVED_DATAGRAM, MOVED_RAW, Moved, NO_FRAMES, POLICIES, PREFIX_MAX, Parts, Piece, SOURCE_BUFFER, SOURCE_KEPT,
         SOURCE_NONE, SOURCE_SIZED_MESSAGES, SOURCE_VECTOR, Scratch, config,
     },
-    rustls, task, tls, usage,
+    rustls, serving, task, tls, usage,
 };
 
 /// How many `iovec`s and messages of one call are looked at. What is behind them counts as not captured.
@@ -197,7 +197,7 @@ pub extern "C" fn report_call() -> u64 {
     }
     let captured = report_piece();
     if config!(inject) != 0 && flags & DECRYPTED == 0 {
-        inject::moved(entry, captured);
+        serving::moved(entry, captured);
     }
     if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
         // SAFETY: the work space is this program's while it runs.

@@ -1,3 +1,8 @@
+package services;
+
+import static services.Shape.GROUPS;
+import static services.Shape.delay;
+
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
@@ -16,21 +21,14 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.Semaphore;
+import services.Shape.Callee;
 
 /**
  * A service on the JDK's own server; see ../README.md. Arguments: pool or virtual, which says what threads there are; client, async or
  * url, which says what makes the calls: HttpClient, the same with completion stages, or HttpURLConnection.
  */
 public final class Service {
-    private record Callee(String name, String address, Semaphore room) {}
-
     private record Answer(int status, String text) {}
-
-    private static final int THINK = Integer.parseInt(System.getenv().getOrDefault("THINK", "0"));
-    private static final int POOL = Integer.parseInt(System.getenv().getOrDefault("POOL", "0"));
-    private static final boolean RETRIES = System.getenv("RETRIES") != null;
-    private static final List<List<Callee>> GROUPS = groups();
 
     private final ExecutorService calls;
     private final String kind;
@@ -57,44 +55,20 @@ public final class Service {
         return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
     }
 
-    private static List<List<Callee>> groups() {
-        List<List<Callee>> groups = new ArrayList<>();
-        java.util.Map<String, Semaphore> rooms = new java.util.HashMap<>();
-        for (String group : System.getenv("CALLS").split(";")) {
-            List<Callee> callees = new ArrayList<>();
-            for (String call : group.isEmpty() ? new String[0] : group.split(",")) {
-                String[] parts = call.split("=");
-                Semaphore room = POOL == 0 ? null : rooms.computeIfAbsent(parts[1], any -> new Semaphore(POOL));
-                callees.add(new Callee(parts[0], parts[1], room));
-            }
-            if (!callees.isEmpty()) {
-                groups.add(callees);
-            }
-        }
-        return groups;
-    }
-
-    /** Milliseconds; 0 for every second request. */
-    private static long delay(long id, long position) {
-        return Math.max(0, (id * 7919 + position * 104729) % 41 - 20);
-    }
-
     private void serve(HttpExchange exchange) throws IOException {
         try (exchange) {
             String[] words = exchange.getRequestURI().getPath().split("/");
             long id = Long.parseLong(words[2]);
             long position = Long.parseLong(words[3]);
             sleep(delay(id, position));
-            if (RETRIES && position > 1 && position % 10 < 5 && (id + position) % 8 == 0) {
+            if (Shape.refuses(id, position)) {
                 answer(exchange, 503, "0");
                 return;
             }
             long served = 1;
             long next = position * 10;
             for (List<Callee> group : GROUPS) {
-                if (THINK > 0) {
-                    sleep(delay(id, next) * THINK / 20);
-                }
+                sleep(Shape.think(id, next));
                 served += make(group, id, next);
                 next += group.size();
             }
@@ -156,7 +130,7 @@ public final class Service {
     }
 
     private static URI uri(Callee callee, long id, long position) {
-        return URI.create("http://" + callee.address + "/" + callee.name + "/" + id + "/" + position);
+        return URI.create(callee.url(id, position));
     }
 
     private static long served(Answer answer) {
@@ -167,9 +141,7 @@ public final class Service {
     }
 
     private Answer get(Callee callee, URI uri) {
-        if (callee.room != null) {
-            callee.room.acquireUninterruptibly();
-        }
+        callee.enter();
         try {
             return kind.equals("url") ? byConnection(uri) : byClient(uri);
         } catch (IOException failed) {
@@ -178,9 +150,7 @@ public final class Service {
             Thread.currentThread().interrupt();
             throw new IllegalStateException(stopped);
         } finally {
-            if (callee.room != null) {
-                callee.room.release();
-            }
+            callee.leave();
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Kit {
     Java,
     /// The program in Java, and JDK 21.
     Java21,
+    /// The programs on Spring.
+    Spring,
     /// Ruby with Puma.
     Ruby,
     /// PHP-FPM.
@@ -40,6 +42,7 @@ impl Kit {
             Self::Go => "go",
             Self::Java => "java",
             Self::Java21 => "java21",
+            Self::Spring => "spring",
             Self::Ruby => "ruby",
             Self::Php => "php",
             Self::Nginx => "nginx",
@@ -65,6 +68,8 @@ pub enum Program {
     UvicornSync,
     /// gunicorn with forked workers that do one thing at a time, calls by requests.
     Gunicorn,
+    /// gunicorn with one worker whose greenlets (gevent) serve one request each, calls by requests.
+    Gevent,
     /// Flask and requests, instrumented by OpenTelemetry's SDK.
     Sdk,
     /// Node's http, server and client.
@@ -85,6 +90,12 @@ pub enum Program {
     JavaAsync,
     /// The JDK's server with virtual threads, calls by `HttpClient` in virtual threads.
     JavaVirtual,
+    /// Spring MVC under Tomcat, calls by `RestTemplate` with Apache's client out of a pool of threads.
+    SpringMvc,
+    /// Spring WebFlux, calls by `WebClient`, both on Netty's event loops.
+    SpringWebflux,
+    /// The same under Tomcat: its threads read requests, and the client's event loops answer them.
+    SpringTomcat,
     /// hyper on tokio with several threads, calls by hyper's pooled client.
     Tokio,
     /// Puma with threads, calls by net-http-persistent.
@@ -116,11 +127,13 @@ impl Program {
             | Self::UvicornAiohttp
             | Self::UvicornSync
             | Self::Gunicorn
+            | Self::Gevent
             | Self::Sdk => Kit::Python,
             Self::NodeHttp | Self::NodeFetch => Kit::Node,
             Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
             Self::JavaPool | Self::JavaUrl | Self::JavaAsync => Kit::Java,
             Self::JavaVirtual => Kit::Java21,
+            Self::SpringMvc | Self::SpringWebflux | Self::SpringTomcat => Kit::Spring,
             Self::Puma => Kit::Ruby,
             Self::Php => Kit::Php,
             Self::Tokio => return None,
@@ -139,7 +152,8 @@ impl Program {
             Self::Uvicorn => uvicorn(place, "httpx"),
             Self::UvicornAiohttp => uvicorn(place, "aiohttp"),
             Self::UvicornSync => uvicorn(place, "requests"),
-            Self::Gunicorn => gunicorn(place),
+            Self::Gunicorn => gunicorn(place, &["--workers", "8"]),
+            Self::Gevent => gunicorn(place, &["--worker-class", "gevent"]),
             Self::Sdk => python(&["sdk.py"]),
             Self::NodeHttp => node("http.js"),
             Self::NodeFetch => node("fetch.js"),
@@ -154,6 +168,9 @@ impl Program {
             Self::JavaUrl => java(paths::program("java")?, &["pool", "url"]),
             Self::JavaAsync => java(paths::program("java")?, &["pool", "async"]),
             Self::JavaVirtual => java(jdk21()?, &["virtual", "client"]),
+            Self::SpringMvc => spring(place, "Mvc", &["--spring.main.web-application-type=servlet"]),
+            Self::SpringWebflux => spring(place, "Reactive", &[REACTIVE, "--netty=true"]),
+            Self::SpringTomcat => spring(place, "Reactive", &[REACTIVE]),
             Self::Tokio => Ok(Command::new(paths::helper("accuracy-service")?)),
             Self::Puma => puma(place),
             Self::Php => anyhow::bail!("PHP-FPM is started by the front"),
@@ -202,9 +219,9 @@ fn uvicorn(place: Place<'_>, client: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn gunicorn(place: Place<'_>) -> Result<Command> {
+fn gunicorn(place: Place<'_>, workers: &[&str]) -> Result<Command> {
     let mut command = Command::new(installed(&format!("{}/bin/gunicorn", venv()))?);
-    command.args(["--bind", &format!("{}:{}", place.host, place.port), "--workers", "8", "--log-level", "error"]);
+    command.args(["--bind", &format!("{}:{}", place.host, place.port), "--log-level", "error"]).args(workers);
     command.arg("--chdir").arg(source("python")).arg("wsgi:app");
     Ok(command)
 }
@@ -224,7 +241,21 @@ fn jdk21() -> Result<PathBuf> {
 fn java(program: PathBuf, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(program);
     command.args(["-Xmx256m", "-Dsun.net.httpserver.nodelay=true", "-Dsun.net.httpserver.maxIdleConnections=4096"]);
-    command.args(["-Dhttp.maxConnections=1024", "-cp"]).arg(installed("java")?).arg("Service").args(arguments);
+    command.args(["-Dhttp.maxConnections=1024", "-cp"]).arg(installed("java")?).arg("services.Service").args(arguments);
+    Ok(command)
+}
+
+/// Of what is on the class path, the server that waits for nothing.
+const REACTIVE: &str = "--spring.main.web-application-type=reactive";
+
+fn spring(place: Place<'_>, name: &str, more: &[&str]) -> Result<Command> {
+    let mut path = installed("java")?.into_os_string();
+    path.push(":");
+    path.push(installed("spring")?.join("*"));
+    let mut command = Command::new(paths::program("java")?);
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(path).arg(format!("services.{name}"));
+    command.arg(format!("--server.port={}", place.port)).arg(format!("--server.address={}", place.host));
+    command.args(["--spring.main.banner-mode=off", "--logging.level.root=warn"]).args(more);
     Ok(command)
 }
 

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture, Report};
@@ -79,7 +79,7 @@ impl Run {
         arguments.extend(flags(&["--usage", "--profile", "499", "--profile-output"]));
         arguments.push(folder.path().join("a.pb.gz").display().to_string());
         let agent = Agent::start(capture, &arguments)?;
-        let truth = load(address, endpoints, connections, requests)?;
+        let truth = load(address, endpoints, connections, requests, Duration::ZERO)?;
         agent.wait_spans(truth.len());
         let report = agent.finish_within(Duration::from_secs(30))?;
         ensure!(report.spans.len() == truth.len(), "{} spans of {} requests", report.spans.len(), truth.len());
@@ -147,16 +147,22 @@ fn serve(mut program: Command, folder: &Path) -> Result<(Guard, SocketAddr)> {
     Ok((service, address))
 }
 
-/// Sends requests on some connections at a time. Returns what the service has said, by path.
+/// Sends requests on some connections at a time, so many on each, and more if that did not take as long as it has to. Returns what
+/// the service has said, by path.
 fn load(
     address: SocketAddr,
     endpoints: &[&'static str],
     connections: usize,
     requests: usize,
+    at_least: Duration,
 ) -> Result<BTreeMap<String, Truth>> {
+    let start = Instant::now();
     let clients = (0..connections).map(|number| {
         let endpoints = endpoints.to_vec();
-        thread::spawn(move || client(address, number, &endpoints, requests))
+        thread::spawn(move || {
+            let ids = (0..).take_while(|sent| *sent < requests || start.elapsed() < at_least);
+            client(address, endpoints.iter().cycle().skip(number), ids.map(|sent| sent * connections + number + 1))
+        })
     });
     let clients: Vec<_> = clients.collect();
     let mut truth = BTreeMap::new();
@@ -167,11 +173,15 @@ fn load(
 }
 
 /// Sends requests on one connection. Returns their paths with what the service has said.
-fn client(address: SocketAddr, number: usize, endpoints: &[&str], requests: usize) -> Result<Vec<(String, Truth)>> {
+fn client<'a>(
+    address: SocketAddr,
+    endpoints: impl Iterator<Item = &'a &'static str>,
+    ids: impl Iterator<Item = usize>,
+) -> Result<Vec<(String, Truth)>> {
     let mut connection = BufReader::new(TcpStream::connect(address)?);
     let mut all = Vec::new();
-    for (request, endpoint) in (0..requests).zip(endpoints.iter().cycle().skip(number)) {
-        let path = format!("/{endpoint}/{}", number * requests + request + 1);
+    for (id, endpoint) in ids.zip(endpoints) {
+        let path = format!("/{endpoint}/{id}");
         connection.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())?;
         let mut truth = Truth::default();
         loop {
@@ -306,7 +316,8 @@ fn sent_meanwhile() -> Result<()> {
         ("OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL", "http/protobuf"),
     ];
     let agent = Agent::start_with(Capture::Sockets, &arguments, &variables)?;
-    let truth = load(address, &BURNING, 4, 400)?;
+    // However fast the processors are: longer than two periods.
+    let truth = load(address, &BURNING, 4, 400, Duration::from_secs(4))?;
     agent.wait_spans(truth.len());
     let report = agent.finish_within(Duration::from_secs(30))?;
     let said = report.log.join("\n");

@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::setup::{call, go_build, older, packages, virtual_environment};
+use crate::setup::{call, go_build, maven, older, packages, virtual_environment};
 
 /// Packages of the Python environment, with what they are known to work with.
-const PYTHON: [&str; 11] = [
+const PYTHON: [&str; 12] = [
     "aiohttp==3.14.5",
     "flask==3.1.3",
+    "gevent==26.9.0",
     "gunicorn==27.0.1",
     "httpx==0.28.1",
     "opentelemetry-instrumentation-flask==0.66b1",
@@ -48,6 +49,7 @@ pub fn known(name: &str) -> Option<Install> {
         "go" => Kits::go,
         "java" => Kits::java,
         "java21" => Kits::java21,
+        "spring" => Kits::spring,
         "ruby" => |_| {
             packages(&[
                 ("puma", "puma"),
@@ -111,9 +113,30 @@ impl Kits {
 
     fn java(&self) -> Result<()> {
         packages(&[("javac", "default-jdk-headless")])?;
-        let (source, to) = (self.sources.join("java/Service.java"), self.to.join("java"));
-        if older(&to.join("Service.class"), &source) {
-            call(Command::new("javac").args(["--release", "17", "-d"]).arg(to).arg(source))?;
+        self.javac("java", "Service", &[])
+    }
+
+    fn spring(&self) -> Result<()> {
+        self.java()?;
+        packages(&[("mvn", "maven")])?;
+        maven(&self.sources.join("spring/pom.xml"), &self.to.join("spring"))?;
+        self.javac("spring", "Mvc", &[self.to.join("java"), self.to.join("spring/*")])
+    }
+
+    /// Compiles the programs of a folder, unless they are there, of the same sources.
+    fn javac(&self, folder: &str, first: &str, path: &[PathBuf]) -> Result<()> {
+        let to = self.to.join("java");
+        let mut sources = Vec::new();
+        for entry in fs::read_dir(self.sources.join(folder))? {
+            sources.push(entry?.path());
+        }
+        sources.retain(|path| path.extension().is_some_and(|extension| extension == "java"));
+        let class = to.join("services").join(format!("{first}.class"));
+        if sources.iter().any(|source| older(&class, source)) {
+            let path: Vec<_> = path.iter().map(|path| path.to_string_lossy()).collect();
+            let mut command = Command::new("javac");
+            command.args(["--release", "17", "-cp", &path.join(":"), "-d"]).arg(to);
+            call(command.args(sources))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The thread that looks at processes and reads their memory. Nobody waits for it: what it finds is taken when it is there.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     io,
     path::PathBuf,
     rc::Rc,
@@ -14,7 +14,7 @@ use geophone_ebpf::interpreter::Interpreter;
 use super::{Function, Id, LANGUAGES, Program, Reader, functions::Serial};
 use crate::{
     bpf::Waker,
-    runtime::{FileId, Image, Refusal, Target},
+    runtime::{FileId, Image, Later, Refusal, Target},
 };
 
 /// What is asked and not taken yet.
@@ -29,6 +29,9 @@ const READERS: usize = 1024;
 const AGAIN: usize = 1024;
 /// After how many milliseconds a process is looked at again whose interpreter is not there yet, each time; then it is given up.
 const DELAYS: [u64; 12] = [2, 4, 8, 16, 32, 64, 128, 256, 500, 1_000, 4_000, 15_000];
+
+/// How long the thread sleeps when nothing is to be done.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ pub fn start(waker: Option<Waker>) -> io::Result<(SyncSender<Ask>, Receiver<Answ
             waker,
             files: HashMap::new(),
             readers: HashMap::new(),
-            again: VecDeque::new(),
+            again: Later::new(&DELAYS, AGAIN),
             said: HashSet::new(),
         }
         .run(&waiting);
@@ -83,18 +86,16 @@ struct Worker {
     /// What processes that run a file may have.
     files: HashMap<FileId, Rc<Vec<Box<dyn Program>>>>,
     readers: HashMap<Serial, Box<dyn Reader>>,
-    again: VecDeque<Again>,
+    again: Later<Again>,
     /// Files of which it was said that they are not understood.
     said: HashSet<FileId>,
 }
 
 /// A process that is to be looked at again.
 struct Again {
-    when: Instant,
     serial: Serial,
     tgid: u32,
     has_library: bool,
-    tries: usize,
 }
 
 impl Worker {
@@ -103,7 +104,7 @@ impl Worker {
             match asks.recv_timeout(self.timeout()) {
                 Ok(Ask::Process { serial, tgid, has_library }) => {
                     let is_again = |again: &Again| again.serial == serial;
-                    if !self.readers.contains_key(&serial) && !self.again.iter().any(is_again) {
+                    if !self.readers.contains_key(&serial) && !self.again.any(is_again) {
                         self.look(serial, tgid, has_library, 0)?;
                     }
                     self.answer(Answer::Looked)?;
@@ -126,21 +127,13 @@ impl Worker {
     }
 
     fn timeout(&self) -> Duration {
-        let next = self.again.iter().map(|again| again.when).min();
-        next.map_or(Duration::from_secs(60), |when| when.saturating_duration_since(Instant::now()))
+        self.again.wait(Instant::now()).unwrap_or(IDLE)
     }
 
     /// Looks again at those for which it is time.
     fn late(&mut self) -> Result<(), Over> {
-        let now = Instant::now();
-        for _ in 0..self.again.len() {
-            match self.again.pop_front() {
-                Some(again) if again.when <= now => {
-                    self.look(again.serial, again.tgid, again.has_library, again.tries)?;
-                }
-                Some(again) => self.again.push_back(again),
-                None => {}
-            }
+        for (again, tries) in self.again.due(Instant::now()) {
+            self.look(again.serial, again.tgid, again.has_library, tries)?;
         }
         Ok(())
     }
@@ -168,12 +161,9 @@ impl Worker {
                 Err(refusal) => return self.refuse(id, &exe, &refusal),
             }
         }
-        if later
-            && self.again.len() < AGAIN
-            && let Some(delay) = DELAYS.get(tries)
-        {
-            let when = Instant::now() + Duration::from_millis(*delay);
-            self.again.push_back(Again { when, serial, tgid, has_library, tries: tries + 1 });
+        if later {
+            // What is not found by the last time is given up.
+            let _ = self.again.add(Again { serial, tgid, has_library }, tries, Instant::now());
         }
         Ok(())
     }

@@ -90,15 +90,17 @@ fn headers(frame: &Frame, payload: &[u8]) -> Option<u32> {
     let Some(block) = payload.get(frame.prefix() as usize..end.min(payload.len())) else {
         return if whole { None } else { Some(0) };
     };
-    let (mut fields, mut pseudo, mut odd) = (0_u32, 0_u32, false);
+    let (mut fields, mut pseudo, mut regular, mut odd) = (0_u32, 0_u32, false, false);
     let what = hpack::Decoder::default().decode(block, whole && frame.ends_headers(), &mut |field| {
         fields += 1;
         let Some(name) = field.name else {
             return;
         };
         let is_pseudo = name.first() == Some(&b':');
-        // Pseudo-header fields come first, and names are in lower case (RFC 9113, section 8.2 and 8.3).
-        odd |= is_pseudo && pseudo + 1 < fields && pseudo == 0;
+        // Pseudo-header fields come first, and names are in lower case (RFC 9113, section 8.2 and 8.3). One that refers to what was
+        // said before the connection was joined may be either.
+        odd |= is_pseudo && regular;
+        regular |= !is_pseudo;
         pseudo += u32::from(is_pseudo);
         odd |= is_pseudo && field.value.is_some_and(<[u8]>::is_empty);
         odd |= !name.iter().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
@@ -139,6 +141,10 @@ mod tests {
         assert_eq!(detect(&GET[..9]), Verdict::More);
         let response = b"\x00\x00\x02\x01\x04\x00\x00\x00\x01\x88\xc0\x00\x00\x01\x00\x01\x00\x00\x00\x01x";
         assert_eq!(detect(response), Verdict::Yes);
+        // nghttp2 (Node, curl): what was said before, `:authority` first, then a path.
+        let request = b"\x00\x00\x09\x01\x04\x00\x00\x00\x07\xbe\x83\x86\x04\x04/a/7";
+        assert_eq!(detect(request), Verdict::Yes);
+        assert_eq!(detect(b"\x00\x00\x0b\x01\x04\x00\x00\x00\x07\x53\x01x\x83\x86\x04\x03/a7"), Verdict::No);
         let pings = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00abcdefgh".repeat(4);
         assert_eq!((detect(&pings), detect(&pings[..17])), (Verdict::Yes, Verdict::More));
         let update = b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x10\x00";

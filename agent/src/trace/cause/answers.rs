@@ -2,9 +2,10 @@
 //! request has worked for it.
 
 use super::{
-    call::{Cause, Hint, Link, Serial, Sign},
+    call::{Call, Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     loops::Sent,
+    trust::Kind,
     turns::For,
     work::{Key, On},
 };
@@ -221,6 +222,9 @@ impl Engine {
                 if let Some(cost) = self.calls.get_mut(&serial).and_then(|call| call.cost.as_mut()) {
                     cost.is_whole = is_same;
                 }
+                if !is_same {
+                    return self.answered_for_another(serial, key, start);
+                }
                 Link::Thread
             }
         };
@@ -232,6 +236,27 @@ impl Engine {
             });
             if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));
+            }
+        }
+    }
+
+    /// A thread has answered a request that another one has read. If it does one thing at a time, what it has asked for meanwhile was for
+    /// that; a loop that answers for others has more under way.
+    fn answered_for_another(&mut self, request: Serial, key: Key, start: Nanos) {
+        let Some(tgid) = self.calls.get(&request).map(Call::tgid) else {
+            return;
+        };
+        let mut made = self.pending.by(key);
+        made.retain(|call| self.calls.get(call).is_some_and(|call| call.start >= start));
+        if made.is_empty() {
+            return;
+        }
+        let all_done = made.iter().all(|call| self.calls.get(call).is_some_and(|call| call.is_answered));
+        self.tried(tgid, Kind::Answerer, Sign::Answerer, all_done);
+        let hint = Hint { request, link: Link::Thread, sign: Sign::Answerer };
+        for call in made {
+            if all_done && self.may_cause(request, call) {
+                self.suggest(call, hint);
             }
         }
     }

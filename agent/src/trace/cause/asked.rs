@@ -271,6 +271,10 @@ impl Engine {
                 {
                     hint = Some(Hint { request, link: work.link, sign: Sign::Link });
                 }
+                // Whoever reads requests here has often left them to others, and done something else since.
+                Some(request) if work.link == Link::Thread && self.trust.of(who.tgid, Link::Thread).is_refuted() => {
+                    hint = Some(Hint { request, link: work.link, sign: Sign::Link });
+                }
                 Some(request) => {
                     if who.task.id != 0 {
                         self.puzzles.called(who.tgid, false);

@@ -214,6 +214,8 @@ pub(super) enum Sign {
     Lone,
     /// It was lent to a worker that has made another call for it since.
     Loan(Lender),
+    /// Whoever has made it has answered the request, which somebody else has read.
+    Answerer,
 }
 
 impl Call {

@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use super::{
     call::{Call, Cause, Hint, Link, Search, Serial, Sign},
     engine::Engine,
+    trust::Kind,
     work::{Key, On},
 };
 use crate::event::Nanos;
@@ -105,6 +106,7 @@ impl Engine {
             Sign::Lone if self.loops.lone(tgid).is_proved() => return Some(true),
             Sign::Loop | Sign::Lone => self.loops.last(tgid),
             Sign::Loan(lender) => self.trust.of(tgid, lender),
+            Sign::Answerer => self.trust.of(tgid, Kind::Answerer),
         };
         (proof.is_proved() || proof.is_refuted()).then_some(proof.is_proved())
     }
@@ -146,13 +148,17 @@ impl Engine {
             Sign::Loop | Sign::Lone if right => {}
             Sign::Loop => self.loops.contradicted(tgid, false),
             Sign::Lone => self.loops.contradicted(tgid, true),
-            Sign::Loan(lender) => {
-                let was_proved = self.trust.of(tgid, lender).is_proved();
-                self.trust.add(tgid, lender, right);
-                if !was_proved && self.trust.of(tgid, lender).is_proved() {
-                    self.proved(tgid, hint.sign);
-                }
-            }
+            Sign::Loan(lender) => self.tried(tgid, lender.into(), hint.sign, right),
+            Sign::Answerer => self.tried(tgid, Kind::Answerer, hint.sign, right),
+        }
+    }
+
+    /// A kind of evidence has proved right or wrong once more: what waits for its sign may be settled by that.
+    pub(super) fn tried(&mut self, tgid: u32, kind: Kind, sign: Sign, right: bool) {
+        let was_proved = self.trust.of(tgid, kind).is_proved();
+        self.trust.add(tgid, kind, right);
+        if !was_proved && self.trust.of(tgid, kind).is_proved() {
+            self.proved(tgid, sign);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     trace::ids::Ids,
 };
 
+mod answerers;
 mod injected;
 mod patterns;
 mod pools;

@@ -1,0 +1,68 @@
+//! Threads that answer requests which others have read.
+
+use super::*;
+
+/// Thread 1 reads requests; what they need is asked for, and what they want is answered, by others.
+const READER: u32 = 1;
+
+#[test]
+fn a_thread_that_answers_one_after_the_other_has_worked_for_them() {
+    let mut world = World::new();
+    // Two workers at a time: neither which request nests a call says it, nor when.
+    for round in 0..20 {
+        let [one, two] = [0, 2].map(|more| End(10 + more, round));
+        let [call, other] = [0, 2].map(|more| End(30 + more, round));
+        world.serve(one, thread(1, READER)).serve(two, thread(1, READER));
+        world.call(call, thread(1, 7)).call(other, thread(1, 8));
+        world.read(call, thread(1, 7)).read(other, thread(1, 8));
+        world.answer(one, thread(1, 7)).answer(two, thread(1, 8));
+    }
+    world.finish();
+    for round in 0..20 {
+        world.caused(End(10, round), End(30, round), Link::Thread);
+        world.caused(End(12, round), End(32, round), Link::Thread);
+    }
+}
+
+#[test]
+fn a_loop_that_answers_for_others_is_not_believed() {
+    let mut world = World::new();
+    // All calls and answers are one thread's; what it answers first may have been asked for by the other one.
+    for round in 0..40 {
+        let [one, two] = [0, 2].map(|more| End(10 + more, round));
+        let [call, other] = [0, 2].map(|more| End(30 + more, round));
+        world.serve(one, thread(1, READER)).serve(two, thread(1, 2));
+        world.call(other, thread(1, 7)).call(call, thread(1, 7)).read(call, thread(1, 7));
+        if round % 4 > 0 {
+            world.answer(one, thread(1, 7)).read(other, thread(1, 7));
+        } else {
+            world.read(other, thread(1, 7)).answer(one, thread(1, 7));
+        }
+        world.answer(two, thread(1, 7));
+    }
+    world.finish();
+    let wrong = |round: &u64| {
+        world.span(Side::Client, End(32, *round)).parent == world.span(Side::Server, End(10, *round)).span
+    };
+    assert_eq!((0..40).find(wrong), None);
+}
+
+#[test]
+fn a_thread_that_leaves_to_others_what_it_reads_is_not_believed() {
+    let mut world = World::new();
+    // Each reads what the other one serves: whoever has time looks for more.
+    for round in 0..40 {
+        let [one, two] = [0, 2].map(|more| End(10 + more, round));
+        let [call, other] = [0, 2].map(|more| End(30 + more, round));
+        world.serve(one, thread(1, 7)).serve(two, thread(1, 8));
+        world.call(call, thread(1, 8)).call(other, thread(1, 7));
+        world.read(call, thread(1, 9)).read(other, thread(1, 9));
+        world.answer(one, thread(1, 8)).answer(two, thread(1, 7));
+    }
+    world.finish();
+    let wrong = |round: &u64| {
+        world.span(Side::Client, End(32, *round)).parent == world.span(Side::Server, End(10, *round)).span
+    };
+    // Until it has shown.
+    assert_eq!((2..40).find(wrong), None);
+}
