@@ -145,7 +145,6 @@ impl Watch {
     }
 
     /// How each process encrypts.
-    #[must_use]
     pub fn encryption(&self) -> impl Fn(u32) -> Why + use<> {
         let looked = self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let unseen = if self.shared.ready.load(Ordering::Acquire) { Why::Unseen } else { Why::Early };
