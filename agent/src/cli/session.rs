@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Session {
     runtime: Runtime,
     capture: Capture,
+    /// It was said that what ran already is known.
+    is_ready: bool,
     peers: Option<Transport>,
     signals: [Signal; 3],
     profiles: Vec<Output>,
@@ -171,17 +173,23 @@ impl Session {
         let tls = !capture.no_tls;
         let settings =
             Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start, inject };
-        let capture = Capture::start(settings, outputs)?;
+        let mut capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());
         }
+        let is_ready = capture.is_ready();
+        if !is_ready {
+            anstream::eprintln!(
+                "still looking at what runs already: until then, tasks and TLS of some processes are not read"
+            );
+        }
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
-        Ok(Self { runtime, capture, peers, signals, profiles, sink })
+        Ok(Self { runtime, capture, is_ready, peers, signals, profiles, sink })
     }
 
     /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
     pub fn wait(&mut self, duration: Option<Duration>, mut child: Option<&mut Child>) -> bool {
-        let Self { runtime, capture, signals: [interrupt, terminate, hangup], .. } = self;
+        let Self { runtime, capture, is_ready, signals: [interrupt, terminate, hangup], .. } = self;
         runtime.block_on(async {
             let end = async {
                 match duration {
@@ -192,6 +200,10 @@ impl Session {
             let look = async {
                 loop {
                     tokio::time::sleep(LOOK).await;
+                    if !*is_ready && capture.is_ready() {
+                        *is_ready = true;
+                        anstream::eprintln!("what ran already is known now");
+                    }
                     if capture.has_failed() || child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
                     {
                         break;
