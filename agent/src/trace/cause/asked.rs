@@ -65,6 +65,7 @@ impl Engine {
         match asked.side {
             Side::Server => {
                 self.turns.seen(asked.thread);
+                self.turned(asked.thread, None);
                 self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
@@ -72,6 +73,7 @@ impl Engine {
                 self.take_injected(&mut call);
                 self.take_sent(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
+                self.turned(asked.thread, Some(serial));
             }
         }
     }

@@ -24,6 +24,7 @@ use super::{
     serving::Threads,
     trust::Trust,
     turns::Turns,
+    unclaimed::Unclaimed,
     usage::Meters,
     values::Bringers,
     work::{Key, On, Work, Workers},
@@ -167,7 +168,9 @@ pub struct Engine {
     pub(super) kept: Deadlines,
     pub(super) settled: Vec<Settled>,
     pub(super) samples: Vec<Samples>,
-    /// How many samples calls have.
+    /// Those of which it is not known whose they are.
+    pub(super) unclaimed: Unclaimed,
+    /// How many samples calls have, and how many nobody has claimed.
     pub(super) held: usize,
     pub(super) meters: Meters,
     /// Contexts that were written into requests.
@@ -227,6 +230,7 @@ impl Engine {
             pending: Pending::default(),
             settled: Vec::new(),
             samples: Vec::new(),
+            unclaimed: Unclaimed::default(),
             held: 0,
             meters: Meters::default(),
             written: Written::default(),
@@ -269,6 +273,7 @@ impl Engine {
             self.give_up(serial);
         }
         self.look_at_orphans(now);
+        self.look_at_unclaimed(now);
         while let Some(serial) = self.lingering.due(now).or_else(|| self.unread.due(now)).or_else(|| self.kept.due(now))
         {
             self.forget(serial);
@@ -288,6 +293,7 @@ impl Engine {
         self.give_all();
         let calls = std::mem::take(&mut self.calls);
         calls.into_values().for_each(|call| self.give_up_samples(call.samples));
+        self.give_up_unclaimed(Nanos::MAX);
         self.by_id.clear();
         self.open.clear();
     }

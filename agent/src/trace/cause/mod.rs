@@ -32,6 +32,7 @@ mod settle;
 mod tests;
 mod trust;
 mod turns;
+mod unclaimed;
 mod usage;
 mod values;
 mod wakes;

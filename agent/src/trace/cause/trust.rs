@@ -79,6 +79,8 @@ pub(super) enum Kind {
     Pattern(usize),
     /// That what was lent lasts until its worker is woken by such a one again.
     Loan(Lender),
+    /// That what was lent to a worker is what it does next.
+    Next,
     /// That whoever answers a request which somebody else has read has served nothing else meanwhile.
     Answerer,
 }
