@@ -89,6 +89,8 @@ pub enum Event<'a> {
     Greeted(Greeted),
     /// A context was written into a request, or will not be any more.
     Inject(Inject),
+    /// A TCP option has carried a context.
+    Carried(Carried),
 }
 
 impl Event<'_> {
@@ -106,6 +108,7 @@ impl Event<'_> {
             Self::Usage(e) => e.time,
             Self::Greeted(e) => e.time,
             Self::Inject(e) => e.time,
+            Self::Carried(e) => e.time,
         }
     }
 }
@@ -384,6 +387,25 @@ pub struct Inject {
 pub struct Injected {
     /// Position in the stream where it was put.
     pub at: u64,
+    /// Trace id.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u8,
+}
+
+/// A TCP option has carried the context of a request, which will be seen soon if it is one. What has come may have been made by anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// When.
+    pub time: Nanos,
+    /// Whether it left this host, or has come to it.
+    pub direction: Direction,
+    /// Sequence number of the first byte that the answering side sends.
+    pub answers: u32,
+    /// Sequence number of the request's first byte.
+    pub request: u32,
     /// Trace id.
     pub trace: [u8; 16],
     /// Span id.

@@ -94,6 +94,7 @@ impl Pipeline {
             Event::Usage(usage) => self.tracer.used(usage),
             Event::Greeted(greeted) => self.tracer.greeted(greeted),
             Event::Inject(inject) => self.tracer.injected(inject),
+            Event::Carried(carried) => self.tracer.carried(carried),
             Event::Data(_) | Event::State(_) | Event::Sample(_) => {}
         }
         let Self { connections, shared, notes, advice, news, .. } = self;

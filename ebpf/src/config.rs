@@ -163,6 +163,10 @@ pub struct Offsets {
     pub msg_data: u32,
     /// `bpf_sock_ops_kern.sk`
     pub sock_ops_sk: u32,
+    /// `bpf_sock_ops_kern.skb`
+    pub sock_ops_skb: u32,
+    /// `sk_buff.cb`, and in that `tcp_skb_cb.seq`
+    pub skb_seq: u32,
     /// `pt_regs`: the system call's number.
     pub regs_call: u32,
     /// `pt_regs`: the system call's arguments, still there when it returns.
@@ -241,6 +245,8 @@ pub struct Config {
     pub wait_stacks: u32,
     /// 1: requests of the processes in `INJECT_PROCESSES` are given a context; what follows is for that only.
     pub inject: u32,
+    /// 1: contexts are carried in TCP options.
+    pub contexts: u32,
     /// What trace ids are made of: see [`inject::trace_id`](crate::inject::trace_id). Random; the agent has the same.
     pub inject_key: [u32; 4],
 }

@@ -2,6 +2,7 @@
 //! counters. Plain data without behaviour; the programs are in `main.rs`, built only for the BPF target.
 #![no_std]
 
+pub mod carry;
 pub mod config;
 pub mod greeting;
 pub mod inject;

@@ -10,6 +10,8 @@
 
 #[path = "programs/capture.rs"]
 mod capture;
+#[path = "programs/carry.rs"]
+mod carry;
 #[path = "programs/connection.rs"]
 mod connection;
 #[path = "programs/cpython.rs"]
@@ -60,6 +62,8 @@ mod sockets;
 mod syscalls;
 #[path = "programs/task.rs"]
 mod task;
+#[path = "programs/tcp.rs"]
+mod tcp;
 #[path = "programs/tls.rs"]
 mod tls;
 #[path = "programs/tokio.rs"]
@@ -160,7 +164,7 @@ pub fn profile_tick(ctx: PerfEventContext) -> u32 {
     0
 }
 
-/// What TCP tells of its connections: agents find each other.
+/// What TCP tells of its connections: agents find each other, and contexts are carried.
 #[sock_ops]
 pub fn greet(ctx: SockOpsContext) -> u32 {
     greeting::called(&ctx);

@@ -25,6 +25,8 @@ pub enum Kind {
     Greeted = 9,
     /// [`Inject`]
     Inject = 10,
+    /// [`Carried`]
+    Carried = 11,
 }
 
 /// Bytes left the process.
@@ -437,4 +439,34 @@ pub struct Inject {
     pub flags: u32,
     /// Process that made the call.
     pub tgid: u32,
+}
+
+/// A context left this host.
+pub const CARRIED_SENT: u32 = 1;
+/// A context has come to this host.
+pub const CARRIED_RECEIVED: u32 = 2;
+
+/// A TCP option has carried the context of a request: see [`carry`](crate::carry). Comes before the [`Data`] of the call that sends it, or that
+/// receives it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried {
+    /// [`Kind::Carried`]
+    pub kind: u32,
+    /// `CARRIED_*`
+    pub what: u32,
+    /// When.
+    pub time: u64,
+    /// Sequence number of the first byte that the answering side sends.
+    pub answers: u32,
+    /// Sequence number of the request's first byte.
+    pub request: u32,
+    /// Trace id.
+    pub trace: [u8; 16],
+    /// Span id.
+    pub span: [u8; 8],
+    /// Trace flags.
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
 }

@@ -61,6 +61,20 @@ counters! {
     OptionsFailed = "options_failed",
     /// What was told is longer than it can be.
     OptionsTooLong = "options_too_long",
+    /// Requests whose context left in a TCP option.
+    ContextsSent = "contexts_sent",
+    /// Contexts that have come in TCP options.
+    ContextsReceived = "contexts_received",
+    /// Requests whose first segment had no room for that.
+    ContextsNoRoom = "contexts_no_room",
+    /// Segments that were sent again without it: something on the way may drop what has it, or it would not fit any more.
+    ContextsWithheld = "contexts_withheld",
+    /// It could not be written.
+    ContextsFailed = "contexts_failed",
+    /// Connections on which none are sent, because there are too many.
+    ContextsFull = "contexts_full",
+    /// Options that look like one, and are none.
+    ContextsMalformed = "contexts_malformed",
     /// A request was given a context.
     Injected = "injected",
     /// A request was left as it is, because it carries a context.

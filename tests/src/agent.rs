@@ -162,6 +162,10 @@ impl Agent {
         agent
             .wait_log_for(START_LIMIT, |line| line.starts_with("capturing"))
             .context("the agent does not say that it captures")?;
+        // It says so before. A busy machine takes its time, and what is encrypted until then is missing by right.
+        if agent.shared.lock().log.iter().any(|line| line.starts_with("still looking")) {
+            agent.wait_log_for(START_LIMIT, |line| line == "what ran already is known now")?;
+        }
         Ok(agent)
     }
 

@@ -32,13 +32,28 @@ impl Hosts {
     /// # Errors
     /// When `ip` refuses, or there are too many.
     pub fn new(count: usize) -> Result<Self> {
+        Self::made(count, false)
+    }
+
+    /// The same, each with a control group of its own.
+    ///
+    /// # Errors
+    /// As above, and when there are no control groups.
+    pub fn in_groups(count: usize) -> Result<Self> {
+        Self::made(count, true)
+    }
+
+    fn made(count: usize, groups: bool) -> Result<Self> {
         ensure!((1..=200).contains(&count), "{count} hosts");
         let switch = Namespace::new()?;
         ip(&format!("-n {} link add bridge type bridge", switch.name()))?;
         ip(&format!("-n {} link set bridge up", switch.name()))?;
         let third = (process::id() % 250) as u8;
         let hosts = (1..).take(count).map(|number| {
-            let namespace = Namespace::new()?;
+            let mut namespace = Namespace::new()?;
+            if groups {
+                namespace.group()?;
+            }
             let address = Ipv4Addr::new(10, 233, third, number);
             let (inside, plug) = (namespace.name(), format!("plug{number}"));
             ip(&format!("-n {} link add {plug} type veth peer name net netns {inside}", switch.name()))?;

@@ -97,6 +97,18 @@ impl Nat {
         ))
     }
 
+    /// Lets the box lose one of so many segments, whichever way they go; 0: none any more.
+    ///
+    /// # Errors
+    /// When `nft` refuses.
+    pub fn lose(&self, of: u32) -> Result<()> {
+        let rule = if of == 0 { String::new() } else { format!("meta l4proto tcp numgen random mod {of} == 0 drop") };
+        self.nft(&format!(
+            "table ip lost {{}}\ndelete table ip lost\ntable ip lost {{\n chain forward {{\n type filter hook forward priority 10;\n\
+             {rule}\n}}\n}}\n"
+        ))
+    }
+
     fn nft(&self, text: &str) -> Result<()> {
         let rules = tempfile::NamedTempFile::new()?;
         fs::write(rules.path(), text)?;

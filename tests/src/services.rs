@@ -184,6 +184,14 @@ impl Service {
         Self::on_port(LOCAL, |address| go_http2("grpc", address))
     }
 
+    /// gRPC-Web in Go, by HTTP/1.1: see `services/http2`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_grpc_web() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("web", address))
+    }
+
     /// gRPC in Python: see `services/python/calls.py`.
     ///
     /// # Errors
@@ -409,6 +417,14 @@ fn go_http2(what: &str, address: SocketAddr) -> Result<Recipe> {
     let mut command = Command::new(paths::installed("http2")?);
     command.arg(what).arg(address.to_string());
     Ok(Recipe { command, name: "http2", folders: Vec::new() })
+}
+
+/// A client that makes the calls of gRPC-Web that its input names.
+///
+/// # Errors
+/// When it is not installed.
+pub fn grpc_web_client(address: SocketAddr) -> Result<Command> {
+    Ok(go_http2("callweb", address)?.command)
 }
 
 /// A client that makes the calls of gRPC that its input names: `http2 call`, or `calls.py call`.

@@ -1,7 +1,7 @@
 //! Servers and clients over TLS: a certificate for them, and clients in several languages that do as they are told and keep account.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::check::Side;
-use crate::child::Guard;
+use crate::child::{self, Guard};
 use crate::drive::Exchanged;
 use crate::paths;
 use crate::services::Service;
@@ -141,7 +141,26 @@ impl Client {
     /// # Errors
     /// When it cannot be started.
     pub fn start(kind: Kind) -> Result<Self> {
-        let mut guard = Guard::start(kind.command()?.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        Self::run(kind, kind.command()?)
+    }
+
+    /// The same of rustls, without names in the program, which is put into this folder.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn stripped_rustls(folder: &Path) -> Result<Self> {
+        let program = folder.join("rustls-service");
+        child::output(
+            Command::new("strip").arg("-o").arg(&program).arg(paths::installed("rustls-service")?),
+            PATIENCE,
+        )?;
+        let mut command = Command::new(program);
+        command.arg("client");
+        Self::run(Kind::Rustls, command)
+    }
+
+    fn run(kind: Kind, mut command: Command) -> Result<Self> {
+        let mut guard = Guard::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let stdin = guard.inner().stdin.take().context("no pipe")?;
         let stdout = BufReader::new(guard.inner().stdout.take().context("no pipe")?);
         Ok(Self { guard, stdin, stdout, kind })

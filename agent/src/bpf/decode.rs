@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE,
-    HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open,
-    PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT,
-    Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM,
+    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover,
+    INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN,
+    Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK,
+    USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -39,6 +40,7 @@ impl Record for Sample {}
 impl Record for Usage {}
 impl Record for Greeted {}
 impl Record for Inject {}
+impl Record for Carried {}
 
 fn read<T: Record>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short)?;
@@ -59,6 +61,7 @@ pub fn time(bytes: &[u8]) -> Nanos {
             && AT == std::mem::offset_of!(Usage, time)
             && AT == std::mem::offset_of!(Greeted, time)
             && AT == std::mem::offset_of!(Inject, time)
+            && AT == std::mem::offset_of!(Carried, time)
     );
     bytes.get(AT..AT + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes).unwrap_or_default()
 }
@@ -79,6 +82,7 @@ pub fn event(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         k if k == Kind::Usage as u32 => usage(bytes).map(Event::Usage),
         k if k == Kind::Greeted as u32 => greeted(bytes).map(Event::Greeted),
         k if k == Kind::Inject as u32 => inject(bytes).map(Event::Inject),
+        k if k == Kind::Carried as u32 => carried(bytes).map(Event::Carried),
         _ => Err(DecodeError::Unknown),
     }
 }
@@ -233,6 +237,16 @@ fn inject(bytes: &[u8]) -> Result<event::Inject, DecodeError> {
         _ => return Err(DecodeError::Unknown),
     };
     Ok(event::Inject { time: record.time, sock: record.sock, tgid: record.tgid, context })
+}
+
+fn carried(bytes: &[u8]) -> Result<event::Carried, DecodeError> {
+    let (Carried { what, time, answers, request, trace, span, flags, .. }, _) = read::<Carried>(bytes)?;
+    let direction = match what {
+        CARRIED_SENT => Direction::Send,
+        CARRIED_RECEIVED => Direction::Receive,
+        _ => return Err(DecodeError::Unknown),
+    };
+    Ok(event::Carried { time, direction, answers, request, trace, span, flags: flags as u8 })
 }
 
 /// Whose it is; of the rest, [`crate::profile::sample`] makes sense.
@@ -413,6 +427,30 @@ mod tests {
     }
 
     #[test]
+    fn contexts_that_were_carried() {
+        let ids = ([1; 16], [2; 8]);
+        let record = Carried {
+            kind: Kind::Carried as u32,
+            what: CARRIED_SENT,
+            time: 5,
+            answers: 7,
+            request: 9,
+            trace: ids.0,
+            span: ids.1,
+            flags: 1,
+            pad: 0,
+        };
+        for (what, direction) in [(CARRIED_SENT, Direction::Send), (CARRIED_RECEIVED, Direction::Receive)] {
+            let bytes = bytes_of(&Carried { what, ..record });
+            let Event::Carried(carried) = event(&bytes).unwrap() else { panic!("no context") };
+            let (trace, span) = ids;
+            assert_eq!(carried, event::Carried { time: 5, direction, answers: 7, request: 9, trace, span, flags: 1 });
+            assert_eq!((time(&bytes), event(&bytes[..bytes.len() - 1]).unwrap_err()), (5, DecodeError::Short));
+        }
+        assert_eq!(event(&bytes_of(&Carried { what: 3, ..record })).unwrap_err(), DecodeError::Unknown);
+    }
+
+    #[test]
     fn addresses_of_both_families() {
         let mut record =
             Open { kind: Kind::Open as u32, family: 2, local_port: 80, remote_port: 4000, ..Open::default() };
@@ -433,7 +471,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0u32..10, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
+        fn garbage_never_panics(kind in 0u32..13, mut bytes in proptest::collection::vec(any::<u8>(), 4..300)) {
             bytes[..4].copy_from_slice(&kind.to_ne_bytes());
             let _ = event(&bytes);
         }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{Array, MapData},
     programs::{CgroupAttachMode, ProgramError, SockOps, sock_ops::SockOpsLink},
 };
-use geophone_ebpf::greeting;
+use geophone_ebpf::{config::Config, greeting};
 use rustix::fs::{Mode, OFlags, openat};
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ use super::{groups, load::LoadError};
 pub enum GreetError {
     /// There are no control groups of version 2.
     #[error(
-        "--peer-discover option needs the control groups of version 2, which are not mounted here and cannot be mounted ({0}); leave it out, \
+        "TCP options (--peer-discover option, --peer-context option) need the control groups of version 2, which are not mounted here and cannot be mounted ({0}); leave it out, \
          or mount them: mount -t cgroup2 none /sys/fs/cgroup/unified"
     )]
     NoGroups(io::Error),
@@ -37,7 +37,7 @@ pub enum GreetError {
     },
     /// The kernel does not let it be attached.
     #[error(
-        "the kernel does not let the program be attached by which agents find each other (--peer-discover option): {0}"
+        "the kernel does not let the program be attached that writes TCP options (--peer-discover option, --peer-context option): {0}"
     )]
     Program(#[from] ProgramError),
     /// The object or a map is not as it should be.
@@ -52,6 +52,15 @@ struct Greeting(greeting::Greeting);
 
 // SAFETY: made of integers only, without padding.
 unsafe impl aya::Pod for Greeting {}
+
+/// Connections on which contexts are carried, of each direction.
+const CARRYING: u32 = 16_384;
+
+/// What the kernel side needs to be loaded for carrying contexts, too.
+pub(super) fn configure(config: &mut Config, loader: &mut EbpfLoader<'_>) {
+    config.contexts = 1;
+    loader.map_max_entries("CARRYING", CARRYING).map_max_entries("CARRIED", CARRYING);
+}
 
 /// Loads it, while the maps that it shares with other programs are still there.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {

@@ -7,10 +7,7 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError, SockHash},
     programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps, sk_msg::SkMsgLink, sock_ops::SockOpsLink},
 };
-use geophone_ebpf::{
-    config::{Config, INJECT_SOCKETS_MARK, MISSING, Offsets},
-    inject::{NAMES, named},
-};
+use geophone_ebpf::config::{Config, INJECT_SOCKETS_MARK, MISSING, Offsets};
 use thiserror::Error;
 
 use super::{
@@ -21,12 +18,11 @@ use super::{
     load::{OBJECT, bytes_of, take},
     offsets, preempt,
     rings::Rings,
+    serving,
 };
 
 /// Connections whose requests are given contexts at a time.
 const SOCKETS: u32 = 16_384;
-/// Threads that serve requests, of the processes that are chosen.
-const THREADS: u32 = 16_384;
 
 const ENROL: &str = "inject_enrol";
 const HEADER: &str = "inject_header";
@@ -73,14 +69,9 @@ pub enum InjectError {
 }
 
 /// What the kernel side needs to be loaded for it.
-pub(super) fn configure(config: &mut Config, loader: &mut EbpfLoader<'_>, key: [u32; 4]) {
+pub(super) fn configure(config: &mut Config, loader: &mut EbpfLoader<'_>) {
     config.inject = 1;
-    config.inject_key = key;
-    loader
-        .map_max_entries("INJECT_SOCKETS", SOCKETS)
-        .map_max_entries("INJECT_STATES", SOCKETS)
-        .map_max_entries("INJECT_THREADS", THREADS)
-        .map_max_entries("INJECT_READERS", THREADS);
+    loader.map_max_entries("INJECT_SOCKETS", SOCKETS).map_max_entries("INJECT_STATES", SOCKETS);
 }
 
 /// Makes the map of sockets a plain one of one entry in an object file: for kernels that have none, and agents that need none. What the object says, too
@@ -118,12 +109,6 @@ impl Injection {
     pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets, unsafe_too: bool) -> Result<Self, LoadError> {
         if [offsets.msg_sk, offsets.msg_data, offsets.sock_ops_sk].contains(&MISSING) {
             return Err(InjectError::NoSockets.into());
-        }
-        // It stays where it is: programs that use it are yet to be loaded.
-        let names = ebpf.map_mut("INJECT_NAMES").ok_or(LoadError::Missing("INJECT_NAMES"))?;
-        let mut names: HashMap<&mut MapData, u64, u32> = names.try_into()?;
-        for (name, meaning) in NAMES {
-            names.insert(named(name), *meaning as u32, 0)?;
         }
         let sockets: SockHash<MapData, u64> = take(ebpf, "INJECT_SOCKETS")?;
         let processes = take(ebpf, "INJECT_PROCESSES")?;
@@ -194,7 +179,8 @@ pub fn test_injection() -> Result<(), LoadError> {
     let processors = u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(1);
     let mut config = Config { offsets: offsets::offsets(&btf)?, agent_tgid: std::process::id(), ..Config::default() };
     let mut loader = EbpfLoader::new();
-    configure(&mut config, &mut loader, [0; 4]);
+    configure(&mut config, &mut loader);
+    serving::configure(&mut config, &mut loader, [0; 4]);
     loader.override_global("CONFIG", bytes_of(&config), true).override_global("AYA_LOG_LEVEL", &0u8, false);
     for map in ["RINGS", "SCRATCH"] {
         loader.map_max_entries(map, processors);
@@ -208,6 +194,7 @@ pub fn test_injection() -> Result<(), LoadError> {
     let mut ebpf = loader.load(object.bytes())?;
     let mut outer: aya::maps::ArrayOfMaps<MapData, MapData> = take(&mut ebpf, "RINGS")?;
     let _rings = Rings::create(processors as usize, 4096, |index, ring| outer.set(index, ring, 0))?;
+    serving::name(&mut ebpf)?;
     Injection::load(&mut ebpf, &config.offsets, false).map(drop)
 }
 

@@ -26,7 +26,7 @@ use super::{
     policy::Policies,
     preempt,
     rings::Rings,
-    sampler,
+    sampler, serving,
     tables::Tables,
     tracepoints::Tracepoints,
 };
@@ -97,6 +97,8 @@ pub struct Options {
     pub usage: bool,
     /// Agents are to find each other by a TCP option: see [`Kernel::greet`].
     pub greets: bool,
+    /// Carry contexts in TCP options, once [`Kernel::greet`] has been called; what the trace ids of requests that come without one are made of.
+    pub contexts: Option<[u32; 4]>,
     /// Write contexts into requests of the processes marked by [`Kernel::choose`].
     pub inject: Option<Inject>,
 }
@@ -227,8 +229,15 @@ impl Kernel {
         };
         let log_level: u8 = if options.debug { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
-        if let Some(Inject { key, .. }) = options.inject {
-            inject::configure(&mut config, &mut loader, key);
+        if options.inject.is_some() {
+            inject::configure(&mut config, &mut loader);
+        }
+        if options.contexts.is_some() {
+            greeter::configure(&mut config, &mut loader);
+        }
+        let key = options.contexts.or(options.inject.map(|inject| inject.key));
+        if let Some(key) = key {
+            serving::configure(&mut config, &mut loader, key);
         }
         let object = match options.inject {
             Some(_) => preempt::Object::new(OBJECT, preempt),
@@ -281,6 +290,9 @@ impl Kernel {
         }
         if options.greets {
             greeter::load(&mut ebpf)?;
+        }
+        if key.is_some() {
+            serving::name(&mut ebpf)?;
         }
         let injection = options.inject.map(|inject| Injection::load(&mut ebpf, &config.offsets, inject.unsafe_too));
         let injection = injection.transpose()?;

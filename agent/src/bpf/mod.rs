@@ -18,6 +18,7 @@ mod preempt;
 mod rings;
 mod rows;
 mod sampler;
+mod serving;
 mod tables;
 mod tracepoints;
 mod waker;
@@ -37,8 +38,14 @@ pub use waker::Waker;
 use geophone_ebpf::stats;
 
 /// The kernel side's counters, summed over processors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters([u64; stats::COUNT]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; stats::COUNT])
+    }
+}
 
 impl Counters {
     /// One of them.

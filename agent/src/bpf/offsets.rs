@@ -70,6 +70,8 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         msg_sk: at("sk_msg.sk").unwrap_or(MISSING),
         msg_data: at("sk_msg.data").unwrap_or(MISSING),
         sock_ops_sk: at("bpf_sock_ops_kern.sk").unwrap_or(MISSING),
+        sock_ops_skb: at("bpf_sock_ops_kern.skb").unwrap_or(MISSING),
+        skb_seq: at("sk_buff.cb")? + at("tcp_skb_cb.seq")?,
         regs_call: arch::regs_call(btf)?,
         regs_args: arch::regs_args(btf)?,
         regs_ip: arch::regs_ip(btf)?,

@@ -77,6 +77,7 @@ impl CaptureArgs {
             sampling: None,
             usage: self.usage,
             greets: false,
+            contexts: None,
             inject: None,
         }
     }

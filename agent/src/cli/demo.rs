@@ -38,6 +38,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         peers: None,
         sampling: None,
         inject: None,
+        contexts: None,
     };
     let mut session = Session::start(&SelectArgs::default(), &args.capture, &output, target, None)?;
     anstream::eprintln!(

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::output::duration;
-use crate::peer::{Config, Greets, Key, KeyError, Settings, TransportSettings};
+use crate::peer::{Config, Contexts, Greets, Key, KeyError, Settings, TransportSettings};
 
 /// The variable that has the key itself.
 const VARIABLE: &str = "GEOPHONE_PEER_KEY";
@@ -31,6 +31,18 @@ enum Discover {
     OptionAny,
     /// Nowhere: only --peer
     Off,
+}
+
+/// Whose requests carry contexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Carry {
+    /// Nobody's
+    #[default]
+    Off,
+    /// Those to private addresses, where an agent says that it reads them
+    Option,
+    /// The same to all addresses
+    OptionAny,
 }
 
 /// Talking to the agents of other hosts.
@@ -57,7 +69,11 @@ pub struct PeerArgs {
     /// on its default route
     #[arg(long, value_name = "ADDRESS:PORT")]
     peer_advertise: Option<SocketAddrV4>,
-    /// The control group whose connections have the option, from the root of the hierarchy
+    /// Where agents cannot reach each other: put the context of each request into a TCP option on its first segment, and believe what comes in
+    /// such options; needs no key. One request at a time on each connection that is opened from now on
+    #[arg(long, value_enum, value_name = "WHOSE", default_value_t)]
+    peer_context: Carry,
+    /// The control group whose connections have options, from the root of the hierarchy
     #[arg(long, value_name = "PATH", default_value = "/")]
     peer_cgroup: PathBuf,
     /// How long a request from a host with an agent waits for what that agent says of it
@@ -94,8 +110,14 @@ pub enum PeerError {
     #[error("--peer-advertise {0}: others cannot reach that")]
     Advertised(SocketAddrV4),
     /// Flags of what is not switched on.
-    #[error("--peer-advertise and --peer-cgroup are for --peer-discover option")]
+    #[error("--peer-advertise is for --peer-discover option")]
     NoOption,
+    /// The same.
+    #[error("--peer-cgroup is for --peer-discover option and --peer-context option")]
+    NoOptions,
+    /// One greeting goes to both.
+    #[error("--peer-discover and --peer-context: choose option for both, or option-any for both")]
+    Scopes,
     /// A time that makes no sense.
     #[error("--peer-hold: choose between {} and {}", humantime::format_duration(*HOLD.start()), humantime::format_duration(*HOLD.end()))]
     Hold,
@@ -138,13 +160,29 @@ impl PeerArgs {
         }))
     }
 
+    /// Whether requests are to carry contexts in TCP options.
+    pub fn contexts(&self) -> Result<Option<Contexts>, PeerError> {
+        let group = self.peer_cgroup.clone();
+        let contexts = match self.peer_context {
+            Carry::Option => Some(Contexts { anywhere: false, group }),
+            Carry::OptionAny => Some(Contexts { anywhere: true, group }),
+            Carry::Off => None,
+        };
+        match (self.peer_discover, self.peer_context) {
+            (Discover::Option, Carry::OptionAny) | (Discover::OptionAny, Carry::Option) => Err(PeerError::Scopes),
+            (Discover::Private | Discover::Off, Carry::Off) if self.peer_cgroup != Path::new("/") => {
+                Err(PeerError::NoOptions)
+            }
+            _ => Ok(contexts),
+        }
+    }
+
     fn greets(&self) -> Result<Option<Greets>, PeerError> {
         let anywhere = match self.peer_discover {
             Discover::Option => false,
             Discover::OptionAny => true,
             Discover::Private | Discover::Off => {
-                let unused = self.peer_advertise.is_none() && self.peer_cgroup == Path::new("/");
-                return if unused { Ok(None) } else { Err(PeerError::NoOption) };
+                return if self.peer_advertise.is_none() { Ok(None) } else { Err(PeerError::NoOption) };
             }
         };
         let advertised = self.peer_advertise;
@@ -232,8 +270,8 @@ mod tests {
             wrong(&["--peer-discover", "option", "--peer-advertise", "127.0.0.1:4419"], KEY),
             "--peer-advertise 127.0.0.1:4419: others cannot reach that"
         );
-        let no_option = "--peer-advertise and --peer-cgroup are for --peer-discover option";
-        assert_eq!(wrong(&["--peer-cgroup", "/a"], KEY), no_option);
+        let no_option = "--peer-advertise is for --peer-discover option";
+        assert_eq!(wrong(&["--peer-advertise", "10.0.0.1:5"], KEY), no_option);
         for peer in ["http://a:1", "a:b", "a:0", "a:70000", "[::1", "[::1]:x", ":4419", " "] {
             let expected = format!("--peer {peer}: write it as host, host:port or [address]:port");
             assert_eq!(wrong(&["--peer", peer], KEY), expected);
@@ -249,6 +287,25 @@ mod tests {
         let told = greets(&["--peer-discover", "option-any", "--peer-advertise", "10.0.0.1:5", "--peer-cgroup", "/a"]);
         let at = Some(SocketAddrV4::new([10, 0, 0, 1].into(), 5));
         assert_eq!(told, Some(Greets { anywhere: true, advertised: at, group: "/a".into() }));
+    }
+
+    #[test]
+    fn contexts_in_options_need_no_key() {
+        let contexts = |flags: &[&str]| {
+            let cli = Cli::parse_from([&["x"], flags].concat());
+            cli.peers.contexts().map_err(|error| error.to_string())
+        };
+        assert_eq!(contexts(&[]), Ok(None));
+        assert_eq!(contexts(&["--peer-discover", "option", "--peer-cgroup", "/a"]), Ok(None));
+        let private = Contexts { anywhere: false, group: "/a".into() };
+        assert_eq!(contexts(&["--peer-context", "option", "--peer-cgroup", "/a"]), Ok(Some(private)));
+        let all = Contexts { anywhere: true, group: "/".into() };
+        let flags = ["--peer-context", "option-any", "--peer-discover"];
+        assert_eq!(contexts(&[&flags[..], &["option-any"]].concat()), Ok(Some(all)));
+        let scopes = "--peer-discover and --peer-context: choose option for both, or option-any for both";
+        assert_eq!(contexts(&[&flags[..], &["option"]].concat()), Err(scopes.to_owned()));
+        let unused = "--peer-cgroup is for --peer-discover option and --peer-context option";
+        assert_eq!(contexts(&["--peer-cgroup", "/a"]), Err(unused.to_owned()));
     }
 
     #[test]

@@ -71,10 +71,12 @@ const FREQUENCY: u32 = 99;
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let output = args.output.check(WhenFull::Drop)?;
     let peers = args.peers.check()?;
+    let contexts = args.peers.contexts()?;
     let target = Target {
         selector: args.select.processes.selector(),
         children: !args.command.is_empty(),
         peers,
+        contexts,
         share_context: args.share_context.clone(),
         sampling: args.sampling()?,
         inject: args.inject.check(),

@@ -26,7 +26,7 @@ use crate::{
     bpf::{Context, Inject, Kernel, Options},
     doctor::{self, Machine},
     export::profiles::Sink,
-    peer::{Transport, TransportSettings},
+    peer::{Contexts, Transport, TransportSettings, offer},
     pipeline::Pipeline,
     process::{self, Host, Selector},
     profile::{Output, Periods, Profiler, Start, report},
@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Session {
     runtime: Runtime,
     capture: Capture,
+    /// It was said that what ran already is known.
+    is_ready: bool,
     peers: Option<Transport>,
     signals: [Signal; 3],
     profiles: Vec<Output>,
@@ -58,6 +60,8 @@ pub struct Target {
     pub children: bool,
     /// How the agent talks to those of other hosts, if it does.
     pub peers: Option<TransportSettings>,
+    /// Whether requests carry contexts in TCP options.
+    pub contexts: Option<Contexts>,
     /// The bpffs on which other profilers find what threads work for, if they are to know it.
     pub share_context: Option<PathBuf>,
     /// Whether what is traced is sampled, too.
@@ -118,16 +122,21 @@ impl Session {
         let report_exec = target.selector.depends_on_programs();
         let frequency = target.sampling.as_ref().map(|sampling| sampling.frequency);
         let greets = target.peers.as_ref().and_then(|peers| peers.greets.clone());
-        let inject = match &target.inject {
-            Some((_, unsafe_too)) => {
-                let key = key().map_err(|error| CliError::System { what: "random numbers", error })?;
-                tracer.set_inject_key(key);
-                Some(Inject { key, unsafe_too: *unsafe_too })
-            }
-            None => None,
+        let contexts = target.contexts;
+        let key = match target.inject.is_some() || contexts.is_some() {
+            true => Some(key().map_err(|error| CliError::System { what: "random numbers", error })?),
+            false => None,
         };
-        let options = capture.options(select, selective, report_exec);
-        let options = Options { sampling: frequency, greets: greets.is_some(), inject, ..options };
+        key.into_iter().for_each(|key| tracer.set_inject_key(key));
+        let inject =
+            key.zip(target.inject.as_ref()).map(|(key, (_, unsafe_too))| Inject { key, unsafe_too: *unsafe_too });
+        let options = Options {
+            sampling: frequency,
+            greets: greets.is_some() || contexts.is_some(),
+            contexts: key.filter(|_| contexts.is_some()),
+            inject,
+            ..capture.options(select, selective, report_exec)
+        };
         let mut kernel = Kernel::load(&options)?;
         let front_end = kernel.front_end();
         let sampled = processes.clone();
@@ -136,13 +145,18 @@ impl Session {
             Some(settings) => {
                 let (peers, transport) = Transport::start(settings)?;
                 pipeline.set_peers(peers);
-                if let Some(greets) = &greets {
-                    kernel.greet(&greets.group, transport.said(greets).greeting(greets.anywhere))?;
-                }
                 Some(transport)
             }
             None => None,
         };
+        match (&peers, &greets, &contexts) {
+            (Some(transport), Some(greets), _) => {
+                let greeting = transport.said(greets).greeting(greets.anywhere, contexts.is_some());
+                kernel.greet(&greets.group, greeting)?;
+            }
+            (_, _, Some(contexts)) => kernel.greet(&contexts.group, offer(contexts.anywhere))?,
+            _ => {}
+        }
         let Target { selector, children, sampling, inject, .. } = target;
         let inject = inject.map(|(selector, _)| selector);
         let (mut profiles, mut sink, mut start) = (Vec::new(), None, None);
@@ -159,17 +173,23 @@ impl Session {
         let tls = !capture.no_tls;
         let settings =
             Settings { kernel, pipeline, selector, children, tls, recorder, context, sampling: start, inject };
-        let capture = Capture::start(settings, outputs)?;
+        let mut capture = Capture::start(settings, outputs)?;
         if let Some(peers) = &peers {
             anstream::eprintln!("talking to the agents of other hosts on {} (UDP)", peers.address());
         }
+        let is_ready = capture.is_ready();
+        if !is_ready {
+            anstream::eprintln!(
+                "still looking at what runs already: until then, tasks and TLS of some processes are not read"
+            );
+        }
         anstream::eprintln!("capturing by {front_end}; spans go to {}; stop with Ctrl-C", output.describe());
-        Ok(Self { runtime, capture, peers, signals, profiles, sink })
+        Ok(Self { runtime, capture, is_ready, peers, signals, profiles, sink })
     }
 
     /// Waits for a signal, the end of `child`, or of the time. Returns whether it was a signal.
     pub fn wait(&mut self, duration: Option<Duration>, mut child: Option<&mut Child>) -> bool {
-        let Self { runtime, capture, signals: [interrupt, terminate, hangup], .. } = self;
+        let Self { runtime, capture, is_ready, signals: [interrupt, terminate, hangup], .. } = self;
         runtime.block_on(async {
             let end = async {
                 match duration {
@@ -180,6 +200,10 @@ impl Session {
             let look = async {
                 loop {
                     tokio::time::sleep(LOOK).await;
+                    if !*is_ready && capture.is_ready() {
+                        *is_ready = true;
+                        anstream::eprintln!("what ran already is known now");
+                    }
                     if capture.has_failed() || child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
                     {
                         break;

@@ -86,7 +86,8 @@ impl<S: Default> Table<S> {
             | Event::Sample(_)
             | Event::Usage(_)
             | Event::Greeted(_)
-            | Event::Inject(_) => {}
+            | Event::Inject(_)
+            | Event::Carried(_) => {}
         }
         if self.held > self.limits.held_total {
             self.shed(time, sink);

@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use geophone_ebpf::greeting::{ADDRESS, AGENT, FIRST, Greeting, KIND, LONG, MAGIC, PORT, SHORT};
+use geophone_ebpf::{
+    carry::{self, OFFER},
+    greeting::{ADDRESS, AGENT, FIRST, Greeting, KIND, LONG, MAGIC, PORT, SHORT},
+};
 use hashbrown::HashMap;
 
 use crate::event::Nanos;
@@ -44,7 +47,8 @@ impl Said {
         let [kind, len, rest @ ..] = option else {
             return None;
         };
-        if *kind != KIND || usize::from(*len) != option.len() || !rest.starts_with(&MAGIC) {
+        let is_ours = rest.starts_with(&MAGIC) || rest.starts_with(&carry::MAGIC);
+        if *kind != KIND || usize::from(*len) != option.len() || !is_ours {
             return None;
         }
         let address = match option.len() {
@@ -60,13 +64,14 @@ impl Said {
         })
     }
 
-    /// What the kernel side is told to write; it knows the first byte's number by itself.
+    /// What the kernel side is told to write; it knows the first byte's number by itself. `contexts`: this host also reads contexts in
+    /// options.
     #[must_use]
-    pub fn greeting(&self, anywhere: bool) -> Greeting {
+    pub fn greeting(&self, anywhere: bool, contexts: bool) -> Greeting {
         let len = if self.address.is_some() { LONG } else { SHORT };
         let parts = [
             &[KIND, len as u8][..],
-            &MAGIC,
+            if contexts { &carry::MAGIC } else { &MAGIC },
             &self.first.to_be_bytes(),
             &self.agent.to_be_bytes(),
             &self.port.to_be_bytes(),
@@ -76,6 +81,15 @@ impl Said {
         option.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, byte)| *to = *byte);
         Greeting { option, len: len as u32, anywhere: anywhere.into() }
     }
+}
+
+/// The same where no agent is to be found, and contexts are read all the same.
+#[must_use]
+pub fn offer(anywhere: bool) -> Greeting {
+    let mut option = [0; LONG];
+    let bytes = [&[KIND, OFFER as u8][..], &carry::MAGIC];
+    option.iter_mut().zip(bytes.into_iter().flatten()).for_each(|(to, byte)| *to = *byte);
+    Greeting { option, len: OFFER as u32, anywhere: anywhere.into() }
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -173,20 +187,32 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for address in [None, Some(Ipv4Addr::new(10, 0, 0, 7))] {
-            let greeting = said(address).greeting(true);
+            for contexts in [false, true] {
+                let greeting = said(address).greeting(true, contexts);
+                let option = &greeting.option[..greeting.len as usize];
+                assert_eq!(Said::read(option), Some(said(address)));
+                assert_eq!(option[5], if contexts { b'c' } else { b'p' });
+            }
+            let greeting = said(address).greeting(true, false);
             let option = &greeting.option[..greeting.len as usize];
-            assert_eq!(Said::read(option), Some(said(address)));
             for cut in 0..option.len() {
                 assert_eq!(Said::read(&option[..cut]), None);
             }
         }
-        let bytes = said(Some(Ipv4Addr::new(10, 0, 0, 7))).greeting(false).option;
+        let bytes = said(Some(Ipv4Addr::new(10, 0, 0, 7))).greeting(false, false).option;
         assert_eq!(bytes, *b"\xfd\x14geop\x01\x02\x03\x04\x05\x06\x07\x08\x11\x43\x0a\0\0\x07");
     }
 
     #[test]
+    fn an_offer_says_nothing_of_an_agent() {
+        let offer = offer(true);
+        assert_eq!((&offer.option[..7], offer.len, offer.anywhere), (&b"\xfd\x06geoc\0"[..], 6, 1));
+        assert_eq!(Said::read(&offer.option[..6]), None);
+    }
+
+    #[test]
     fn other_options_are_not_ours() {
-        let bytes = said(Some(Ipv4Addr::LOCALHOST)).greeting(false).option;
+        let bytes = said(Some(Ipv4Addr::LOCALHOST)).greeting(false, false).option;
         for at in 0..6 {
             let mut other = bytes;
             other[at] ^= 1;

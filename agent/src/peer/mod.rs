@@ -23,13 +23,13 @@ mod wire;
 pub use core::{Config, Core, Event, Heard, Order};
 
 pub use contacts::is_near;
-pub use greeting::{Met, Said};
+pub use greeting::{Met, Said, offer};
 pub use name::{Name, Told};
 pub use peers::{Incoming, Link, Notice, Peers, Settings};
 pub use routes::Alive;
 pub use seal::{Key, KeyError};
 pub use session::Datagram;
 pub use stats::Stats;
-pub use transport::{Greets, StartError, Transport, TransportSettings};
+pub use transport::{Contexts, Greets, StartError, Transport, TransportSettings};
 pub use window::{Seen, Window};
 pub use wire::{Head, Hello, Item, Kind, LONGEST, Opening, Refused, read_batch};

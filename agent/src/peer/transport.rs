@@ -97,6 +97,15 @@ pub struct Greets {
     pub group: PathBuf,
 }
 
+/// How requests carry their contexts in TCP options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contexts {
+    /// To and from whoever services talk with, not only private addresses.
+    pub anywhere: bool,
+    /// The control group whose connections have options, from the root of the hierarchy.
+    pub group: PathBuf,
+}
+
 /// The thread, as long as it runs.
 #[derive(Debug)]
 pub struct Transport {

@@ -123,7 +123,14 @@ impl Proc {
 
 fn stat(process: &Process, tgid: u32) -> Result<Stat, ReadError> {
     let file = process.open_relative("stat").map_err(|e| failed(tgid, e))?;
-    Stat::from_read(file.take(4096)).map_err(|e| failed(tgid, e))
+    let mut said = Vec::new();
+    file.take(4096).read_to_end(&mut said).map_err(|e| failed(tgid, ProcError::Io(e, None)))?;
+    // What reads it takes for granted that the name is in parentheses, as the kernel has it.
+    let at = |wanted: u8| said.iter().position(|byte| *byte == wanted);
+    if at(b'(').zip(said.iter().rposition(|byte| *byte == b')')).is_some_and(|(begin, end)| end < begin) {
+        return Err(failed(tgid, ProcError::Other("the process's name is not in parentheses".to_owned())));
+    }
+    Stat::from_read(&*said).map_err(|e| failed(tgid, e))
 }
 
 fn failed(tgid: u32, error: ProcError) -> ReadError {
@@ -271,6 +278,15 @@ pub(super) mod tests {
         let kept = serde_json::to_string(&facts).unwrap();
         assert!(!kept.contains("password") && !kept.contains("SECRET"), "{kept}");
         assert_eq!(serde_json::from_str::<Facts>(&kept).unwrap(), facts);
+    }
+
+    /// No kernel says that; what reads it must not fail all the same.
+    #[test]
+    fn a_name_that_is_not_in_parentheses() {
+        let root = tempfile::tempdir().unwrap();
+        fake(root.path(), 42, 7, 1234, "/usr/bin/node", "node");
+        fs::write(root.path().join("42/stat"), "42 )node( S 7 1 1").unwrap();
+        assert!(matches!(Proc::new(root.path()).start(42), Err(ReadError::Io(42, _))));
     }
 
     #[test]

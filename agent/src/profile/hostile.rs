@@ -5,11 +5,25 @@ use std::{
     os::unix::fs::{FileExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
 };
 
 use object::{Object as _, ObjectSection as _, ReadCache};
 
-use super::{files, lines, maps::FileId, model::tests::resource, spaces::Spaces, symbols, unwind};
+use super::{
+    files,
+    interpreters::Functions,
+    lines,
+    maps::FileId,
+    model::tests::resource,
+    sample::{decode, tests::record},
+    spaces::Spaces,
+    stacks::Stacks,
+    symbol_tables::{self, TablesError},
+    symbols, unwind,
+};
 use crate::parts::{self, Parts};
 
 /// Bytes of what is enormous; files have holes there.
@@ -56,7 +70,7 @@ fn a_program_of_five_gigabytes_is_like_any_other() {
     let file = File::open(&path).unwrap();
     assert_eq!(rows(&path), before);
     assert!(before > 0 || cfg!(not(target_arch = "x86_64")));
-    assert!(symbols::build_id(&file).is_some() && !symbols::has_too_many(&file));
+    assert!(symbols::build_id(&file).is_some() && symbol_tables::copy(&file).is_ok());
     assert!(lines::find(&file, path.to_str().unwrap(), &["/proc/self"], &[at]).is_ok());
 }
 
@@ -70,7 +84,8 @@ fn sections_that_say_they_are_enormous_are_not_read() {
         let file = File::open(&path).unwrap();
         // Frame descriptions have another way in, by the program header.
         assert_eq!(rows(&path), before, "{section}");
-        assert_eq!(symbols::has_too_many(&file), section == ".symtab", "{section}");
+        let is_table = [".symtab", ".strtab"].contains(&section);
+        assert_eq!(matches!(symbol_tables::copy(&file), Err(TablesError::TooLarge)), is_table, "{section}");
         let found = lines::find(&file, path.to_str().unwrap(), &["/proc/self"], &[at]);
         // Whoever reads debug information reads the symbols, too.
         assert_eq!(found.is_err(), section.starts_with(".debug_") || section == ".symtab", "{section}: {found:?}");
@@ -141,4 +156,74 @@ fn of_ten_thousand_processes_those_without_room_are_counted() {
     spaces.forget_ended(std::iter::empty());
     assert!(spaces.of(9_999, 1, || resource("x")).is_some() && spaces.of(1, 1, || resource("x")).is_none());
     assert!(spaces.files().get(FileId { device: 0, inode: 1 }).is_none());
+}
+
+/// Whoever may write to a library can cut it off at any moment, also while its names are looked up.
+#[test]
+fn a_file_that_is_cut_off_meanwhile_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("7/root")).unwrap();
+    let library = folder.path().join("7/root/library");
+    let bytes = fs::read("/proc/self/exe").unwrap();
+    fs::write(&library, &bytes).unwrap();
+    let (start, inode) = (0x10_0000, std::os::unix::fs::MetadataExt::ino(&fs::metadata(&library).unwrap()));
+    let maps = format!("{start:x}-{:x} r-xp 00000000 00:01 {inode} /library\n", start + bytes.len() as u64);
+    fs::write(folder.path().join("7/maps"), maps).unwrap();
+    let mut spaces = Spaces::new(folder.path());
+    let space = spaces.of(7, 0, || resource("x")).unwrap();
+    let address = start + function(&bytes);
+    let record = record(7, "x", 0, &[], &[address]);
+    spaces.keep(space, [address].into_iter(), 0);
+    let mut stacks = Stacks::default();
+    assert!(stacks.add(space, &decode(&record).unwrap(), None, 1));
+    let functions = Functions::start(None).unwrap();
+    let name = || {
+        let mut known = symbols::Known::default();
+        let (_, locations, stacks) = symbols::resolve(&stacks, &spaces, &functions, &mut known);
+        (locations[stacks[0].frames[0]].name.to_string(), known.unread())
+    };
+    let is_over = AtomicBool::new(false);
+    let unread = thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = File::options().write(true).open(&library).unwrap();
+            // The tables are behind all else.
+            let half = bytes.len() / 2;
+            // Whole for long enough to be looked at, and not for long enough to be done with.
+            for whole in [3, 7, 15, 30, 60, 120, 250].into_iter().cycle() {
+                file.set_len(half as u64).unwrap();
+                thread::sleep(Duration::from_millis(1));
+                file.write_all_at(&bytes[half..], half as u64).unwrap();
+                if is_over.load(Relaxed) {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(whole));
+            }
+        });
+        let begin = Instant::now();
+        let mut unread = 0;
+        while unread == 0 || begin.elapsed() < Duration::from_secs(3) {
+            unread += name().1;
+            assert!(begin.elapsed() < Duration::from_secs(60), "it was never seen cut off");
+        }
+        is_over.store(true, Relaxed);
+        unread
+    });
+    assert!(unread > 0);
+    assert_eq!(name(), ("geophone_profile_hostile_symbol".to_owned(), 0), "it is whole again");
+}
+
+/// Found by its symbol above.
+#[unsafe(no_mangle)]
+extern "C" fn geophone_profile_hostile_symbol(x: u64) -> u64 {
+    std::hint::black_box(x) + 2
+}
+
+/// Where in this program's file that function is.
+fn function(bytes: &[u8]) -> u64 {
+    let address = geophone_profile_hostile_symbol as extern "C" fn(u64) -> u64 as usize as u64;
+    let own = crate::profile::maps::parse(&fs::read_to_string("/proc/self/maps").unwrap());
+    let mapping = crate::profile::maps::find(&own, address).unwrap();
+    let offset = address - mapping.start + mapping.offset;
+    assert!(offset < bytes.len() as u64);
+    offset
 }

@@ -25,6 +25,7 @@ pub mod sample;
 pub mod spaces;
 pub mod stacks;
 mod sum;
+mod symbol_tables;
 pub mod symbols;
 pub mod unwind;
 pub mod waits;

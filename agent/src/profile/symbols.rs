@@ -18,14 +18,7 @@ use blazesym::{
 };
 use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
-use object::{
-    Endianness, FileKind, Object as _,
-    elf::{FileHeader32, FileHeader64},
-    read::{
-        ReadCache,
-        elf::{FileHeader, SectionHeader as _},
-    },
-};
+use object::{Object as _, read::ReadCache};
 
 use super::{
     files::Files,
@@ -36,13 +29,12 @@ use super::{
     perf_map::PerfMap,
     spaces::{Space, Spaces},
     stacks::{self, SpaceId, Stacks},
+    symbol_tables::{self, TablesError},
 };
 use crate::parts::{self, Parts};
 
 /// Bytes of a perf map that are read.
 const PERF_MAP: u64 = 64 << 20;
-/// Bytes of a table of symbols; a file with more has no names. Those of the largest programs have some 50 MiB.
-const SYMBOLS: u64 = 256 << 20;
 /// Bytes of a build id that are kept; linkers make 8 to 32.
 const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
@@ -350,9 +342,10 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
             Place::Unknown => Name::plain(UNKNOWN).at(Owner::Native, None, 0),
         });
     }
-    let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
     let mut unnamed: HashSet<usize> = files.values().flatten().map(|(index, _)| *index).collect();
     let mut name = |source: &Source<'_>, wanted: Input<&[(usize, u64)]>| {
+        // One for each file: it keeps what it has read.
+        let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
         let addresses: Vec<u64> = wanted.into_inner().iter().map(|(_, address)| *address).collect();
         let symbols = symbolizer.symbolize(source, wanted.map(|_| addresses.as_slice())).unwrap_or_else(|error| {
             log::debug!("no symbols: {error}");
@@ -371,16 +364,17 @@ fn names(places: &Places, spaces: &Spaces, known: &mut Known) -> (Vec<Module>, V
     }
     for (id, wanted) in &files {
         if let Some(file) = spaces.files().get(*id) {
-            if has_too_many(file) {
-                let path = places.users.get(id).and_then(|users| users.first()).map_or("", |(_, path)| path);
-                log::warn!(
-                    "no names of {path}: its tables of symbols are broken, or have more than {} MiB",
-                    SYMBOLS >> 20
-                );
-                known.unread += 1;
-                continue;
-            }
-            let mut elf = Elf::new(path(file));
+            let tables = match symbol_tables::copy(file) {
+                Ok(tables) => tables,
+                Err(TablesError::Other) => continue,
+                Err(error) => {
+                    let path = places.users.get(id).and_then(|users| users.first()).map_or("", |(_, path)| path);
+                    log::warn!("no names of {path}: {error}");
+                    known.unread += 1;
+                    continue;
+                }
+            };
+            let mut elf = Elf::new(path(&tables));
             elf.debug_syms = false;
             name(&elf.into(), Input::FileOffset(wanted));
         }
@@ -465,27 +459,6 @@ impl Modules {
 /// An open file's name: it may have no other any more, or one in another mount namespace.
 fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-/// Whether a file says that it has more symbols than any honest one, all of which would be sorted; or cannot be told.
-pub(super) fn has_too_many(file: &File) -> bool {
-    let cache = ReadCache::new(file);
-    let data = Parts::new(&cache, parts::USUAL);
-    match FileKind::parse(data) {
-        Ok(FileKind::Elf64) => are_too_many::<FileHeader64<Endianness>>(data).unwrap_or(true),
-        Ok(FileKind::Elf32) => are_too_many::<FileHeader32<Endianness>>(data).unwrap_or(true),
-        _ => false,
-    }
-}
-
-fn are_too_many<H: FileHeader<Endian = Endianness>>(data: Parts<'_>) -> Result<bool, object::read::Error> {
-    let header = H::parse(data)?;
-    let endian = header.endian()?;
-    let sections = header.sections(endian, data)?;
-    Ok([b".symtab".as_slice(), b".dynsym"].iter().any(|name| {
-        let size = sections.section_by_name(endian, name).map_or(0, |(_, section)| section.sh_size(endian).into());
-        size > SYMBOLS
-    }))
 }
 
 /// The GNU build id of an ELF file, in hexadecimal.

@@ -143,17 +143,34 @@ pub(crate) fn keep(name: &'static str, parts: &[Part]) {
         let mut wire = Wire::new();
         play(&mut wire, &all, server, usize::MAX, &|_| false);
         check(name, &wire, truth, true)?;
-
-        let (before, rest) = all.split_at(join.min(all.len()));
-        let length = |request| before.iter().filter(|p| p.request == request).map(|p| p.bytes.len() as u64).sum();
-        let (sent, received) = if server { (length(false), length(true)) } else { (length(true), length(false)) };
-        let mut wire = Wire::new().joined_at(sent, received);
-        play(&mut wire, rest, server, limit, &|i| !lost.is_empty() && lost[i % lost.len()]);
-        check(name, &wire, truth, false)?;
+        let lossy = lossy(&all, server, limit, &|i| !lost.is_empty() && lost[i % lost.len()], join);
+        check(name, &lossy, truth, false)?;
         noisy(&all, server, noise);
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A conversation that is joined after so many calls, and of which some are lost.
+fn lossy(all: &[Part], server: bool, limit: usize, lost: &dyn Fn(usize) -> bool, join: usize) -> Wire {
+    let (before, rest) = all.split_at(join.min(all.len()));
+    let length = |request| before.iter().filter(|p| p.request == request).map(|p| p.bytes.len() as u64).sum();
+    let (sent, received) = if server { (length(false), length(true)) } else { (length(true), length(false)) };
+    let mut wire = Wire::new().joined_at(sent, received);
+    play(&mut wire, rest, server, limit, lost);
+    wire
+}
+
+/// Tries one case, in which the calls of these numbers are lost.
+pub(crate) fn keep_one(
+    name: &'static str,
+    parts: &[Part],
+    lengths: &[usize],
+    server: bool,
+    lost: &dyn Fn(usize) -> bool,
+) {
+    let wire = lossy(&cut(parts, lengths), server, usize::MAX, lost, 0);
+    check(name, &wire, &truth(parts, server), false).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Bytes changed, left out and made up: no panic, and times in order.

@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -63,6 +64,8 @@ pub struct Settings {
 pub struct Capture {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Finished>,
+    /// Told when what ran already is known, as long as it is not.
+    looked: Option<Receiver<()>>,
 }
 
 /// What is left of a capture.
@@ -86,7 +89,7 @@ pub struct Finished {
 }
 
 impl Capture {
-    /// Attaches the programs and starts the thread: when this returns, everything is seen.
+    /// Attaches the programs and starts the thread: when this returns, everything is seen, but for what [`Self::is_ready`] says.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -141,10 +144,16 @@ impl Capture {
             worker.finish()
         })?;
         // Their tasks matter from the first request on; but nothing is worth waiting for long.
-        if let Some(looked) = looked {
-            let _ = looked.recv_timeout(PATIENCE);
+        let looked = looked.filter(|looked| looked.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout));
+        Ok(Self { stop, thread, looked })
+    }
+
+    /// Whether the tasks and the TLS of what ran already are known. A busy host may take longer for that than the start waits.
+    pub fn is_ready(&mut self) -> bool {
+        if self.looked.as_ref().is_some_and(|looked| looked.try_recv() != Err(TryRecvError::Empty)) {
+            self.looked = None;
         }
-        Ok(Self { stop, thread })
+        self.looked.is_none()
     }
 
     /// Whether the thread has ended by itself, which it must not.
@@ -322,8 +331,8 @@ impl Worker {
         self.pipeline.tell();
         self.outputs.send(&mut self.spans);
         self.link();
-        let encryption = self.runtimes.as_ref().map(Watch::encryption).unwrap_or_default();
-        let why = |tgid: u32| encryption.get(&tgid).copied().unwrap_or_default();
+        let encryption = self.runtimes.as_ref().map(Watch::encryption);
+        let why = |tgid: u32| encryption.as_ref().map(|encryption| encryption(tgid)).unwrap_or_default();
         let unreadable = self.pipeline.opaque().unreadable(why);
         Finished {
             unreadable,

@@ -79,7 +79,7 @@ impl Selection {
             Event::Sample(sample) => !self.refused.contains_key(&sample.thread.tgid),
             Event::Usage(usage) => !self.refused.contains_key(&usage.tgid),
             Event::Inject(inject) => !self.refused.contains_key(&inject.tgid),
-            Event::State(_) | Event::Greeted(_) => true,
+            Event::State(_) | Event::Greeted(_) | Event::Carried(_) => true,
         }
     }
 

@@ -155,8 +155,12 @@ fn peers(stats: &peer::Stats) -> String {
 
 /// Counters of the kernel side that begin so tell of contexts in requests, and not of what is traced.
 const INJECT: &str = "inject_";
-/// The same of how agents find each other.
-const OPTIONS: &str = "options_";
+/// The same of how agents find each other, and of contexts in TCP options.
+const OPTIONS: [&str; 2] = ["options_", "contexts_"];
+
+fn of_options(name: &str) -> bool {
+    OPTIONS.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// What should have become a part of a span and did not.
 fn lost(account: &Account) -> Vec<(&'static str, u64)> {
@@ -173,7 +177,7 @@ fn lost(account: &Account) -> Vec<(&'static str, u64)> {
             "tls_unplaced",
             "injected",
         ];
-        let harmless = |name: &str| harmless.contains(&name) || name.starts_with(OPTIONS) || name.starts_with(INJECT);
+        let harmless = |name: &str| harmless.contains(&name) || of_options(name) || name.starts_with(INJECT);
         lost.extend(kernel.iter().filter(|(name, _)| !harmless(name)));
     }
     let conn = &account.connections;
@@ -193,8 +197,8 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
     if let Some(kernel) = &account.kernel {
         let wanted =
             ["unreadable", "io_uring", "skipped", "implausible_task", "unclaimed", "missed_returns", "tls_unplaced"];
-        let of_options = |name: &str| name.starts_with(OPTIONS) || name == "injected" || name.starts_with(INJECT);
-        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || of_options(name)));
+        let injected = |name: &str| name == "injected" || name.starts_with(INJECT);
+        notes.extend(kernel.iter().filter(|(name, _)| wanted.contains(name) || of_options(name) || injected(name)));
     }
     notes.extend(account.protocols.iter().filter(|(name, _)| !name.starts_with("given_up_")));
     notes.extend([
@@ -210,6 +214,9 @@ fn notes(account: &Account) -> Vec<(&'static str, u64)> {
         ("unlinked_samples", account.spans.causes.unlinked),
         ("injected_apart", account.spans.causes.apart),
         ("injected_unseen", account.spans.causes.unseen_injected),
+        ("contexts_given", account.spans.causes.carried_out),
+        ("contexts_taken", account.spans.causes.carried_in),
+        ("contexts_unused", account.spans.causes.carried_unused),
     ]);
     notes.extend(account.runtimes.iter());
     notes

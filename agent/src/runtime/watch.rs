@@ -46,6 +46,8 @@ pub struct Shared {
     pub probes_failed: AtomicU64,
     pub table_full: AtomicU64,
     pub stop: AtomicBool,
+    /// What ran already when the thread was started has been looked at.
+    pub ready: AtomicBool,
     /// How processes encrypt.
     pub tls: Mutex<HashMap<u32, Why>>,
 }
@@ -142,17 +144,19 @@ impl Watch {
         let _ = self.asks.try_send(Ask::Encrypted(tgid));
     }
 
-    /// How each process encrypts that was looked at.
-    #[must_use]
-    pub fn encryption(&self) -> HashMap<u32, Why> {
-        self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How each process encrypts.
+    pub fn encryption(&self) -> impl Fn(u32) -> Why + use<> {
+        let looked = self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unseen = if self.shared.ready.load(Ordering::Acquire) { Why::Unseen } else { Why::Early };
+        move |tgid| looked.get(&tgid).copied().unwrap_or(unseen)
     }
 
     /// What happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Shared { found, refused, given_up, missed, probes_failed, table_full, stop: _, tls: _ } = &*self.shared;
+        let Shared { found, refused, given_up, missed, probes_failed, table_full, stop: _, ready: _, tls: _ } =
+            &*self.shared;
         Counts {
             found: get(found),
             refused: get(refused),

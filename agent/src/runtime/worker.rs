@@ -165,7 +165,8 @@ impl Worker {
             }
             self.encryption(tgid, false);
         }
-        // Whoever waited may have given up.
+        self.shared.ready.store(true, Ordering::Release);
+        // Whoever waited may have gone on, and asks later.
         let _ = looked.try_send(());
         // Only politeness.
         let _ = rustix::process::setpriority_process(None, NICE);

@@ -13,7 +13,7 @@ use super::{
     made::made,
 };
 use crate::{
-    event::{Greeted, Handover, Inject, Nanos, Open, Sample, SocketId, Usage},
+    event::{Carried, Greeted, Handover, Inject, Nanos, Open, Sample, SocketId, Usage},
     peer::Peers,
     protocol::{Answered, Asked, Exchange, Named},
 };
@@ -73,6 +73,11 @@ impl Tracer {
         if let Some(context) = &inject.context {
             self.engine.injected(context);
         }
+    }
+
+    /// A TCP option has carried a context.
+    pub fn carried(&mut self, carried: &Carried) {
+        self.engine.carried(carried);
     }
 
     /// A request's head was seen.

@@ -76,8 +76,13 @@ pub fn report(call: Moved) {
             usage::tell();
         }
         // Not from within: on 5.10 all functions that are under way share 512 bytes of stack.
-        if report_call() == NO_ENTRY {
+        let outcome = report_call();
+        if outcome == NO_ENTRY {
             datagram::report_datagrams();
+        }
+        // Not from within: TLS libraries' probes would have to be verified with it.
+        if (config!(inject) != 0 || config!(contexts) != 0) && outcome == TOLD {
+            serving::moved();
         }
         rustls::sent(scratch);
     });
@@ -85,9 +90,11 @@ pub fn report(call: Moved) {
 
 /// The socket has no entry: it may be one for datagrams.
 const NO_ENTRY: u64 = 1;
+/// What went through the socket was told: how much was captured of it is in the record.
+const TOLD: u64 = 2;
 
 /// Verified by itself, once, because it is global: not again for each way that leads here. What it is about is in the work space.
-/// Returns [`NO_ENTRY`] or 0.
+/// Returns [`NO_ENTRY`], [`TOLD`] or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn report_call() -> u64 {
@@ -196,9 +203,6 @@ pub extern "C" fn report_call() -> u64 {
         piece.want = u64::from(len).saturating_sub(skipped).min(u64::from(limit));
     }
     let captured = report_piece();
-    if config!(inject) != 0 && flags & DECRYPTED == 0 {
-        serving::moved(entry, captured);
-    }
     if flags & DECRYPTED == 0 && entry.flags & CONNECTION_TLS == 0 && captured >= tls::HEADER {
         // SAFETY: the work space is this program's while it runs.
         let header = unsafe { &*(&raw const (*scratch).bytes).cast::<[u8; tls::HEADER as usize]>() };
@@ -207,7 +211,7 @@ pub extern "C" fn report_call() -> u64 {
             tls::moved();
         }
     }
-    0
+    if flags & DECRYPTED == 0 { TOLD } else { 0 }
 }
 
 /// Reports a part of a call, or all of it: what is in the work space. Returns how many bytes were captured. Global, as `report_call`.

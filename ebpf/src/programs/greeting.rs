@@ -1,29 +1,33 @@
 //! Agents find each other by a TCP option: see `geophone_ebpf::greeting`. It is on SYN and SYN-ACK. A socket that listened before the agent
 //! came does not let its SYN-ACK be written to; then it is on the first segments after those, of both sides.
 
-use core::{arch::asm, mem::offset_of};
-
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
-        BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
+        BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
     },
     btf_maps::{Array, LruHashMap},
     helpers::{
         bpf_ktime_get_ns,
-        generated::{bpf_load_hdr_opt, bpf_reserve_hdr_opt, bpf_sock_ops_cb_flags_set, bpf_store_hdr_opt},
+        generated::{bpf_load_hdr_opt, bpf_reserve_hdr_opt, bpf_store_hdr_opt},
     },
     macros::btf_map,
     programs::SockOpsContext,
 };
 use geophone_ebpf::{
+    carry::{self as contexts, OFFER},
     greeting::{FIRST, Greeting, KIND, LONG, MAGIC, SHORT},
     record::{Greeted, Kind, ROLE_ACCEPT, ROLE_CONNECT},
     stats::Counter,
 };
 
-use crate::emit;
+use crate::{
+    carry::{self, Room},
+    emit,
+    tcp::{field, sequence, set},
+};
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -37,6 +41,7 @@ const SEGMENTS: u32 = 8;
 const WRITE: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 const PARSE: u32 = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
 const ENOSPC: i64 = -28;
+const ENOMSG: i64 = -42;
 
 /// Set by the agent before this is attached.
 #[btf_map]
@@ -64,71 +69,40 @@ pub struct Came {
     len: u32,
 }
 
-/// A field of the context, or the so many-th word of one. In assembly, because the verifier takes nothing but a constant for its place, and
-/// the compiler computes one where it can join two reads.
-macro_rules! field {
-    ($ctx:expr, $field:ident) => {
-        field!($ctx, $field, 0)
-    };
-    ($ctx:expr, $field:ident, $word:literal) => {{
-        let value: u64;
-        // SAFETY: the kernel hands the program a context, whose fields the verifier lets it read.
-        unsafe {
-            asm!(
-                "{value} = *(u32 *)({ctx} + {at})",
-                value = out(reg) value,
-                ctx = in(reg) $ctx.ops,
-                at = const offset_of!(bpf_sock_ops, $field) + 4 * $word,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        value as u32
-    }};
-}
-
-/// A field of the context that is an address.
-macro_rules! pointer {
-    ($ctx:expr, $field:ident) => {{
-        let value: *const u8;
-        // SAFETY: as above.
-        unsafe {
-            asm!(
-                "{value} = *(u64 *)({ctx} + {at})",
-                value = out(reg) value,
-                ctx = in(reg) $ctx.ops,
-                at = const offset_of!(bpf_sock_ops, $field),
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        value
-    }};
-}
-
 /// What TCP tells.
 #[inline(always)]
 pub fn called(ctx: &SockOpsContext) {
     match field!(ctx, op) {
-        BPF_SOCK_OPS_TCP_CONNECT_CB if is_told(ctx) => set(ctx, field!(ctx, bpf_sock_ops_cb_flags) | WRITE),
+        BPF_SOCK_OPS_TCP_CONNECT_CB if is_told(ctx) => {
+            set(ctx, field!(ctx, bpf_sock_ops_cb_flags) | WRITE | carry::opens(ctx));
+        }
         BPF_SOCK_OPS_TCP_LISTEN_CB => set(ctx, field!(ctx, bpf_sock_ops_cb_flags) | WRITE),
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => reserve(ctx),
         BPF_SOCK_OPS_WRITE_HDR_OPT_CB => write(ctx),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx),
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => answered(ctx),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => came(ctx),
+        BPF_SOCK_OPS_STATE_CB => carry::changed(ctx),
         _ => {}
     }
-}
-
-fn set(ctx: &SockOpsContext, flags: u32) {
-    // SAFETY: the context is the kernel's.
-    unsafe { bpf_sock_ops_cb_flags_set(ctx.ops, flags as i32) };
 }
 
 /// The segment that is about to be sent may need room.
 #[inline(always)]
 fn reserve(ctx: &SockOpsContext) {
-    let flags = if field!(ctx, __bindgen_anon_1) == 1 { 0 } else { field!(ctx, skb_tcp_flags) };
+    let measured = field!(ctx, __bindgen_anon_1) == 1;
+    let flags = if measured { 0 } else { field!(ctx, skb_tcp_flags) };
     if flags & SYN == 0 {
+        if let Some(state) = carry::state(ctx) {
+            match carry::reserve(ctx, state, measured) {
+                Room::Settled => return,
+                Room::Greeting => {}
+                Room::Over => {
+                    set(ctx, field!(ctx, bpf_sock_ops_cb_flags) & !WRITE);
+                    return;
+                }
+            }
+        }
         // An acknowledgement, or the first bytes; or it is asked how long a segment may be.
         if field!(ctx, data_segs_out) != 0 || field!(ctx, segs_out) >= SEGMENTS {
             set(ctx, field!(ctx, bpf_sock_ops_cb_flags) & !WRITE);
@@ -163,6 +137,9 @@ fn reserve(ctx: &SockOpsContext) {
 /// The header of a segment is written, for which room was reserved.
 #[inline(always)]
 fn write(ctx: &SockOpsContext) {
+    if carry::write(ctx) {
+        return;
+    }
     let (Some(greeting), Some(number)) = (GREETING.get(0), sequence(ctx)) else {
         return;
     };
@@ -173,7 +150,11 @@ fn write(ctx: &SockOpsContext) {
     option[FIRST + 1] = b;
     option[FIRST + 2] = c;
     option[FIRST + 3] = d;
-    let len = if greeting.len == SHORT as u32 { SHORT as u32 } else { LONG as u32 };
+    let len = match greeting.len as usize {
+        OFFER => OFFER as u32,
+        SHORT => SHORT as u32,
+        _ => LONG as u32,
+    };
     // SAFETY: the option has room for the longer one.
     let ret = unsafe { bpf_store_hdr_opt(ctx.ops, option.as_ptr().cast(), len, 0) };
     emit::count(if ret == 0 { Counter::OptionsSent } else { Counter::OptionsFailed });
@@ -189,12 +170,12 @@ fn connected(ctx: &SockOpsContext) {
     let mut option = EMPTY;
     let len = load(ctx, &mut option, 0);
     if len != 0 {
-        set(ctx, flags & !WRITE);
+        set(ctx, flags & !WRITE | carry::agreed(ctx, reads(&option)));
         tell(ctx, ROLE_CONNECT, field!(ctx, rcv_nxt), &option, len);
     } else if field!(ctx, total_retrans) == 0 {
         set(ctx, flags | PARSE);
     } else {
-        set(ctx, flags & !WRITE);
+        set(ctx, flags & !WRITE | carry::agreed(ctx, false));
     }
 }
 
@@ -203,12 +184,15 @@ fn connected(ctx: &SockOpsContext) {
 fn accepted(ctx: &SockOpsContext) {
     // Those of the socket that listens.
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
-    let mut writes = 0;
+    let (mut writes, mut parses) = (0, 0);
     let ends = ends(ctx);
     if let Some(came) = GREETED.get_ptr(ends) {
         // SAFETY: the map keeps the value alive while the program runs.
         let came = unsafe { &*came };
         tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &came.option, came.len);
+        if reads(&came.option) {
+            parses = carry::accepted(ctx);
+        }
         let _ = GREETED.remove(ends);
     } else if is_told(ctx) {
         let mut option = EMPTY;
@@ -216,22 +200,33 @@ fn accepted(ctx: &SockOpsContext) {
         if len != 0 {
             tell(ctx, ROLE_ACCEPT, field!(ctx, rcv_nxt), &option, len);
             writes = WRITE;
+            if reads(&option) {
+                parses = carry::accepted(ctx);
+            }
+        } else if carry::came(ctx) {
+            // The acknowledgement that has said so was lost.
+            parses = PARSE;
         }
     }
-    if flags & WRITE != writes {
-        set(ctx, flags & !WRITE | writes);
+    if flags & (WRITE | PARSE) != writes | parses {
+        set(ctx, flags & !(WRITE | PARSE) | writes | parses);
     }
 }
 
 /// A segment with an option that the kernel does not know.
 #[inline(always)]
-fn answered(ctx: &SockOpsContext) {
+fn came(ctx: &SockOpsContext) {
+    if carry::is_accepted(ctx) {
+        carry::came(ctx);
+        return;
+    }
     let mut option = EMPTY;
     let len = load(ctx, &mut option, 0);
     if len != 0
         && let Some(number) = sequence(ctx)
     {
-        set(ctx, field!(ctx, bpf_sock_ops_cb_flags) & !(WRITE | PARSE));
+        let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(WRITE | PARSE);
+        set(ctx, flags | carry::agreed(ctx, reads(&option)));
         tell(ctx, ROLE_CONNECT, number, &option, len);
     }
 }
@@ -242,12 +237,23 @@ const EMPTY: [u8; LONG] = {
     [KIND, 2 + MAGIC.len() as u8, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 };
 
+/// Whether who has sent this option reads contexts.
+#[inline(always)]
+fn reads(option: &[u8; LONG]) -> bool {
+    option[5] == contexts::MAGIC[3]
+}
+
 /// Puts the option of a segment that has come in the place of [`EMPTY`]. Returns its length, 0 if there is none. In place, because an older
 /// kernel does not take a copy of what may not have been written.
 #[inline(always)]
 fn load(ctx: &SockOpsContext, option: &mut [u8; LONG], of: u64) -> u32 {
     // SAFETY: the option has room for so many.
-    let len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LONG as u32, of) };
+    let mut len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LONG as u32, of) };
+    if len == ENOMSG {
+        option[5] = contexts::MAGIC[3];
+        // SAFETY: as above.
+        len = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), LONG as u32, of) };
+    }
     if len > 0 {
         return len as u32;
     }
@@ -257,22 +263,12 @@ fn load(ctx: &SockOpsContext, option: &mut [u8; LONG], of: u64) -> u32 {
     0
 }
 
-/// The sequence number in the header at hand.
-#[inline(always)]
-fn sequence(ctx: &SockOpsContext) -> Option<u32> {
-    let data = pointer!(ctx, __bindgen_anon_3);
-    let end = pointer!(ctx, __bindgen_anon_4);
-    // SAFETY: behind the check, which the verifier asks for.
-    unsafe {
-        if data.add(8) > end {
-            return None;
-        }
-        Some(u32::from_be(data.add(4).cast::<u32>().read()))
-    }
-}
-
 #[inline(always)]
 fn tell(ctx: &SockOpsContext, role: u8, receives: u32, option: &[u8; LONG], len: u32) {
+    if len == OFFER as u32 {
+        // It does not say where an agent is.
+        return;
+    }
     let record = Greeted {
         kind: Kind::Greeted as u32,
         role: u32::from(role),

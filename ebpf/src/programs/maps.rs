@@ -175,6 +175,14 @@ pub static INJECT_THREADS: LruHashMap<u64, Serving, 1> = LruHashMap::new();
 #[btf_map]
 pub static INJECT_READERS: LruHashMap<u64, u64, 1> = LruHashMap::new();
 
+/// Connections that traced processes have opened, and on which contexts are sent in TCP options; one entry where none are.
+#[btf_map]
+pub static CARRYING: HashMap<u64, Carrying, 1> = HashMap::new();
+
+/// The last context that has come on connections that were accepted; one entry where none are read.
+#[btf_map]
+pub static CARRIED: LruHashMap<u64, Came, 1> = LruHashMap::new();
+
 /// The agent writes to it without system calls.
 const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
 
@@ -247,6 +255,48 @@ pub struct Serving {
     pub open: u32,
     /// Not 0: there were several at a time, and none of them can be said to be served.
     pub mixed: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A connection on which contexts are sent.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Carrying {
+    /// Who sends the request at hand, as `pid_tgid`.
+    pub thread: u64,
+    /// Its trace.
+    pub trace: [u64; 2],
+    /// Its span.
+    pub span: u64,
+    /// Trace flags.
+    pub flags: u32,
+    /// Sequence number of its first byte.
+    pub begin: u32,
+    /// Sequence number up to which was received when it began.
+    pub received: u32,
+    /// `CARRY_*` of `carry.rs`
+    pub phase: u32,
+    /// How often its first segment was sent with it.
+    pub times: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A context that has come.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Came {
+    /// Its trace.
+    pub trace: [u64; 2],
+    /// Its span; 0: none has come.
+    pub span: u64,
+    /// Trace flags.
+    pub flags: u32,
+    /// Sequence number of the request's first byte.
+    pub sequence: u32,
+    /// Position of that byte in the stream, modulo 2^32.
+    pub place: u32,
     /// Zero.
     pub pad: u32,
 }

@@ -4,15 +4,17 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use geophone_ebpf::{
     config::{RUNTIME_GO, RUNTIME_TOKIO},
     inject::trace_id,
-    record::{RECEIVE, ROLE_CONNECT},
+    record::{RECEIVE, RELATIVE, ROLE_CONNECT},
 };
 
 use crate::{
     capture::at_most,
-    emit,
+    carry, emit,
     head::{EMPTY, HEAD_CONTEXT, LONGEST, is_request, scan_received},
     inject::is_chosen,
-    maps::{BLOCK, CONNECTION_ASKED, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config},
+    maps::{
+        BLOCK, CONNECTION_ASKED, CONNECTIONS, Connection, INJECT_READERS, INJECT_THREADS, RUNTIMES, Serving, config,
+    },
 };
 
 /// Blocks of a received head that are looked at.
@@ -41,13 +43,20 @@ pub fn trace(id: u64) -> ([u64; 2], u32) {
 
 /// A call moved bytes, of which the work space holds the first ones: takes note of requests that are received and answered.
 #[inline(always)]
-pub fn moved(entry: &mut Connection, captured: u64) {
-    if entry.role == u32::from(ROLE_CONNECT) {
-        return;
-    }
+pub fn moved() {
     let Some(scratch) = emit::scratch() else {
         return;
     };
+    // SAFETY: the map keeps it alive; it is this program's while it runs.
+    let (sk, captured) = unsafe { ((*scratch).call.sk, u64::from((*scratch).data.captured)) };
+    let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let entry: &mut Connection = unsafe { &mut *entry };
+    if entry.role == u32::from(ROLE_CONNECT) {
+        return;
+    }
     // SAFETY: the map keeps it alive; it is this program's while it runs.
     let (call, bytes) = unsafe { (&(*scratch).call, &*(&raw const (*scratch).bytes).cast::<[u8; BLOCK]>()) };
     if call.direction != u32::from(RECEIVE) {
@@ -58,8 +67,8 @@ pub fn moved(entry: &mut Connection, captured: u64) {
         }
         return;
     }
-    if captured == 0 || entry.flags & CONNECTION_ASKED != 0 || !is_chosen(call.who.tgid) || !is_request(bytes, captured)
-    {
+    let is_asked = captured == 0 || entry.flags & CONNECTION_ASKED != 0;
+    if is_asked || (config!(contexts) == 0 && !is_chosen(call.who.tgid)) || !is_request(bytes, captured) {
         return;
     }
     entry.flags |= CONNECTION_ASKED;
@@ -110,6 +119,11 @@ fn asked(born: u64, captured: u64) {
     } else if head.flags & HEAD_CONTEXT != 0 || head.end == 0 {
         // One of another kind, or the agent may see more of the head than is seen here.
         new.mixed = 1;
+    } else if piece.flags & u32::from(RELATIVE) == 0
+        && let Some(came) = carry::came_with(call.sk, piece.offset)
+    {
+        new.trace = came.trace;
+        new.flags = came.flags;
     }
     // LRU maps: an insertion makes room for itself.
     let _ = INJECT_THREADS.insert(id, new, 0);

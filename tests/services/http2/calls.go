@@ -127,7 +127,7 @@ func fan(method string, of plan) error {
 	return errors.Join(results...)
 }
 
-func connect(address string) (*grpc.ClientConn, error) {
+func dial(address string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
 }
@@ -135,7 +135,7 @@ func connect(address string) (*grpc.ClientConn, error) {
 func serve(listener net.Listener) error {
 	encoding.RegisterCodec(raw{})
 	var err error
-	if self, err = connect(listener.Addr().String()); err != nil {
+	if self, err = dial(listener.Addr().String()); err != nil {
 		return err
 	}
 	return grpc.NewServer(grpc.UnknownServiceHandler(handle), grpc.ForceServerCodec(raw{})).Serve(listener)
@@ -144,7 +144,7 @@ func serve(listener net.Listener) error {
 // call makes the calls that its input names, a method in each line, as they come, eight at a time on one connection, and prints for
 // each what it came to: METHOD CODE.
 func call(address string) {
-	connection, err := connect(address)
+	connection, err := dial(address)
 	if err != nil {
 		log.Fatal(err)
 	}

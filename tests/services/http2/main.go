@@ -1,4 +1,5 @@
-// Command http2 serves and calls over HTTP/2 without TLS. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT.
+// Command http2 serves and calls over HTTP/2 without TLS. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT;
+// web HOST:PORT and callweb HOST:PORT are gRPC-Web over HTTP/1.1.
 package main
 
 import (
@@ -42,12 +43,19 @@ func main() {
 		call(os.Args[2])
 		return
 	}
+	if os.Args[1] == "callweb" {
+		callWeb(os.Args[2])
+		return
+	}
 	listener, err := net.Listen("tcp", os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
 	if os.Args[1] == "grpc" {
 		log.Fatal(serve(listener))
+	}
+	if os.Args[1] == "web" {
+		log.Fatal(serveWeb(listener))
 	}
 	log.Fatal(http.Serve(listener, h2c.NewHandler(http.HandlerFunc(route), &http2.Server{})))
 }

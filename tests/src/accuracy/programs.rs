@@ -68,6 +68,8 @@ pub enum Program {
     UvicornSync,
     /// gunicorn with forked workers that do one thing at a time, calls by requests.
     Gunicorn,
+    /// gunicorn with one worker whose greenlets (gevent) serve one request each, calls by requests.
+    Gevent,
     /// Flask and requests, instrumented by OpenTelemetry's SDK.
     Sdk,
     /// Node's http, server and client.
@@ -125,6 +127,7 @@ impl Program {
             | Self::UvicornAiohttp
             | Self::UvicornSync
             | Self::Gunicorn
+            | Self::Gevent
             | Self::Sdk => Kit::Python,
             Self::NodeHttp | Self::NodeFetch => Kit::Node,
             Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
@@ -149,7 +152,8 @@ impl Program {
             Self::Uvicorn => uvicorn(place, "httpx"),
             Self::UvicornAiohttp => uvicorn(place, "aiohttp"),
             Self::UvicornSync => uvicorn(place, "requests"),
-            Self::Gunicorn => gunicorn(place),
+            Self::Gunicorn => gunicorn(place, &["--workers", "8"]),
+            Self::Gevent => gunicorn(place, &["--worker-class", "gevent"]),
             Self::Sdk => python(&["sdk.py"]),
             Self::NodeHttp => node("http.js"),
             Self::NodeFetch => node("fetch.js"),
@@ -215,9 +219,9 @@ fn uvicorn(place: Place<'_>, client: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn gunicorn(place: Place<'_>) -> Result<Command> {
+fn gunicorn(place: Place<'_>, workers: &[&str]) -> Result<Command> {
     let mut command = Command::new(installed(&format!("{}/bin/gunicorn", venv()))?);
-    command.args(["--bind", &format!("{}:{}", place.host, place.port), "--workers", "8", "--log-level", "error"]);
+    command.args(["--bind", &format!("{}:{}", place.host, place.port), "--log-level", "error"]).args(workers);
     command.arg("--chdir").arg(source("python")).arg("wsgi:app");
     Ok(command)
 }

@@ -38,6 +38,7 @@ pub const STACKS: &[Stack] = &[
     same("uvicorn-aiohttp", "Starlette under uvicorn, aiohttp client", Program::UvicornAiohttp),
     same("uvicorn-sync", "Starlette under uvicorn, handlers in threads, requests", Program::UvicornSync),
     same("gunicorn", "gunicorn, 8 forked workers, requests", Program::Gunicorn),
+    same("gevent", "gunicorn, a worker with greenlets, requests", Program::Gevent),
     same("node-http", "Node http, keep-alive agent, Promise.all", Program::NodeHttp),
     same("node-fetch", "Node http server, undici fetch", Program::NodeFetch),
     same("go", "Go net/http, a goroutine per parallel call", Program::Go),

@@ -42,14 +42,14 @@ pub fn agent(capture: Capture, namespace: &Namespace, traced: &[u32], secret: &s
 
 /// What one agent says of requests and another of whose parents they are.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    right: usize,
-    wrong: usize,
-    missing: usize,
+pub struct Tally {
+    pub right: usize,
+    pub wrong: usize,
+    pub missing: usize,
 }
 
 /// Compares what was served with what was asked: the parent of the one is the other.
-fn tally(asked: &[Span], served: &[Span]) -> Tally {
+pub fn tally(asked: &[Span], served: &[Span]) -> Tally {
     let client = |span: &&Span| span.kind == "CLIENT";
     let by_target: HashMap<String, &Span> = asked.iter().filter(client).map(|span| (span.target(), span)).collect();
     let mut tally = Tally::default();

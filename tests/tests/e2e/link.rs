@@ -59,10 +59,43 @@ fn go(folder: &Path) -> Result<Command> {
     Ok(Command::new(path))
 }
 
-fn python(_: &Path) -> Result<Command> {
+fn python(script: &str) -> Result<Command> {
     let mut python = Command::new(paths::installed("venv/bin/python")?);
-    python.arg(paths::service("python/endpoints.py"));
+    python.arg(paths::service(script));
     Ok(python)
+}
+
+fn node(_: &Path) -> Result<Command> {
+    let mut node = Command::new(paths::program("node")?);
+    node.args([
+        "--perf-basic-prof",
+        "--interpreted-frames-native-stack",
+        "--no-logfile-per-isolate",
+        "--logfile=v8.log",
+    ]);
+    node.arg(paths::service("node/endpoints.js"));
+    Ok(node)
+}
+
+fn java(folder: &Path) -> Result<Command> {
+    let mut javac = Command::new(paths::program("javac")?);
+    run(javac.arg("-d").arg(folder).arg(paths::service("java/Endpoints.java")))?;
+    let mut java = Command::new(paths::program("java")?);
+    // Compiled once and for all, and each by itself, so that the map that is written before samples are taken holds on.
+    java.args([
+        "-XX:+PreserveFramePointer",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:CompileCommand=dontinline,Endpoints.burn_*",
+    ]);
+    java.args(["-Xmx128m", "-cp"]).arg(folder).arg("Endpoints");
+    Ok(java)
+}
+
+/// Writes down where a virtual machine has put what it has compiled.
+fn perf_map(service: &Guard, address: SocketAddr) -> Result<()> {
+    load(address, &BURNING, 4, 150, Duration::ZERO)?;
+    run(Command::new(paths::program("jcmd")?).arg(service.pid().to_string()).arg("Compiler.perfmap"))?;
+    Ok(())
 }
 
 impl Run {
@@ -73,8 +106,21 @@ impl Run {
         connections: usize,
         requests: usize,
     ) -> Result<Self> {
+        Self::prepared(capture, build, |_, _| Ok(()), endpoints, connections, requests)
+    }
+
+    /// The same of a service that something is done with before it is looked at.
+    fn prepared(
+        capture: Capture,
+        build: impl Fn(&Path) -> Result<Command>,
+        prepare: impl Fn(&Guard, SocketAddr) -> Result<()>,
+        endpoints: &[&'static str],
+        connections: usize,
+        requests: usize,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (service, address) = serve(build(folder.path())?, folder.path())?;
+        prepare(&service, address)?;
         let mut arguments = pids([service.pid()]);
         arguments.extend(flags(&["--usage", "--profile", "499", "--profile-output"]));
         arguments.push(folder.path().join("a.pb.gz").display().to_string());
@@ -102,11 +148,8 @@ impl Run {
         profile(&arguments)?;
         let mut burnt = BTreeMap::new();
         for (stack, count) in folded(&to)? {
-            let name = stack.iter().find_map(|name| name.strip_prefix("burn_").or(name.strip_prefix("main.burn")));
-            // Python's say where they are, and Go's has another one of no endpoint.
-            let name = name.and_then(|name| name.split(' ').next());
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                *burnt.entry(name.to_lowercase()).or_default() += count;
+            if let Some(name) = stack.iter().find_map(|name| burns(name)) {
+                *burnt.entry(name).or_default() += count;
             }
         }
         Ok(burnt)
@@ -135,6 +178,23 @@ impl Run {
             ensure!((share - expected).abs() < TOLERANCE, "{endpoint}: {share:.1} %, expected {expected:.1} %");
         }
         Ok(())
+    }
+}
+
+/// The endpoint that a function burns for. Some names say where the function is, some what it returns.
+fn burns(function: &str) -> Option<String> {
+    let (_, name) = function.split_once("burn_").or_else(|| function.split_once("main.burn"))?;
+    let name: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
+    // Go has another one, of no endpoint.
+    (!name.is_empty()).then(|| name.to_lowercase())
+}
+
+/// One, two and four parts.
+fn parts(endpoint: &str) -> f64 {
+    match endpoint {
+        "light" => 100.0 / 7.0,
+        "medium" => 200.0 / 7.0,
+        _ => 400.0 / 7.0,
     }
 }
 
@@ -231,12 +291,8 @@ fn of_threads(capture: Capture) -> Result<()> {
 #[test]
 fn of_python_threads() -> Result<()> {
     let _alone = wait::alone();
-    let run = Run::new(Capture::Sockets, python, &BURNING, 32, 12)?;
-    run.links(|endpoint| match endpoint {
-        "light" => 100.0 / 7.0,
-        "medium" => 200.0 / 7.0,
-        _ => 400.0 / 7.0,
-    })?;
+    let run = Run::new(Capture::Sockets, |_| python("python/endpoints.py"), &BURNING, 32, 12)?;
+    run.links(parts)?;
     let spans = run.spans("heavy");
     let ratio = median(spans.iter().map(|(span, truth)| nanos(span, "geophone.cpu.time") / truth.cpu as f64).collect());
     println!("processor time: {ratio:.4} of what it was");
@@ -247,14 +303,31 @@ fn of_python_threads() -> Result<()> {
 fn of_goroutines(capture: Capture) -> Result<()> {
     let _alone = wait::alone();
     let run = Run::new(capture, go, &BURNING, 32, 30)?;
-    run.links(|endpoint| match endpoint {
-        "light" => 100.0 / 7.0,
-        "medium" => 200.0 / 7.0,
-        _ => 400.0 / 7.0,
-    })?;
+    run.links(parts)?;
     let claims = run.report.spans.iter().filter(|span| span.attributes.contains_key("geophone.cpu.time")).count();
     ensure!(claims == 0, "{claims} spans say what their threads have done, which is not known of goroutines");
     Ok(())
+}
+
+/// Tasks that take turns on one thread, in the middle of requests.
+#[test]
+fn of_asyncio_tasks() -> Result<()> {
+    let _alone = wait::alone();
+    Run::new(Capture::Sockets, |_| python("python/endpoints_asyncio.py"), &BURNING, 32, 12)?.links(parts)
+}
+
+/// A pool that reads requests, and another one that does half of the work.
+#[test]
+fn of_java_pools() -> Result<()> {
+    let _alone = wait::alone();
+    Run::prepared(Capture::Sockets, java, perf_map, &BURNING, 32, 30)?.links(parts)
+}
+
+/// An event loop that works for other requests while one waits.
+#[test]
+fn of_node_callbacks() -> Result<()> {
+    let _alone = wait::alone();
+    Run::new(Capture::Sockets, node, &BURNING, 32, 60)?.links(parts)
 }
 
 fn what_threads_wait_for(capture: Capture) -> Result<()> {

@@ -8,6 +8,7 @@ mod asyncio;
 mod bodies;
 mod brokers;
 mod calls;
+mod carried;
 mod clients;
 mod connections;
 mod context;

@@ -28,6 +28,7 @@ both!(
     connections_from_before,
     what_cannot_be_read,
     java,
+    stripped_rustls,
     switched_off
 );
 
@@ -250,6 +251,25 @@ fn java(capture: Capture) -> Result<()> {
         said.contains("connections of ") && said.ends_with(": Java's own TLS is compiled while it runs")
     };
     ensure!(report.log.iter().any(told), "{:?}", report.log);
+    Ok(())
+}
+
+/// Without names, nothing of rustls is found, and that is said; what it asks is seen where it is answered.
+fn stripped_rustls(capture: Capture) -> Result<()> {
+    let _alone = wait::alone();
+    let service = Service::nginx_tls(&Certificate::new()?)?;
+    let agent = agent(capture, &service)?;
+    let folder = tempfile::tempdir()?;
+    let mut client = Client::stripped_rustls(folder.path())?;
+    client.connect(&service, &[Request { method: "GET", target: "/fixed/x?{id}", body: 0 }], 0, 2)?;
+    looked_at(&agent, client.pid())?;
+    let sent = client.go()?.len();
+    agent.wait_spans(sent);
+    let report = agent.finish()?;
+    ensure!(report.spans.len() == sent && sent > 0, "{} spans of {sent} requests", report.spans.len());
+    ensure!(report.spans.iter().all(|span| span.kind == "SERVER"), "{:#?}", report.spans);
+    let told = "unreadable TLS: 2 connections of rustls-service: no TLS library with names that are known is in it";
+    ensure!(report.log.iter().any(|line| line == told), "{:?}", report.log);
     Ok(())
 }
 

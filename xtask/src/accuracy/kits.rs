@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 use crate::setup::{call, go_build, maven, older, packages, virtual_environment};
 
 /// Packages of the Python environment, with what they are known to work with.
-const PYTHON: [&str; 11] = [
+const PYTHON: [&str; 12] = [
     "aiohttp==3.14.5",
     "flask==3.1.3",
+    "gevent==26.9.0",
     "gunicorn==27.0.1",
     "httpx==0.28.1",
     "opentelemetry-instrumentation-flask==0.66b1",

@@ -39,6 +39,8 @@ pub struct Account {
     pub losses: String,
     /// Spans that no receiver got.
     pub dropped: u64,
+    /// Requests whose context left in a TCP option.
+    pub contexts: u64,
     /// Processor time it used, in nanoseconds, without its end.
     pub cpu: f64,
     /// Its memory before its end.
@@ -82,7 +84,8 @@ impl Agent {
             }
         });
         let mut agent = Self { process, said };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // The kernel checks programs for long on a busy machine.
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !agent.said().iter().any(|line| line.starts_with("capturing")) {
             if agent.process.0.try_wait()?.is_some() || Instant::now() > deadline {
                 thread::sleep(Duration::from_millis(50));
@@ -127,7 +130,7 @@ impl Agent {
 impl Account {
     fn read(lines: &[String]) -> Option<Self> {
         let find = |name: &str| lines.iter().find_map(|line| Some(line.strip_prefix(name)?.trim()));
-        let number = |text: &str| text.split([' ', ':']).next()?.parse().ok();
+        let number = |text: &str| text.split([' ', ':', ',']).next()?.parse().ok();
         let captured = find("captured:")?;
         let lost = find("lost:")?;
         let dropped = lines
@@ -140,6 +143,7 @@ impl Account {
             lost: number(lost)?,
             losses: lost.to_owned(),
             dropped: dropped.sum(),
+            contexts: find("notes:").and_then(|notes| number(notes.split_once("contexts_sent ")?.1)).unwrap_or(0),
             ..Self::default()
         })
     }
@@ -154,11 +158,12 @@ mod tests {
         let text = "capturing by socket tracepoints\n\
                     captured:       5 spans of 10 calls on 2 connections\n\
                     exported:       3 spans to otlp; dropped: 2, queue_full 2\n\
-                    lost:           3: lost_gaps 3\n";
+                    lost:           3: lost_gaps 3\n\
+                    notes:          contexts_sent 7, skipped 1\n";
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let account = Account::read(&lines).unwrap();
         assert_eq!((account.spans, account.calls, account.lost, account.dropped), (5, 10, 3, 2));
-        assert_eq!(account.losses, "3: lost_gaps 3");
+        assert_eq!((account.losses.as_str(), account.contexts), ("3: lost_gaps 3", 7));
         assert!(Account::read(&lines[..2]).is_none());
     }
 }

@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// A private address, which loopback's are not. The machine's own while this runs; the segments never leave it.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 254, 253, 251);
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 254, 253, 251);
 /// What the option's agents share.
 const KEY: &str = "a key of nobody, for a measurement";
 
@@ -96,10 +96,10 @@ fn connections(listener: &TcpListener, count: u32) -> anyhow::Result<f64> {
 }
 
 /// The address, as long as it is this machine's.
-struct Address;
+pub(super) struct Address;
 
 impl Address {
-    fn take() -> anyhow::Result<Self> {
+    pub(super) fn take() -> anyhow::Result<Self> {
         ensure!(ip("add")?, "cannot give {ADDRESS} to the loopback interface");
         Ok(Self)
     }

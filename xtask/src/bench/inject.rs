@@ -1,14 +1,18 @@
-//! `bench inject`: what a request costs on a connection into whose requests contexts are written, both ends together.
+//! `bench inject`: what a request costs on a connection on which contexts are sent along, both ends together.
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     path::Path,
 };
 
 use anyhow::ensure;
 
-use super::{agent::Agent, process, table};
+use super::{
+    agent::Agent,
+    connect::{ADDRESS, Address},
+    process, table,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,30 +33,39 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let traced = ["--pid", &pid, "--no-tls"];
     let chosen = format!("pid={pid}");
     let written = [&traced[..], &["--inject-headers", &chosen, "--inject-unsafe"]].concat();
-    let sides: [(&str, Option<&[&str]>); 3] =
-        [("no agent", None), ("traced", Some(&traced)), ("traced, contexts written", Some(&written))];
+    let carried = [&traced[..], &["--peer-context", "option"]].concat();
+    let sides: [(&str, Option<&[&str]>, Sent); 4] = [
+        ("no agent", None, Sent::Nowhere),
+        ("traced", Some(&traced), Sent::Nowhere),
+        ("traced, contexts in TCP options, both ends", Some(&carried), Sent::Option),
+        ("traced, contexts in headers", Some(&written), Sent::Header),
+    ];
+    // Options are for other hosts: loopback has none.
+    let _address = Address::take()?;
     println!("### Contexts in requests\n");
     println!(
-        "A request with a head of about 100 bytes and its answer, and an upload of 16 KiB, on a kept connection over loopback: both ends on one thread. Processor time of \
-         that thread, the lowest of {} rounds of {} requests in turns.\n",
+        "A request with a head of about 100 bytes and its answer, and an upload of 16 KiB, on a kept connection from and to a private address of this machine: both ends on one thread. Processor \
+         time of that thread, the lowest of {} rounds of {} requests in turns.\n",
         args.rounds, args.requests
     );
-    let mut times = [const { [const { Vec::new() }; 2] }; 3];
+    let mut times = [const { [const { Vec::new() }; 2] }; 4];
     for _ in 0..args.rounds {
-        for ((_, flags), times) in sides.iter().zip(&mut times) {
+        for ((_, flags, sent), times) in sides.iter().zip(&mut times) {
             let agent = flags.map(|flags| Agent::start(binary, flags)).transpose()?;
             for (body, times) in [0, BODY].into_iter().zip(times.iter_mut()) {
-                times.push(requests(args.requests, body, flags.is_some_and(|flags| flags.len() > traced.len()))?);
+                times.push(requests(args.requests, body, *sent == Sent::Header)?);
             }
             if let Some(agent) = agent {
-                agent.stop()?;
+                let contexts = agent.stop()?.contexts;
+                let expected = if *sent == Sent::Option { 2 * u64::from(args.requests) } else { 0 };
+                ensure!(contexts == expected, "{contexts} contexts were sent, and not {expected}");
             }
         }
     }
     table::head(&[""], &["µs a request", "ratio", "µs an upload", "ratio"]);
     let lowest = times.each_ref().map(|times| times.each_ref().map(|times| table::lowest(times)));
     let [base, ..] = lowest;
-    for ((name, _), [small, large]) in sides.iter().zip(lowest) {
+    for ((name, ..), [small, large]) in sides.iter().zip(lowest) {
         table::row(&[
             (*name).to_owned(),
             format!("{small:.2}"),
@@ -65,9 +78,17 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where contexts are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nowhere,
+    Option,
+    Header,
+}
+
 /// Microseconds of this thread's processor time for each.
 fn requests(count: u32, body: usize, is_written: bool) -> anyhow::Result<f64> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((ADDRESS, 0))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
     client.set_nodelay(true)?;

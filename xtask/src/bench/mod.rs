@@ -56,7 +56,7 @@ enum What {
     Decoders(decoders::Args),
     /// What finding causes costs in the kernel, by program, for services of several runtimes; not part of `all`
     Mechanisms(mechanisms::Args),
-    /// What a request costs into which a context is written; not part of `all`
+    /// What a request costs with which a context is sent, in a header or a TCP option; not part of `all`
     Inject(inject::Args),
     /// What a TCP connection costs with the option by which agents find each other; not part of `all`
     Connect(connect::Args),

@@ -114,7 +114,7 @@ fn peers() -> (Peers, crate::peer::Link) {
 
 fn greeted(role: Role, sequences: Sequences, first: u32) -> Greeted {
     let said = Said { first, agent: 7, port: 4419, address: None };
-    let greeting = said.greeting(false);
+    let greeting = said.greeting(false, false);
     let option = greeting.option[..greeting.len as usize].into();
     Greeted { time: 1, role, remote: BOX, sequences, option }
 }

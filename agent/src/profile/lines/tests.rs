@@ -134,6 +134,14 @@ extern "C" fn geophone_lines_test_symbol(x: u64) -> u64 {
 }
 
 /// What takes a byte in the file takes a hundred in memory: 1 GiB of memory for these.
+/// A function that ends behind the last address there is, which a fuzzer has found: its unit says nothing, and the file is read on.
+#[test]
+fn addresses_that_overflow_are_passed_over() {
+    let file: &[u8] = include_bytes!("../../../fuzz/seeds/lines/overflow");
+    let addresses = [0, 0x40_1000, 0x40_1004, 0x40_1010, 0x40_1020, u64::MAX];
+    assert_eq!(look_up(file, &addresses).unwrap().len(), addresses.len());
+}
+
 #[test]
 fn tables_that_are_too_large_are_refused() {
     for (table, flags) in [(".debug_line", "-gdwarf-5"), (".debug_abbrev", "-gdwarf-5")] {

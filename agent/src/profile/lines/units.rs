@@ -9,7 +9,8 @@ use std::{
 
 use gimli::{
     AttributeValue, DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_call_file, DW_AT_call_line,
-    DW_AT_linkage_name, DW_AT_name, DW_AT_specification, Dwarf, Unit, UnitHeader, UnitOffset,
+    DW_AT_linkage_name, DW_AT_name, DW_AT_specification, DebuggingInformationEntry, Dwarf, RangeIter, Unit, UnitHeader,
+    UnitOffset,
 };
 use hashbrown::HashMap;
 
@@ -109,7 +110,11 @@ fn unit<'a>(
     steps.take()?;
     let (unit, _) = tables::open(dwarf, header)?;
     let mut is_wanted = false;
-    let mut ranges = dwarf.unit_ranges(&unit)?;
+    let mut entries = unit.entries();
+    let Some(root) = entries.next_dfs()? else {
+        return Ok(());
+    };
+    let mut ranges = ranges(dwarf, &unit, root)?;
     while let Some(range) = ranges.next()? {
         steps.take()?;
         is_wanted |= !within(addresses, range.begin..range.end).is_empty();
@@ -173,6 +178,24 @@ fn lines(
     Ok(())
 }
 
+/// The addresses of what is described, unless they go beyond the last one there is: what reads them adds lengths without a look.
+fn ranges<'a>(
+    dwarf: &Dwarf<Slice<'a>>,
+    unit: &Unit<Slice<'a>>,
+    entry: &DebuggingInformationEntry<Slice<'a>>,
+) -> gimli::Result<RangeIter<Slice<'a>>> {
+    let (mut begin, mut length) = (0, 0);
+    for attribute in entry.attrs() {
+        match (attribute.name(), attribute.value()) {
+            (gimli::DW_AT_high_pc, AttributeValue::Udata(size)) => length = size.max(length),
+            (gimli::DW_AT_low_pc, value) => begin = dwarf.attr_address(unit, value)?.unwrap_or(0).max(begin),
+            _ => {}
+        }
+    }
+    begin.checked_add(length).ok_or(gimli::Error::AddressOverflow)?;
+    dwarf.die_ranges(unit, entry)
+}
+
 /// Finds the functions that the addresses are in.
 fn functions<'a>(
     dwarf: &Dwarf<Slice<'a>>,
@@ -195,7 +218,7 @@ fn functions<'a>(
         };
         let line = number(DW_AT_call_line).and_then(|line| u32::try_from(line).ok());
         let call = (number(DW_AT_call_file).unwrap_or(0), line.unwrap_or(0));
-        let mut ranges = dwarf.die_ranges(unit, entry)?;
+        let mut ranges = ranges(dwarf, unit, entry)?;
         while let Some(range) = ranges.next()? {
             steps.take()?;
             for index in within(addresses, range.begin..range.end) {

@@ -16,8 +16,8 @@ use crate::{
     parts::{self, Parts},
 };
 
-/// Files that wait for the thread.
-const WAITING: usize = 64;
+/// Files that wait for the thread: few, because smaller ones that come later go first.
+const WAITING: usize = 2;
 /// Files whose rows wait for being taken notice of.
 const DONE: usize = 64;
 

@@ -2,7 +2,7 @@
 //! as soon as they are there.
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     fs::{self, File},
     io,
     os::{
@@ -68,7 +68,10 @@ pub struct Ranges {
     /// The agent's own program.
     own: Option<FileId>,
     known: HashMap<Key, Known>,
-    queue: VecDeque<(Key, Source)>,
+    /// What rows are to be made of, by the bytes of the file and by when it was asked for: on a host that builds programs, rows of a compiler take
+    /// seconds, in which those of a hundred others could be there.
+    queue: BTreeMap<(u64, u64), (Key, Source)>,
+    asked: u64,
     loading: usize,
     /// Rows that are to be taken away.
     given: Vec<Part>,
@@ -90,7 +93,8 @@ impl Ranges {
             loader: Loader::start(rows, waker)?,
             own: own_program(),
             known: HashMap::new(),
-            queue: VecDeque::new(),
+            queue: BTreeMap::new(),
+            asked: 0,
             loading: 0,
             given: Vec::new(),
             evicted: 0,
@@ -144,7 +148,7 @@ impl Ranges {
             let state = match made {
                 Made::Ready(table, parts) => State::Ready(table, parts),
                 Made::NoRoom(source) if self.evict() => {
-                    self.queue.push_back((key, source));
+                    self.enqueue(key, source);
                     continue;
                 }
                 Made::NoRoom(_) => State::Without(NO_ROOM),
@@ -198,14 +202,17 @@ impl Ranges {
             }
             Key::Vdso => vdso().map(Source::Bytes),
         };
-        let state = match source {
-            Some(source) => {
-                self.queue.push_back((key, source));
-                State::Loading
-            }
-            None => State::Without(NO_ROOM),
-        };
+        let state = if source.is_some() { State::Loading } else { State::Without(NO_ROOM) };
         self.known.insert(key, Known { state, stamp, users });
+        if let Some(source) = source {
+            self.enqueue(key, source);
+        }
+    }
+
+    fn enqueue(&mut self, key: Key, source: Source) {
+        let bytes = self.known.get(&key).and_then(|known| known.stamp).map_or(0, |(_, _, bytes)| bytes);
+        self.asked += 1;
+        self.queue.insert((bytes, self.asked), (key, source));
     }
 
     /// Whether what is known of a file is still to be used.
@@ -255,9 +262,9 @@ impl Ranges {
             self.given = parts;
             return;
         }
-        while let Some((key, source)) = self.queue.pop_front() {
+        while let Some((place, (key, source))) = self.queue.pop_first() {
             if let Err(job) = self.loader.ask(key, source) {
-                self.queue.push_front(job);
+                self.queue.insert(place, job);
                 return;
             }
             self.loading += 1;
@@ -384,6 +391,26 @@ mod tests {
         assert!(matches!(ranges.known[&Key::File(id)].state, State::Loading), "it is another one");
         assert_eq!(ranges.given, [part]);
         assert_eq!(ranges.queue.len(), 2);
+    }
+
+    #[test]
+    fn small_files_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("root")).unwrap();
+        let mut ranges = Ranges::new(None, None).unwrap();
+        let mut files = Files::default();
+        let mut keys = Vec::new();
+        for (name, bytes) in [("middle", 200), ("large", 300), ("small", 100), ("also-small", 100)] {
+            let path = folder.path().join("root").join(name);
+            fs::write(&path, vec![0; bytes]).unwrap();
+            let id = FileId { device: 7, inode: fs::metadata(&path).unwrap().ino() };
+            let what = Mapped::File { id, path: format!("/{name}").into() };
+            files.open(folder.path(), &Mapping { start: 0, end: 1, offset: 0, what });
+            keys.push(Key::File(id));
+            ranges.ask(Key::File(id), &files);
+        }
+        let order: Vec<Key> = std::iter::from_fn(|| Some(ranges.queue.pop_first()?.1.0)).collect();
+        assert_eq!(order, [2, 3, 0, 1].map(|index| keys[index]));
     }
 
     #[test]

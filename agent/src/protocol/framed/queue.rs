@@ -54,7 +54,7 @@ pub struct Queue<U> {
     order: Order,
     /// Bytes have been missed for certain since order was last trusted, not only perhaps.
     missed: bool,
-    /// When responses were last missed, in updates.
+    /// When responses were last missed, or had no request, in updates.
     hidden: u64,
     /// A part of the front's response is missing, perhaps its end.
     open_ended: bool,
@@ -97,7 +97,7 @@ impl<U: Unit> Queue<U> {
             self.distrust(true, cx);
         }
         if first.seq < self.hidden {
-            // Its answer may have gone with what is missing, before its end was seen.
+            // Its answer may have gone with what is missing, or as one without a request, before its end was seen.
             self.distrust(true, cx);
             self.order = Order::Unknown;
         }
@@ -178,6 +178,8 @@ impl<U: Unit> Queue<U> {
     /// A response has no request: an earlier one was somebody else's.
     pub fn orphan(&mut self, cx: &mut Context<'_>) {
         count(&cx.shared.counts.orphans);
+        // It may answer one that has begun, and of which the rest is missing or to come.
+        self.hidden = cx.seq;
         match &mut self.order {
             Order::Certain => self.distrust(true, cx),
             Order::Trial { quiet: false, drained } => *drained = 0,

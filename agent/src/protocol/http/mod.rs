@@ -4,6 +4,7 @@
 mod fields;
 mod forwarded;
 mod grpc;
+mod messages;
 mod method;
 mod route;
 mod service;
@@ -16,6 +17,7 @@ mod values;
 
 pub use fields::Fields;
 pub use grpc::{Outcome as GrpcOutcome, finish as finish_grpc, is_call as is_grpc_call, recognise as recognise_grpc};
+pub use messages::Messages;
 pub use method::{Method, known as known_method};
 pub use route::{PatternError, Routes};
 pub use span::{NoResponse, Request, Response, carried, is_own_export, no_response, respond, span};

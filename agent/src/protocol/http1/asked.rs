@@ -1,5 +1,6 @@
 //! A request that waits for its response or has it, and how it becomes an exchange.
 
+use super::call::Call;
 use crate::protocol::{
     Counts, Exchange, Note,
     http::{Method, NoResponse, Response, no_response, respond},
@@ -27,6 +28,8 @@ pub(super) struct Asked {
     pub(super) response: Option<Response>,
     /// Length of the response's body, if known.
     pub(super) response_size: Option<u64>,
+    /// It is a call of gRPC-Web.
+    pub(super) call: Option<Box<Call>>,
 }
 
 /// Where finished exchanges go, and the counters.
@@ -55,7 +58,8 @@ pub(super) fn emit(asked: Box<Asked>, sink: &mut Sink<'_>) {
 
 /// Gives out a request with what there is of its response, and why that is not all.
 pub(super) fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut Sink<'_>) {
-    let Asked { mut exchange, size, response, response_size, .. } = *asked;
+    let Asked { mut exchange, size, response, response_size, call, .. } = *asked;
+    let answered = response.is_some();
     if let Some(mut response) = response {
         // It may have been seen before its request was, never sent before.
         response.first_byte = response.first_byte.max(exchange.start);
@@ -63,13 +67,17 @@ pub(super) fn emit_with(asked: Box<Asked>, why: Option<NoResponse>, sink: &mut S
         respond(&mut exchange, response);
     }
     exchange.end = exchange.end.max(exchange.start);
+    let plain = call.is_none();
+    if let Some(call) = call {
+        call.finish(&mut exchange, answered);
+    }
     if let Some(why) = why {
         no_response(&mut exchange, why);
     }
-    if let Some(size) = size {
+    if let Some(size) = size.filter(|_| plain) {
         exchange.attributes.push("http.request.body.size", size);
     }
-    if let Some(size) = response_size {
+    if let Some(size) = response_size.filter(|_| plain) {
         exchange.attributes.push("http.response.body.size", size);
     }
     sink.out.push(Note::Done(exchange));

@@ -1,4 +1,4 @@
-//! A body, walked over: by length, by chunks (RFC 9112, section 7.1), or to the end of the stream. Its bytes are never kept.
+//! A body, walked over: by length, by chunks (RFC 9112, section 7.1), or to the end of the stream. Its bytes are never kept here.
 
 /// Where in a body the stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,24 +100,29 @@ impl Body {
     /// # Errors
     /// When chunks are not as they must be.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        self.walk(bytes, |_| {})
+    }
+
+    /// The same, and hands on the content.
+    ///
+    /// # Errors
+    /// When chunks are not as they must be.
+    pub(super) fn walk(&mut self, bytes: &[u8], mut with: impl FnMut(&[u8])) -> Result<usize, Malformed> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.state {
+            let taken = match self.state {
                 State::Done => break,
-                State::Length(left) => {
-                    at += self.content(left, rest.len(), State::Done, State::Length);
-                }
-                State::Data(left) => {
-                    at += self.content(left, rest.len(), State::DataCr, State::Data);
-                }
-                State::Close => {
-                    at += self.content(u64::MAX, rest.len(), State::Close, |_| State::Close);
-                }
+                State::Length(left) => self.content(left, rest.len(), State::Done, State::Length),
+                State::Data(left) => self.content(left, rest.len(), State::DataCr, State::Data),
+                State::Close => self.content(u64::MAX, rest.len(), State::Close, |_| State::Close),
                 _ => {
                     self.control(*rest.first().ok_or(Malformed)?)?;
                     at += 1;
+                    continue;
                 }
-            }
+            };
+            with(rest.get(..taken).unwrap_or_default());
+            at += taken;
         }
         Ok(at)
     }

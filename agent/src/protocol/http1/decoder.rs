@@ -2,6 +2,7 @@
 
 use super::{
     asked::Sink,
+    body::{Body, Malformed},
     detect,
     loss::Lost,
     pairing::Pairing,
@@ -98,7 +99,14 @@ impl Decoder for Http1 {
         }
         let stream = if direction == self.asks { &self.requests } else { &self.responses };
         let bytes = if self.wide { shared.capture.max(MAX_HEAD as u32) } else { shared.capture };
+        let role = if direction == self.asks { Role::Request } else { Role::Response };
         match &stream.state {
+            // The messages of a call are passed over, but what is before each, and the trailers behind them, are wanted.
+            State::Body(body) if let Some(message) = self.until_prefix(role) => {
+                let known = if body.ends_with_stream() { u64::MAX } else { body.known() };
+                let from = stream.offset.saturating_add(known.min(message.into()));
+                Interest { from, bytes, never: false }
+            }
             State::Body(body) if body.ends_with_stream() => Interest { from: 0, bytes: 0, never: false },
             State::Body(body) => Interest { from: stream.offset.saturating_add(body.known()), bytes, never: false },
             State::Start | State::Head | State::Seek => Interest { from: 0, bytes, never: false },
@@ -220,7 +228,7 @@ impl Http1 {
                     self.start(role, origin, bytes, cx)
                 }
                 State::Head => self.head(role, origin, bytes, cx),
-                State::Body(mut body) => match body.bytes(bytes) {
+                State::Body(mut body) => match self.walk(role, &mut body, bytes) {
                     Ok(taken) => {
                         self.stream(role).state = State::Body(body);
                         if body.is_done() {
@@ -238,6 +246,19 @@ impl Http1 {
         if self.next.is_some() && !bytes.is_empty() {
             self.waiting.push_front(origin, Content::Bytes(bytes));
         }
+    }
+
+    /// Walks over a body, of which the messages are looked at where it is a call's.
+    fn walk(&mut self, role: Role, body: &mut Body, bytes: &[u8]) -> Result<usize, Malformed> {
+        match self.pairing.call_mut(role, self.serial) {
+            Some(call) => body.walk(bytes, |content| call.messages_mut(role).bytes(content)),
+            None => body.bytes(bytes),
+        }
+    }
+
+    /// Bytes of a call's body up to what has to be seen of it.
+    fn until_prefix(&self, role: Role) -> Option<u32> {
+        self.pairing.call(role, self.serial)?.messages(role).until_prefix()
     }
 
     fn end(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Status};
 
 use super::framing::Framing;
-use crate::protocol::http::Fields;
+use crate::protocol::http::{Fields, GrpcOutcome};
 
 /// Header fields for which there is room on the stack.
 const USUAL_FIELDS: usize = 64;
@@ -24,7 +24,7 @@ pub(super) struct RequestHead<'a> {
 }
 
 /// A response's head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     /// The minor version.
@@ -32,6 +32,8 @@ pub(super) struct ResponseHead {
     pub(super) framing: Framing,
     /// `Upgrade: h2c`.
     pub(super) h2c: bool,
+    /// Of a call of gRPC-Web that is answered by its head alone.
+    pub(super) outcome: GrpcOutcome,
 }
 
 /// What bytes are.
@@ -158,14 +160,18 @@ fn response_with<'a>(bytes: &'a [u8], room: Room<'_, 'a>, lenient: bool) -> http
         return Err(httparse::Error::Status);
     };
     let mut framing = Framing::default();
+    let mut outcome = GrpcOutcome::default();
     for header in response.headers.iter() {
         framing.add(header.name, header.value);
+        if header.name.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("grpc-")) {
+            outcome.add(&header.name.as_bytes().to_ascii_lowercase(), header.value);
+        }
     }
     let h2c = |header: &Header<'_>| {
         header.name.eq_ignore_ascii_case("upgrade") && header.value.trim_ascii().eq_ignore_ascii_case(b"h2c")
     };
     let h2c = status == 101 && response.headers.iter().any(h2c);
-    Ok(Status::Complete((length, ResponseHead { status, version, framing, h2c })))
+    Ok(Status::Complete((length, ResponseHead { status, version, framing, h2c, outcome })))
 }
 
 /// Header lines that are ignored as invalid must not be about the message's length: others might not ignore them.

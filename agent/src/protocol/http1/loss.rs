@@ -1,7 +1,7 @@
 //! What is missing of a stream, and how its place in its messages is found again.
 
 use super::{
-    body::Skipped,
+    body::{Body, Skipped},
     decoder::{Context, Http1, Role},
     detect, head,
     stream::{Origin, State},
@@ -36,7 +36,7 @@ impl Http1 {
         }
         let state = self.stream(role).state;
         match state {
-            State::Body(mut body) => match body.skip(length) {
+            State::Body(mut body) => match self.skip(role, &mut body, length, gap) {
                 Skipped::Inside => self.stream(role).state = State::Body(body),
                 Skipped::Done(more) => {
                     if role == Role::Response
@@ -76,6 +76,23 @@ impl Http1 {
                 }
             }
         }
+    }
+
+    /// Skips bytes of a body.
+    fn skip(&mut self, role: Role, body: &mut Body, length: u64, gap: Gap) -> Skipped {
+        let before = body.size();
+        let skipped = body.skip(length);
+        if let Some(call) = self.pairing.call_mut(role, self.serial) {
+            let messages = call.messages_mut(role);
+            let known = messages.until_prefix().is_some();
+            match skipped {
+                Skipped::Lost { .. } => messages.lose(),
+                Skipped::Inside | Skipped::Done(_) => messages.hole(body.size().saturating_sub(before)),
+            }
+            // More of each call shows the trailers of those that follow.
+            self.wide |= known && messages.until_prefix().is_none() && gap == Gap::NotCaptured;
+        }
+        skipped
     }
 
     /// A head of which no more will come: what there is of it is used.

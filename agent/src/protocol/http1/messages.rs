@@ -10,7 +10,7 @@ use crate::{
     event::{Direction, Nanos},
     protocol::{
         self, Answered, Note, Over, Side, Values, endpoints,
-        http::{Method, NoResponse, Request, Response, carried, is_own_export, span, values},
+        http::{Method, NoResponse, Request, Response, carried, is_grpc_call, is_own_export, span, values},
         http2::Http2,
     },
 };
@@ -114,6 +114,7 @@ impl Http1 {
             values: if cx.shared.link_values { values(request.target) } else { Values::default() },
         }));
         self.serial += 1;
+        let call = is_grpc_call(&exchange).then(Box::default);
         let asked = Box::new(Asked {
             exchange,
             method: Method::new(head.method),
@@ -125,6 +126,7 @@ impl Http1 {
             doubtful: false,
             response: None,
             response_size: None,
+            call,
         });
         if self.lost.is_some() {
             self.finish_lost(cx);
@@ -165,6 +167,9 @@ impl Http1 {
         if let Some(open) = self.pairing.open_mut() {
             open.exchange.holes.response_head = !complete;
             open.exchange.holes.length |= !complete;
+            if let Some(call) = &mut open.call {
+                call.outcome = head.outcome;
+            }
             open.response_size = head.framing.declared().filter(|_| complete && body.is_some());
         }
         match body {
@@ -176,6 +181,9 @@ impl Http1 {
     /// A message's last byte has come.
     pub(super) fn body_done(&mut self, role: Role, size: u64, now: Nanos, cx: &mut Context<'_>) {
         self.stream(role).state = State::Start;
+        if let Some(call) = self.pairing.call_mut(role, self.serial) {
+            call.ended(role);
+        }
         self.went_on(role, now, cx);
         match role {
             Role::Request => {

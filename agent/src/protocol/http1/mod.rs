@@ -2,9 +2,12 @@
 
 mod asked;
 mod body;
+mod call;
 mod decoder;
 mod detect;
 mod framing;
+#[cfg(test)]
+mod grpc_web;
 mod head;
 mod loss;
 mod messages;

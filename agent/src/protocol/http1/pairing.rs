@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 
 use super::{
     asked::{Asked, Sink, emit, emit_with, flush},
+    call::Call,
+    decoder::Role,
     stream::Origin,
 };
 use crate::{
@@ -106,6 +108,24 @@ impl Pairing {
     pub(super) fn request_mut(&mut self, serial: u64) -> Option<&mut Asked> {
         let last = self.queue.back_mut().filter(|asked| asked.serial == serial);
         last.or(self.open.as_mut().filter(|asked| asked.serial == serial)).map(|asked| &mut **asked)
+    }
+
+    /// The call whose body is under way: of the request of this number, or of what is being answered.
+    pub(super) fn call(&self, role: Role, serial: u64) -> Option<&Call> {
+        let asked = match role {
+            Role::Request => self.queue.back().into_iter().chain(&self.open).find(|asked| asked.serial == serial),
+            Role::Response => self.open.as_ref(),
+        };
+        asked?.call.as_deref()
+    }
+
+    /// The same.
+    pub(super) fn call_mut(&mut self, role: Role, serial: u64) -> Option<&mut Call> {
+        let asked = match role {
+            Role::Request => self.request_mut(serial),
+            Role::Response => self.open_mut(),
+        };
+        asked?.call.as_deref_mut()
     }
 
     /// Something happened at this time.

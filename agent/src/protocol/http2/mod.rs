@@ -8,7 +8,6 @@ mod detect;
 mod frame;
 mod head;
 pub mod hpack;
-mod messages;
 mod open;
 #[cfg(test)]
 mod properties;

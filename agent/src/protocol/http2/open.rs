@@ -2,14 +2,13 @@
 
 use super::{
     head::Head,
-    messages::Messages,
     way::{Block, Origin},
 };
 use crate::{
     event::Nanos,
     protocol::{
         Answered, Exchange, Note, Side,
-        http::{self, GrpcOutcome, NoResponse, Response},
+        http::{self, GrpcOutcome, Messages, NoResponse, Response},
     },
 };
 

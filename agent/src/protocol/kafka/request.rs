@@ -176,7 +176,16 @@ fn produces(version: i16, mut f: Fields<'_>) -> Option<bool> {
     if !(-1..=1).contains(&acks) || !(0..=MAX_TIMEOUT).contains(&timeout) {
         return Some(false);
     }
-    Some((1..1000).contains(&f.list()?))
+    if !(1..1000).contains(&f.list()?) {
+        return Some(false);
+    }
+    // From version 13 on, a topic has an id instead.
+    Some(version >= 13 || is_topic(f.text()?))
+}
+
+/// Whether brokers allow a topic of this name.
+fn is_topic(name: &[u8]) -> bool {
+    (1..=249).contains(&name.len()) && name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
 }
 
 /// Whether a message without a client's name is a request for certain.

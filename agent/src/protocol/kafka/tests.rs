@@ -129,6 +129,15 @@ fn zeros_and_a_letter_are_no_request_in_the_middle_of_a_stream() {
     assert_eq!(request::detect(&produced[..24], false), Verdict::More);
 }
 
+/// A message of gRPC's in a frame of HTTP/2: the frame's type is 0, and the stream's number is small. Then the next frame.
+#[test]
+fn a_message_of_grpc_is_no_request_in_the_middle_of_a_stream() {
+    let frame = b"\0\0\x20\0\0\0\0\0\x03\0\0\0\0\x1b";
+    let next = b"\0\0\x05\0\0\0\0\0\x03\0\0\0\0\0";
+    let bytes = [&frame[..], &[b'm'; 27], next].concat();
+    assert_eq!(request::detect(&bytes, false), Verdict::No);
+}
+
 /// Rows of Cassandra's, seen from the middle of one of them: a length, a small number, a name, and what no client of Kafka's would ask.
 #[test]
 fn a_name_in_somebody_elses_rows_is_no_request() {

@@ -40,6 +40,8 @@ pub enum Why {
     /// It was not looked at.
     #[default]
     Unseen,
+    /// It was not looked at yet: the agent was still looking at what ran when it was started.
+    Early,
     /// Nobody wants to read what is encrypted.
     Off,
     /// Nothing that is known is in it.
@@ -58,6 +60,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unseen => "the process could not be looked at",
+            Self::Early => "the agent had not yet looked at all that ran when it was started",
             Self::Off => "the agent was told not to (--no-tls)",
             Self::NoLibrary => "no TLS library with names that are known is in it",
             Self::Java => "Java's own TLS is compiled while it runs",

@@ -28,6 +28,7 @@ impl Engine {
             }
             Side::Server => {
                 self.goes_on(answered.thread, answered.time);
+                self.turned(answered.thread, Some(serial));
                 self.wrote_answer(serial, key, answered);
             }
         }
@@ -37,6 +38,7 @@ impl Engine {
     fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
         let key = Key::of(thread);
         self.turns.seen(thread);
+        self.turned(thread, None);
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
@@ -72,7 +74,8 @@ impl Engine {
 
     /// An event loop reads. If it puts off what follows, it is now that this can be told.
     pub(super) fn loop_reads(&mut self, thread: Thread, now: Nanos, on: On) {
-        self.turns.reads(thread.tid, on);
+        let socket = if let On::Request(request) = on { self.calls.get(&request) } else { None };
+        self.turns.reads(thread.tid, on, socket.map(|call| call.id.socket));
         let pairs = self.loops.read(thread, now, on);
         // Of the answers it is known to which requests they are: if one of them is out of place, so may be all.
         let in_place = pairs.iter().all(|(on, sent)| match (*sent, *on) {
@@ -88,6 +91,18 @@ impl Engine {
         if pairs.is_empty()
             || !(if shows { self.loops.ordered(thread.tgid, in_place) } else { self.loops.is_ordered(thread.tgid) })
         {
+            return;
+        }
+        // A value is one request's; places are guessed.
+        let is_contradicted = pairs.iter().any(|(on, sent)| match (*sent, *on) {
+            (Sent::Answer(request), On::Like(call)) => self.value_says_otherwise(call, request),
+            (Sent::Call(call), on) => {
+                self.request_of(on).is_some_and(|request| self.value_says_otherwise(call, request))
+            }
+            (Sent::Answer(_), On::Request(_)) => false,
+        });
+        if is_contradicted {
+            self.loops.ordered(thread.tgid, false);
             return;
         }
         for (on, sent) in pairs {
@@ -189,6 +204,9 @@ impl Engine {
         call.is_answered = true;
         let start = call.start;
         self.prove_samples(key, serial);
+        if !matches!(key, Key::Thread(tid) if self.crowded.contains(&tid)) {
+            self.claim_answered(answered.thread, serial, start, answered.time);
+        }
         let link = match key {
             Key::Task(..) => {
                 self.answerers.insert(answered.id.socket, key);

@@ -70,12 +70,15 @@ impl Engine {
         match asked.side {
             Side::Server => {
                 self.turns.seen(asked.thread);
+                self.turned(asked.thread, None);
                 self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
                 self.goes_on(asked.thread, asked.time);
                 self.take_injected(&mut call);
+                self.take_sent(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
+                self.turned(asked.thread, Some(serial));
             }
         }
     }
@@ -102,7 +105,10 @@ impl Engine {
         if let Key::Thread(tid) = key
             && self.workers.has_read(key).is_some_and(is_unanswered)
         {
-            self.crowded.insert(tid);
+            if self.crowded.insert(tid) {
+                // What values were held against may have been chance.
+                self.trust.forget(tgid, Link::Value);
+            }
             self.serves_no_more(|_, other| other == tid);
         }
         let link = if matches!(key, Key::Task(..)) { Link::Task } else { Link::Thread };
@@ -123,7 +129,7 @@ impl Engine {
             return self.settle(serial, Cause::Call(outgoing, Link::Socket));
         }
         let in_vain = self.waited_in_vain(serial, socket);
-        let asks = self.ask_peers(serial, start);
+        let asks = self.take_came(serial) || self.ask_peers(serial, start);
         if !asks && in_vain >= SILENT {
             return self.give_up_waiting(serial, start);
         }
@@ -203,7 +209,9 @@ impl Engine {
                 .or_else(|| self.work_of(thread)),
         };
         // What an event loop has read last may be something else.
-        let is_sure = claimed.is_some() || thread.task.id != 0 || !self.is_ambiguous(thread, start);
+        let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
+        let is_refuted = is_loop && thread.turn.is_none() && self.values_say_otherwise(thread, work, values, start);
+        let is_sure = !is_loop || !is_refuted && !self.loops.is_ambiguous(thread, start);
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
             Cause::Call(request, Link::Header)

@@ -44,6 +44,8 @@ pub enum Link {
     Socket,
     /// The agent of the other host said so.
     Peer,
+    /// A TCP option has carried the context of its cause.
+    Option,
     /// It alone has brought a value that this one carries.
     Value,
     /// Its request's endpoint makes such calls, that one lacks it, and no other one can have made it.
@@ -70,6 +72,7 @@ impl Link {
             Self::Wake => "wake",
             Self::Socket => "socket",
             Self::Peer => "peer",
+            Self::Option => "option",
             Self::Value => "value",
             Self::Pattern => "pattern",
             Self::Time => "time",
@@ -147,7 +150,7 @@ pub(super) struct Call {
     pub(super) perhaps_alike: Vec<Serial>,
     /// A request: the span that its headers name, so that one which is only passed on is known.
     pub(super) brought: Option<Box<Brought>>,
-    /// An outgoing call: the trace that the kernel side has written into it, with the id of its span.
+    /// An outgoing call: the trace that the kernel side has sent with it, with the id of its span.
     pub(super) injected: Option<Box<Trace>>,
     /// What would be its parent, if that were not of another trace than was sent.
     pub(super) apart: Option<Box<SpanContext>>,

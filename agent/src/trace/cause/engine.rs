@@ -8,6 +8,7 @@ use opentelemetry::trace::{SpanContext, SpanId};
 
 use super::{
     call::{Call, Cause, Link, Serial, Trace},
+    carried::Contexts,
     claims::Claims,
     ends::Ends,
     held::Deadlines,
@@ -24,6 +25,7 @@ use super::{
     serving::Threads,
     trust::Trust,
     turns::Turns,
+    unclaimed::Unclaimed,
     usage::Meters,
     values::Bringers,
     work::{Key, On, Work, Workers},
@@ -75,6 +77,12 @@ pub struct Stats {
     pub apart: u64,
     /// Contexts that were written into requests which were not understood, so that there is no span of them.
     pub unseen_injected: u64,
+    /// Outgoing calls whose span has the ids that have left with them in a TCP option.
+    pub carried_out: u64,
+    /// Requests whose parent came with them in a TCP option.
+    pub carried_in: u64,
+    /// Contexts in TCP options of which no span was made: what they came with is no request, or has another context in its headers.
+    pub carried_unused: u64,
 }
 
 /// A call whose cause is settled, and which is complete.
@@ -161,11 +169,17 @@ pub struct Engine {
     pub(super) kept: Deadlines,
     pub(super) settled: Vec<Settled>,
     pub(super) samples: Vec<Samples>,
-    /// How many samples calls have.
+    /// Those of which it is not known whose they are.
+    pub(super) unclaimed: Unclaimed,
+    /// How many samples calls have, and how many nobody has claimed.
     pub(super) held: usize,
     pub(super) meters: Meters,
     /// Contexts that were written into requests.
     pub(super) written: Written,
+    /// Contexts that have left in TCP options.
+    pub(super) sent: Contexts,
+    /// Contexts that have come in TCP options.
+    pub(super) came: Contexts,
     /// What threads serve, if anybody wants to know it.
     pub(super) serving: Option<Box<Threads>>,
     /// Who has brought which values.
@@ -217,9 +231,12 @@ impl Engine {
             pending: Pending::default(),
             settled: Vec::new(),
             samples: Vec::new(),
+            unclaimed: Unclaimed::default(),
             held: 0,
             meters: Meters::default(),
             written: Written::default(),
+            sent: Contexts::default(),
+            came: Contexts::default(),
             serving: None,
             values: Bringers::default(),
             patterns: Patterns::default(),
@@ -257,6 +274,7 @@ impl Engine {
             self.give_up(serial);
         }
         self.look_at_orphans(now);
+        self.look_at_unclaimed(now);
         while let Some(serial) = self.lingering.due(now).or_else(|| self.unread.due(now)).or_else(|| self.kept.due(now))
         {
             self.forget(serial);
@@ -276,6 +294,7 @@ impl Engine {
         self.give_all();
         let calls = std::mem::take(&mut self.calls);
         calls.into_values().for_each(|call| self.give_up_samples(call.samples));
+        self.give_up_unclaimed(Nanos::MAX);
         self.by_id.clear();
         self.open.clear();
     }

@@ -43,6 +43,7 @@ impl Engine {
             }
             How::Idle => {
                 self.turns.seen(from);
+                self.turned(from, None);
                 self.turns.idle(from.tid);
                 self.loops.idle(from.tid);
                 self.workers.clear(Key::of(from));

@@ -40,10 +40,10 @@ pub struct Samples {
 /// A sample, while the request that it seems to be for is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    number: u64,
-    time: Nanos,
+    pub(super) number: u64,
+    pub(super) time: Nanos,
     /// A worker that has still to prove that it worked for it.
-    unproved: Option<Key>,
+    pub(super) unproved: Option<Key>,
 }
 
 impl Engine {
@@ -53,14 +53,19 @@ impl Engine {
             self.stats.unlinked += 1;
             return false;
         }
+        let key = Key::of(sample.thread);
+        self.workers.ran(key, sample.time);
         let Some(work) = self.work_at(sample) else {
-            return false;
+            let is_awaited = sample.thread.turn.is_some_and(|turn| turn.running == 0);
+            return if is_awaited { self.keep_turn(number, sample) } else { self.keep_unclaimed(number, sample, None) };
         };
+        if let (Key::Thread(_), true, Some(request)) = (key, work.is_lent(), self.request_of(work.on)) {
+            return self.keep_unclaimed(number, sample, Some((request, work.since)));
+        }
         let call = match work.on {
             On::Request(request) => request,
             On::Like(call) => self.request_of(work.on).unwrap_or(call),
         };
-        let key = Key::of(sample.thread);
         let is_made = work.right == Right::Made && sample.thread.task.parent == 0 && self.wakes(sample.thread.tgid);
         let unproved = (work.is_lent() || is_made).then_some(key);
         let Some(call) = self.calls.get_mut(&call) else {
@@ -72,20 +77,24 @@ impl Engine {
     }
 
     /// What a worker is busy with at this moment, as far as that is known.
-    fn work_at(&self, sample: &Sample) -> Option<Work> {
+    fn work_at(&mut self, sample: &Sample) -> Option<Work> {
         let Sample { thread, time } = *sample;
         match thread.turn.map_or(For::Last, |turn| self.turns.does(thread.tid, turn.running)) {
-            For::Last => self.work_of(thread).filter(|work| self.is_for(sample, *work)),
-            For::This(on) => self.is_open(on).then(|| Work::new(on, time, Link::Task)),
-            For::Unknown => None,
+            For::This(on) if self.is_open(on) => Some(Work::new(on, time, Link::Task)),
+            said => {
+                let is_called = thread.turn.is_some_and(|turn| self.turns.is_called(thread.tid, turn.running));
+                let work = self.work_of(thread).filter(|_| is_called || said == For::Last);
+                work.filter(|work| self.is_for(sample, *work, is_called))
+            }
         }
     }
 
     /// Whether what a worker seems to be busy with says what it does at this moment.
-    fn is_for(&self, sample: &Sample, work: Work) -> bool {
-        let Thread { tgid, task, .. } = sample.thread;
+    fn is_for(&self, sample: &Sample, work: Work, is_called: bool) -> bool {
+        let thread = sample.thread;
+        let Thread { tgid, task, .. } = thread;
         // What an event loop has read last may not be what it does, and who only reads requests does nothing else for them.
-        let is_loop = task.id == 0 && self.is_ambiguous(sample.thread, sample.time);
+        let is_loop = task.id == 0 && !is_called && self.is_ambiguous(thread, sample.time);
         let reads_only = work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong();
         !(work.used || is_loop || reads_only)
     }

@@ -289,6 +289,7 @@ impl Engine {
             return self.begin_trace(serial);
         };
         let is_sdks = self.is_sdks(serial);
+        self.claim_likely(serial);
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };

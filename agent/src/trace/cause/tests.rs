@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod answerers;
+mod carried;
 mod claims;
 mod injected;
 mod patterns;

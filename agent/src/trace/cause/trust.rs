@@ -79,6 +79,8 @@ pub(super) enum Kind {
     Pattern(usize),
     /// That what was lent lasts until its worker is woken by such a one again.
     Loan(Lender),
+    /// That what was lent to a worker is what it does next.
+    Next,
     /// That whoever answers a request which somebody else has read has served nothing else meanwhile.
     Answerer,
 }
@@ -110,6 +112,11 @@ impl Trust {
     /// What is known of it.
     pub(super) fn of(&self, tgid: u32, kind: impl Into<Kind>) -> Proof {
         self.proofs.get(&(tgid, kind.into())).copied().unwrap_or_default()
+    }
+
+    /// What was learnt of it counts no more.
+    pub(super) fn forget(&mut self, tgid: u32, kind: impl Into<Kind>) {
+        self.proofs.remove(&(tgid, kind.into()));
     }
 
     /// A process has ended.

@@ -11,12 +11,14 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::{call::Serial, trust::Proof, work::On};
-use crate::event::Thread;
+use crate::event::{SocketId, Thread};
 
 /// Runs of ids that are remembered of a loop.
 const RUNS: usize = 1024;
 /// Ids of callbacks that are remembered to have run.
 const RAN: usize = 1024;
+/// Connections that ids are known to belong to, of a loop.
+const BOUND: usize = 4096;
 /// Ids that belong to a connection: its own, its parser's, that of the request to connect.
 const CONNECTION: u32 = 8;
 
@@ -65,6 +67,12 @@ struct Loop {
     first: Option<(Serial, u32)>,
     /// How many things it has read.
     reads: u64,
+    /// Where it has read something last, if that was a request.
+    socket: Option<SocketId>,
+    /// After reading from which connection an id ran, where nothing else says for what it was given out; `None`: after several.
+    bound: HashMap<u32, Option<SocketId>, foldhash::fast::RandomState>,
+    /// Whether such an id always runs after reading from the same connection.
+    binds: Proof,
     /// Ids that ran, and how many things it had read then.
     ran: VecDeque<(u32, u64)>,
 }
@@ -108,6 +116,38 @@ impl Loop {
             self.ran.pop_front();
         }
         self.ran.push_back((id, self.reads));
+    }
+
+    /// Whether what runs by this id is what has been called with what was read last.
+    fn is_called(&mut self, id: u32) -> bool {
+        let Some(socket) = self.socket.filter(|_| !self.put_off && id != 0) else {
+            return false;
+        };
+        if let Some(on) = self.on
+            && self.did(id) == Some(Did::Work(Some(on)))
+        {
+            return true;
+        }
+        // Connections are made while the loop works for others.
+        if self.bound.len() >= BOUND {
+            self.bound.clear();
+        }
+        match self.bound.entry(id) {
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                entry.insert(Some(socket));
+                self.binds.is_proved()
+            }
+            hashbrown::hash_map::Entry::Occupied(mut entry) => {
+                let is_same = *entry.get() == Some(socket);
+                if entry.get().is_some() {
+                    self.binds.add(is_same);
+                }
+                if !is_same {
+                    entry.insert(None);
+                }
+                is_same
+            }
+        }
     }
 
     /// For what the callback with this id runs.
@@ -156,8 +196,9 @@ impl Turns {
     }
 
     /// A loop reads something.
-    pub(super) fn reads(&mut self, tid: u32, on: On) {
+    pub(super) fn reads(&mut self, tid: u32, on: On, socket: Option<SocketId>) {
         if let Some(thread) = self.loops.get_mut(&tid) {
+            thread.socket = socket;
             thread.on = Some(on);
             thread.reads += 1;
             thread.put_off = false;
@@ -238,6 +279,11 @@ impl Turns {
         if thread.put_off && said == For::Last { For::Unknown } else { said }
     }
 
+    /// Whether the callback that runs was called with what its loop has read last.
+    pub(super) fn is_called(&mut self, tid: u32, running: u32) -> bool {
+        self.loops.get_mut(&tid).is_some_and(|thread| thread.is_called(running))
+    }
+
     /// A thread, or the process of this number, has ended.
     pub(super) fn ended(&mut self, id: u32) {
         self.loops.remove(&id);
@@ -259,10 +305,10 @@ mod tests {
     fn two_reads(from: u32) -> Turns {
         let mut turns = Turns::default();
         seen(&mut turns, from);
-        turns.reads(TID, On::Request(1));
+        turns.reads(TID, On::Request(1), None);
         // 3 ids for the first, 2 for the second.
         seen(&mut turns, from.wrapping_add(3));
-        turns.reads(TID, On::Request(2));
+        turns.reads(TID, On::Request(2), None);
         seen(&mut turns, from.wrapping_add(5));
         turns
     }
@@ -280,7 +326,7 @@ mod tests {
             // Nothing is known of what was there before, of ids that are none, and of what follows now.
             assert_eq!(turns.sends(TID, id(0)), For::Unknown);
             assert_eq!(turns.sends(TID, 0), For::Unknown);
-            turns.reads(TID, On::Request(3));
+            turns.reads(TID, On::Request(3), None);
             assert_eq!(turns.sends(TID, 0), For::Last);
         }
     }
@@ -292,7 +338,7 @@ mod tests {
         seen(&mut turns, 106);
         assert_eq!(turns.sends(TID, 104), For::This(On::Request(2)));
         seen(&mut turns, 107);
-        turns.reads(TID, On::Request(3));
+        turns.reads(TID, On::Request(3), None);
         seen(&mut turns, 108);
         assert_eq!(turns.sends(TID, 106), For::This(On::Request(1)));
         assert_eq!(turns.sends(TID, 107), For::This(On::Request(2)));
@@ -302,22 +348,22 @@ mod tests {
     fn a_socket_runs_again_and_again() {
         let mut turns = two_reads(100);
         // It was opened for the first: in its callbacks others may go on.
-        turns.reads(TID, On::Request(2));
+        turns.reads(TID, On::Request(2), None);
         assert_eq!(turns.sends(TID, 101), For::This(On::Request(1)), "that it is a socket's cannot be known yet");
-        turns.reads(TID, On::Request(2));
+        turns.reads(TID, On::Request(2), None);
         assert_eq!(turns.sends(TID, 101), For::Last);
 
         let mut turns = two_reads(100);
         turns.opens(TID);
         seen(&mut turns, 108);
         // What is before the connection's own ids was put off.
-        turns.reads(TID, On::Request(3));
+        turns.reads(TID, On::Request(3), None);
         assert_eq!(turns.sends(TID, 107), For::Last);
         assert_eq!(turns.sends(TID, 100), For::Last);
         let mut turns = two_reads(100);
         turns.opens(TID);
         seen(&mut turns, 120);
-        turns.reads(TID, On::Request(3));
+        turns.reads(TID, On::Request(3), None);
         assert_eq!(turns.sends(TID, 112), For::This(On::Request(2)));
     }
 
@@ -334,7 +380,7 @@ mod tests {
     fn what_follows_at_once_from_a_timer_is_for_the_same() {
         let mut turns = two_reads(100);
         for id in 106..206 {
-            turns.reads(TID, On::Request(u64::from(id)));
+            turns.reads(TID, On::Request(u64::from(id)), None);
             seen(&mut turns, id);
             assert_eq!(turns.sends(TID, id), For::Last);
         }
@@ -349,11 +395,11 @@ mod tests {
         turns.asks(TID, 2);
         assert_eq!(turns.sends(TID, 230), For::This(On::Like(2)));
         // One that puts off what it sends.
-        turns.reads(TID, On::Request(3));
+        turns.reads(TID, On::Request(3), None);
         for id in 231..241 {
-            turns.reads(TID, On::Request(u64::from(id)));
+            turns.reads(TID, On::Request(u64::from(id)), None);
             seen(&mut turns, id);
-            turns.reads(TID, On::Request(3));
+            turns.reads(TID, On::Request(3), None);
             assert_eq!(turns.sends(TID, id), For::This(On::Request(u64::from(id))));
         }
         turns.idle(TID);
@@ -367,7 +413,7 @@ mod tests {
     fn is_bounded() {
         let mut turns = two_reads(0);
         for read in 0..5000u32 {
-            turns.reads(TID, On::Request(u64::from(read)));
+            turns.reads(TID, On::Request(u64::from(read)), None);
             seen(&mut turns, 6 + read);
             turns.sends(TID, 6 + read);
         }

@@ -6,9 +6,12 @@ use hashbrown::HashMap;
 use super::{
     call::{Call, Cause, Hint, Link, Serial, Sign},
     engine::Engine,
-    work::On,
+    work::{On, Work},
 };
-use crate::protocol::Values;
+use crate::{
+    event::{Nanos, Thread},
+    protocol::Values,
+};
 
 /// A value that more requests than that have brought names none of them.
 const COMMON: usize = 8;
@@ -89,6 +92,34 @@ impl Engine {
             }
             Cause::Outside(..) | Cause::None => {}
         }
+    }
+
+    /// Whether a value says that a call whose cause is open is for something else than this.
+    pub(super) fn value_says_otherwise(&self, call: Serial, request: Serial) -> bool {
+        self.calls.get(&call).is_some_and(|call| {
+            let hint = call.search.as_ref().and_then(|search| search.hint);
+            let is_other = hint.is_some_and(|hint| hint.link == Link::Value && hint.request != request);
+            is_other && !self.trust.of(call.tgid(), Link::Value).is_refuted()
+        })
+    }
+
+    /// Whether values say that a call is for something else than what its event loop has read last. Then that was wrong, and may be so again:
+    /// what its answers show of a loop says nothing of what it does when a timer has run.
+    pub(super) fn values_say_otherwise(
+        &mut self,
+        thread: Thread,
+        work: Option<Work>,
+        values: Values,
+        now: Nanos,
+    ) -> bool {
+        let said = work.and_then(|work| self.likely(work.on));
+        let brought = self.brought_value(thread.tgid, values);
+        let are_two = said.zip(brought).is_some_and(|(said, brought)| said != brought);
+        if !are_two || self.trust.of(thread.tgid, Link::Value).is_refuted() {
+            return false;
+        }
+        self.loops.contradicted(thread.tgid, self.loops.is_lone(thread.tid, now));
+        true
     }
 
     /// The open request that alone has brought the first of these values that one alone has brought.

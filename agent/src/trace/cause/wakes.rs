@@ -51,6 +51,12 @@ impl Engine {
         {
             self.prove_samples(wake.giver(), request);
         }
+        if let Some(request) = wake.waits_for {
+            self.claim_woken(wake.giver(), request, self.workers.seen(wake.taker()), wake.time);
+        }
+        for key in [wake.giver(), wake.taker()] {
+            self.workers.ran(key, wake.time);
+        }
         let answer = self.workers.answer(wake.giver());
         if answer.is_some_and(|answer| self.passes_on(&wake, answer)) {
             return;

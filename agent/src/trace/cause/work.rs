@@ -298,6 +298,18 @@ impl Workers {
         }
     }
 
+    /// A worker runs, or is about to.
+    pub(super) fn ran(&mut self, key: Key, now: Nanos) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.seen = worker.seen.max(now);
+        }
+    }
+
+    /// When a worker was last heard of.
+    pub(super) fn seen(&self, key: Key) -> Nanos {
+        self.workers.get(&key).map_or(0, |worker| worker.seen)
+    }
+
     /// A worker has answered a request on a connection.
     pub(super) fn answered(&mut self, key: Key, request: Serial, socket: SocketId, now: Nanos) {
         self.prove(key, request);

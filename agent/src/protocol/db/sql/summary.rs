@@ -167,9 +167,11 @@ impl Summary {
     pub(super) fn finish(mut self, whole: bool) -> (CompactString, Option<CompactString>, Option<CompactString>) {
         self.end_target();
         let single = whole && self.operations == 1;
-        let operation = self.operation.filter(|_| single);
+        let summary = CompactString::from_utf8_lossy(&self.out);
+        // What does not begin with its operation is no whole query, whatever it says of itself.
+        let operation = self.operation.filter(|operation| single && summary.starts_with(operation.as_str()));
         let collection = self.collection.filter(|_| single && self.targets == 1);
-        (CompactString::from_utf8_lossy(&self.out), operation, collection)
+        (summary, operation, collection)
     }
 
     fn word(&mut self, token: &[u8]) -> bool {

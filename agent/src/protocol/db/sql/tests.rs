@@ -123,6 +123,8 @@ fn operation_and_collection_only_where_there_is_one() {
     assert_eq!((called.operation.as_deref(), called.collection), (Some("SELECT"), None));
     let cut = read(b"SELECT * FROM users WHERE a = 'b", Dialect::Postgres, false);
     assert_eq!((cut.operation, cut.collection, &*cut.summary), (None, None, "SELECT users"));
+    let rest = pg("* FROM t JOIN u O(SELECT * FROM t");
+    assert_eq!((rest.operation, &*rest.summary), (None, "u SELECT t"));
 }
 
 #[test]

@@ -55,3 +55,40 @@ fn better_evidence_wins() {
     world.answer(End(11, 0), a).answer(End(13, 0), b).pass(30 * MS);
     world.caused(End(11, 0), End(20, 0), Link::Wake);
 }
+
+/// Greenlets: what a loop answers goes on with what it has read last, but what it asks for may follow from a timer.
+#[test]
+fn what_an_event_loop_has_read_last_is_not_believed_where_values_say_otherwise() {
+    let mut world = World::new();
+    let main = thread(A, 101);
+    for i in 0..40 {
+        world.says(10_000 + i).serve(End(11, i), main).says(20_000 + i).serve(End(13, i), main);
+        // A timer of the first one.
+        world.says(10_000 + i).call(End(20, i), main).read(End(20, i), main).answer(End(11, i), main);
+        world.answer(End(13, i), main).pass(30 * MS);
+    }
+    world.finish();
+    for i in 0..40 {
+        let call = world.span(Side::Client, End(20, i));
+        assert_eq!(call.parent, world.span(Side::Server, End(11, i)).span, "{i}: {:?}", call.link);
+    }
+}
+
+/// The places in which a loop has sent what it has read are a guess.
+#[test]
+fn values_win_over_order() {
+    let mut world = World::new();
+    let main = thread(A, 101);
+    for i in 0..40 {
+        world.serve(End(11, i), main).serve(End(13, i), main);
+        world.answer(End(11, i), main).answer(End(13, i), main).pass(50 * MS);
+    }
+    world.says(10_001).serve(End(11, 98), main).says(10_002).serve(End(13, 98), main);
+    world.says(10_002).call(End(22, 0), main).says(10_001).call(End(24, 0), main);
+    world.read(End(24, 0), main).read(End(22, 0), main);
+    world.answer(End(13, 98), main).answer(End(11, 98), main).finish();
+    for (request, call) in [(13, 22), (11, 24)] {
+        let call = world.span(Side::Client, End(call, 0));
+        assert_eq!(call.parent, world.span(Side::Server, End(request, 98)).span, "{:?}", call.link);
+    }
+}
