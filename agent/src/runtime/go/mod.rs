@@ -112,7 +112,7 @@ impl Detector for Go {
                 }
                 // The rest is known all the same.
                 Err(refusal) => {
-                    log::info!("whose the calls of gRPC in a program of {version} are is not known: {refusal}")
+                    log::info!("whose the calls of gRPC in a program of {version} are is not known: {refusal}");
                 }
             }
         }
