@@ -33,7 +33,8 @@ const VERSIONS: &[(u32, u32, Streams)] = &[
     (40, 51, Streams { client_conn: 64, server_conn: 32, id: 0 }),
     (52, 57, Streams { client_conn: 136, server_conn: 32, id: 0 }),
     (58, 59, Streams { client_conn: 128, server_conn: 32, id: 0 }),
-    (60, 76, Streams { client_conn: 128, server_conn: 16, id: 0 }),
+    // Until 1.76, a stream of either side only points to its `Stream`: not known here.
+    (60, 68, Streams { client_conn: 128, server_conn: 16, id: 0 }),
     (77, 85, Streams { client_conn: 128, server_conn: 16, id: 108 }),
 ];
 
@@ -53,7 +54,10 @@ impl Streams {
         let version = build.module(MODULE).unwrap_or_default();
         match Self::known(version) {
             Some(streams) => Ok(streams),
-            None => Self::described(image)?.ok_or_else(|| Refusal::Version(format!("{MODULE} {version}"))),
+            // Where the number comes first, a stream may be a pointer to it.
+            None => Self::described(image)?
+                .filter(|streams| streams.id != 0)
+                .ok_or_else(|| Refusal::Version(format!("{MODULE} {version}"))),
         }
     }
 
@@ -91,6 +95,8 @@ mod tests {
             ("v1.57.2", Some(136)),
             ("v1.85.0", Some(128)),
             ("v1.39.1", None),
+            ("v1.69.0", None),
+            ("v1.76.0", None),
             ("v1.86.0", None),
             ("v1.99999999999.0", None),
             ("v2.60.0", None),
@@ -101,6 +107,6 @@ mod tests {
             assert_eq!(Streams::known(version).map(|streams| streams.client_conn), client_conn, "{version}");
         }
         let last = Streams::known("v1.85.0").unwrap();
-        assert_eq!((last.id, last.server_conn, Streams::known("v1.76.0").unwrap().id), (108, 16, 0));
+        assert_eq!((last.id, last.server_conn, Streams::known("v1.68.0").unwrap().id), (108, 16, 0));
     }
 }
