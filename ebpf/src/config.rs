@@ -347,6 +347,8 @@ pub mod go {
     pub const GRPC_SERVER_CONN: usize = 17;
     /// Offset of `id` in `Stream` of the same package, with which the streams of both sides begin.
     pub const GRPC_STREAM_ID: usize = 18;
+    /// Not 0: they begin with a pointer to it instead.
+    pub const GRPC_POINTS: usize = 19;
 }
 
 /// A file: the keys of the `EXECUTED` map.

@@ -10,7 +10,7 @@ use geophone_ebpf::{
         RUNTIME_GO, Runtime,
         go::{
             CLOSE_GRPC, CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, GRPC_CLIENT_CONN, GRPC_HANDLE,
-            GRPC_SERVER_CONN, GRPC_STREAM_ID, GRPC_WRITE, M_CURG, PERSIST_CONN, SYSFD, TLS,
+            GRPC_POINTS, GRPC_SERVER_CONN, GRPC_STREAM_ID, GRPC_WRITE, M_CURG, PERSIST_CONN, SYSFD, TLS,
         },
     },
     record::{HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_WAKE},
@@ -144,9 +144,12 @@ pub fn grpc_handle(ctx: &ProbeContext) {
 /// Tells of a stream of gRPC, whose connection is at the first address, and itself at the second one.
 #[inline(always)]
 fn tell_stream(what: u32, (who, runtime): (Current, &Runtime), (conn, stream): (u64, u64), anchor: u64) {
+    let stream = if runtime.at[GRPC_POINTS] == 0 { stream } else { read_user_or_zero(stream) };
     let id: u32 = read_user_or_zero(stream.wrapping_add(runtime.at[GRPC_STREAM_ID]));
+    // Clients' streams have odd numbers of 31 bits (RFC 9113, section 5.1.1).
+    let is_likely = id & 0x8000_0001 == 1;
     match socket_of_conn(runtime, conn, anchor) {
-        Some(sk) if id != 0 => handover::tell(what, who, (who.tgid, 0, u64::from(id)), sk),
+        Some(sk) if is_likely => handover::tell(what, who, (who.tgid, 0, u64::from(id)), sk),
         _ => emit::count(Counter::Unclaimed),
     }
 }

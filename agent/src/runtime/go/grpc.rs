@@ -24,25 +24,28 @@ pub struct Streams {
     pub client_conn: u64,
     /// `http2Server.conn`
     pub server_conn: u64,
-    /// `Stream.id`, with which `ClientStream` and `ServerStream` begin.
+    /// `Stream.id`.
     pub id: u64,
+    /// `ClientStream` and `ServerStream` begin with a pointer to a `Stream`, not with one; until 1.68 there are only `Stream`s.
+    pub points: bool,
 }
 
 /// 1.N, from the first version to the last.
 const VERSIONS: &[(u32, u32, Streams)] = &[
-    (40, 51, Streams { client_conn: 64, server_conn: 32, id: 0 }),
-    (52, 57, Streams { client_conn: 136, server_conn: 32, id: 0 }),
-    (58, 59, Streams { client_conn: 128, server_conn: 32, id: 0 }),
-    // Until 1.76, a stream of either side only points to its `Stream`: not known here.
-    (60, 68, Streams { client_conn: 128, server_conn: 16, id: 0 }),
-    (77, 85, Streams { client_conn: 128, server_conn: 16, id: 108 }),
+    (40, 51, Streams { client_conn: 64, server_conn: 32, id: 0, points: false }),
+    (52, 57, Streams { client_conn: 136, server_conn: 32, id: 0, points: false }),
+    (58, 59, Streams { client_conn: 128, server_conn: 32, id: 0, points: false }),
+    (60, 68, Streams { client_conn: 128, server_conn: 16, id: 0, points: false }),
+    (69, 76, Streams { client_conn: 128, server_conn: 16, id: 0, points: true }),
+    (77, 85, Streams { client_conn: 128, server_conn: 16, id: 108, points: false }),
 ];
 
-/// The structures and fields, in the order of [`Streams`].
-const FIELDS: [(&str, &str); 3] = [
+/// The structures and fields, in the order of [`Streams`]; what follows the `Stream` or the pointer to it.
+const FIELDS: [(&str, &str); 4] = [
     ("google.golang.org/grpc/internal/transport.http2Client", "conn"),
     ("google.golang.org/grpc/internal/transport.http2Server", "conn"),
     ("google.golang.org/grpc/internal/transport.Stream", "id"),
+    ("google.golang.org/grpc/internal/transport.ClientStream", "ct"),
 ];
 
 impl Streams {
@@ -54,10 +57,7 @@ impl Streams {
         let version = build.module(MODULE).unwrap_or_default();
         match Self::known(version) {
             Some(streams) => Ok(streams),
-            // Where the number comes first, a stream may be a pointer to it.
-            None => Self::described(image)?
-                .filter(|streams| streams.id != 0)
-                .ok_or_else(|| Refusal::Version(format!("{MODULE} {version}"))),
+            None => Self::described(image)?.ok_or_else(|| Refusal::Version(format!("{MODULE} {version}"))),
         }
     }
 
@@ -72,13 +72,14 @@ impl Streams {
     /// As debugging information says; `None` without any. A program may lack one of both sides.
     pub fn described(image: &Image) -> Result<Option<Self>, Refusal> {
         let found = dwarf::fields(image, FIELDS)?;
-        let [client, server, Some(id)] = found else {
+        let [client, server, Some(id), after] = found else {
             return Ok(None);
         };
         Ok((client.or(server).is_some()).then(|| Self {
             client_conn: client.unwrap_or_default(),
             server_conn: server.unwrap_or_default(),
             id,
+            points: after == Some(size_of::<u64>() as u64),
         }))
     }
 }
@@ -95,8 +96,6 @@ mod tests {
             ("v1.57.2", Some(136)),
             ("v1.85.0", Some(128)),
             ("v1.39.1", None),
-            ("v1.69.0", None),
-            ("v1.76.0", None),
             ("v1.86.0", None),
             ("v1.99999999999.0", None),
             ("v2.60.0", None),
@@ -107,6 +106,9 @@ mod tests {
             assert_eq!(Streams::known(version).map(|streams| streams.client_conn), client_conn, "{version}");
         }
         let last = Streams::known("v1.85.0").unwrap();
-        assert_eq!((last.id, last.server_conn, Streams::known("v1.68.0").unwrap().id), (108, 16, 0));
+        assert_eq!((last.id, last.server_conn, last.points), (108, 16, false));
+        let points = |version| Streams::known(version).map(|streams| (streams.id, streams.points));
+        let versions = ["v1.68.2", "v1.69.0", "v1.76.0"].map(points);
+        assert_eq!(versions, [Some((0, false)), Some((0, true)), Some((0, true))]);
     }
 }

@@ -108,6 +108,7 @@ impl Detector for Go {
                     set(go::GRPC_CLIENT_CONN, streams.client_conn);
                     set(go::GRPC_SERVER_CONN, streams.server_conn);
                     set(go::GRPC_STREAM_ID, streams.id);
+                    set(go::GRPC_POINTS, streams.points.into());
                     probes.extend(found);
                 }
                 // The rest is known all the same.
