@@ -421,10 +421,13 @@ impl Core {
     }
 
     /// Moves on the time from which on hellos are fresh.
-    fn refresh(&mut self, now: Nanos) {
+    pub(super) fn refresh(&mut self, now: Nanos) {
         let (_, next, since) = self.fresh;
-        if now.saturating_sub(since) >= FRESH {
-            self.fresh = (next, self.hello + 1, now);
+        let age = now.saturating_sub(since);
+        if age >= FRESH {
+            let latest = self.hello + 1;
+            // The agent, or its machine, may have stood still for longer than both.
+            self.fresh = (if age >= 2 * FRESH { latest } else { next }, latest, now);
         }
     }
 

@@ -57,6 +57,7 @@ impl Core {
     }
 
     fn hello(&mut self, now: Nanos, from: SocketAddr, head: &Head, bytes: &mut [u8]) {
+        self.refresh(now);
         let Some(body) = self.open(head, bytes) else {
             return self.forged(from);
         };

@@ -116,6 +116,27 @@ fn another_key_opens_nothing() {
     assert_eq!(network.sniffed.iter().filter(|(from, _)| *from == at(2)).count(), 0, "no answer to strangers");
 }
 
+/// A machine that is suspended, or has no time for its agent: nobody has looked at the clock when the recorded comes again.
+#[test]
+fn what_was_recorded_does_nothing_after_the_agent_has_stood_still() {
+    for looks in [false, true] {
+        let mut network = acquainted();
+        network.tell(1, 2, 1);
+        network.run(SECOND);
+        assert_eq!(network.host(2).places(), [1]);
+        network.now += 30 * SECOND;
+        let now = network.now;
+        if looks {
+            network.host(2).core.tick(now);
+        }
+        for (from, mut datagram) in network.sniffed.clone().into_iter().filter(|(_, datagram)| datagram.to == at(2)) {
+            network.host(2).core.datagram(now, from, &mut datagram.bytes);
+        }
+        network.run(MILLI);
+        assert_eq!(network.host(2).places(), [1], "{looks}");
+    }
+}
+
 #[test]
 fn what_was_recorded_does_nothing_when_it_comes_again() {
     let mut network = acquainted();
