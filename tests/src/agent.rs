@@ -162,9 +162,11 @@ impl Agent {
         agent
             .wait_log_for(START_LIMIT, |line| line.starts_with("capturing"))
             .context("the agent does not say that it captures")?;
-        // It says so before. A busy machine takes its time, and what is encrypted until then is missing by right.
+        // It says so before. A busy machine takes its time, and what is encrypted until then is missing by right. A command that is traced
+        // may be over by then.
         if agent.shared.lock().log.iter().any(|line| line.starts_with("still looking")) {
-            agent.wait_log_for(START_LIMIT, |line| line == "what ran already is known now")?;
+            let is_over = |line: &str| line == "what ran already is known now" || line.starts_with("captured:");
+            agent.wait_log_for(START_LIMIT, is_over)?;
         }
         Ok(agent)
     }

@@ -16,7 +16,7 @@ def leaf(amount):
 
 def descend(depth):
     if depth == 0:
-        return leaf(3000)
+        return leaf(20000)
     return descend(depth - 1)
 
 
