@@ -82,7 +82,7 @@ pub fn report(call: Moved) {
         }
         // Not from within: TLS libraries' probes would have to be verified with it.
         if (config!(inject) != 0 || config!(contexts) != 0) && outcome == TOLD {
-            serving::moved();
+            serving::note_moved();
         }
         rustls::sent(scratch);
     });
