@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::work::Work;
+use super::{forget::older_half, work::Work};
 use crate::event::{Nanos, SocketId, Thread};
 
 /// Most sockets that are known at a time.
@@ -119,22 +119,11 @@ impl Claims {
 
     fn socket(&mut self, sock: u64, now: Nanos) -> &mut Connection {
         if self.sockets.len() >= SOCKETS && !self.sockets.contains_key(&sock) {
-            self.forget();
+            self.forgotten += older_half(&mut self.sockets, |connection| connection.seen);
         }
         let connection = self.sockets.entry(sock).or_default();
         connection.seen = now;
         connection
-    }
-
-    /// Forgets the half that was not heard of for longest.
-    fn forget(&mut self) {
-        let mut seen: Vec<Nanos> = self.sockets.values().map(|connection| connection.seen).collect();
-        let middle = seen.len() / 2;
-        let (_, median, _) = seen.select_nth_unstable(middle);
-        let median = *median;
-        let before = self.sockets.len();
-        self.sockets.retain(|_, connection| connection.seen > median);
-        self.forgotten += (before - self.sockets.len()) as u64;
     }
 }
 

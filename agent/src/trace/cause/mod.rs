@@ -14,6 +14,7 @@ mod contexts;
 mod endpoints;
 mod ends;
 mod engine;
+mod forget;
 mod handover;
 mod held;
 mod hosts;

@@ -2,7 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::call::{Link, Serial};
+use super::{
+    call::{Link, Serial},
+    forget::older_half,
+};
 use crate::event::{Nanos, SocketId, Thread};
 
 /// Most threads and tasks that are known at a time, each; the oldest half goes when there are more.
@@ -378,22 +381,11 @@ impl Workers {
 
     fn worker(&mut self, key: Key, now: Nanos) -> &mut Worker {
         if self.workers.len() >= MOST {
-            self.forget();
+            self.forgotten += older_half(&mut self.workers, |worker| worker.seen);
         }
         let worker = self.workers.entry(key).or_default();
         worker.seen = now;
         worker
-    }
-
-    /// Forgets the half that was not heard of for longest.
-    fn forget(&mut self) {
-        let mut seen: Vec<Nanos> = self.workers.values().map(|worker| worker.seen).collect();
-        let middle = seen.len() / 2;
-        let (_, median, _) = seen.select_nth_unstable(middle);
-        let median = *median;
-        let before = self.workers.len();
-        self.workers.retain(|_, worker| worker.seen > median);
-        self.forgotten += (before - self.workers.len()) as u64;
     }
 
     /// A process has ended.
