@@ -26,6 +26,16 @@ struct Wake {
     by_task: bool,
 }
 
+/// What becomes of an answer when whoever has it wakes somebody.
+enum Passed {
+    /// Who is woken passes it on in turn; nothing else happens.
+    On,
+    /// Who is woken has waited for it.
+    Back,
+    /// It was for somebody else, who does not wait for it yet.
+    Kept,
+}
+
 impl Wake {
     fn giver(&self) -> Key {
         Key::of(self.from)
@@ -58,16 +68,18 @@ impl Engine {
             self.workers.ran(key, wake.time);
         }
         let answer = self.workers.answer(wake.giver());
-        if answer.is_some_and(|answer| self.passes_on(&wake, answer)) {
-            return;
-        }
+        let is_result = match answer.map(|answer| self.passes_on(&wake, answer)) {
+            Some(Passed::On) => return,
+            Some(Passed::Back) => true,
+            Some(Passed::Kept) | None => false,
+        };
         if let Some(work) = wake.taken.filter(|work| work.right == Right::Made)
             && wake.serves.is_some()
             && wake.serves != wake.waits_for
         {
             self.workers.doubt(wake.taker(), work, wake.time);
         } else if wake.waits_for.is_some() || self.workers.is_reader(wake.taker()) {
-            self.has_result(&wake, answer.is_some());
+            self.has_result(&wake, is_result);
         } else {
             self.lends(&wake);
         }
@@ -104,8 +116,8 @@ impl Engine {
         })
     }
 
-    /// An answer is passed on, to whoever waits for it in the end. Returns whether that is all that happens.
-    fn passes_on(&mut self, wake: &Wake, answer: Answer) -> bool {
+    /// An answer is passed on, to whoever waits for it in the end.
+    fn passes_on(&mut self, wake: &Wake, answer: Answer) -> Passed {
         let (giver, taker, call) = (wake.giver(), wake.taker(), answer.to);
         if wake.waits_for.is_none() && !self.workers.is_reader(taker) {
             let lent = wake.taken.filter(|work| work.lender() == Some(Lender::Task) && !wake.by_task);
@@ -113,15 +125,15 @@ impl Engine {
                 self.brings_result(call, work, wake.to.tgid);
             }
             self.workers.hand(giver, taker, answer, wake.time);
-            return true;
+            return Passed::On;
         }
         self.workers.drop_answer(giver);
         let Some(request) = wake.waits_for else {
-            return false;
+            return Passed::Back;
         };
         // It may have waited to hand over the next item, and this one's giver does not wait yet.
         if wake.from.task.parent != 0 && self.contradicts(call, request) {
-            return false;
+            return Passed::Kept;
         }
         if self.may_cause(request, call) {
             if wake.given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request)) {
@@ -129,7 +141,7 @@ impl Engine {
             }
             self.settle(call, Cause::Call(request, Link::Wake));
         }
-        false
+        Passed::Back
     }
 
     /// Who is woken has what it waited for: the work for it is done.
