@@ -4,6 +4,7 @@ use super::{
     call::{Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     locks::Waking,
+    trust::Kind,
     work::{Answer, Key, Lender, On, Right, Work},
 };
 use crate::event::{Handover, Nanos, Thread};
@@ -149,6 +150,11 @@ impl Engine {
         if wake.given.is_some_and(|work| work.is_lent() && work.used) {
             self.workers.clear(wake.giver());
         }
+        let is_untouched = |work: Work| work.is_lent() && !work.used && work.link == Link::Wake;
+        if wake.from.task.parent != 0 && wake.given.is_some_and(is_untouched) {
+            // What it seemed to take before was a result that it gave back.
+            self.trust.add(wake.from.tgid, Kind::Item, false);
+        }
         // A goroutine that has nothing to give back takes what the other one was waiting to get rid of.
         if let Some(request) = wake.waits_for
             && !is_answer
@@ -216,11 +222,23 @@ impl Engine {
         work.lender().is_some_and(is_proved) && work.rests_on.is_none_or(is_proved)
     }
 
-    /// Whether something else is known of a call than that it is for this request; then neither is believed.
+    /// Whether what a goroutine was given points to another request than this, for which it seems to have been given back. Neither is believed
+    /// then, unless what goroutines are given has held otherwise.
     fn contradicts(&mut self, call: Serial, request: Serial) -> bool {
-        let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) else {
+        let Some(call) = self.calls.get_mut(&call) else {
             return false;
         };
-        search.hint.take_if(|hint| hint.request != request).is_some()
+        let (tgid, search) = (call.tgid(), call.search.as_mut());
+        let Some((hint, search)) = search.and_then(|search| Some((search.hint?, search))) else {
+            return false;
+        };
+        if hint.request == request {
+            self.trust.add(tgid, Kind::Item, true);
+            return false;
+        }
+        if !self.trust.of(tgid, Kind::Item).has_held() {
+            search.hint = None;
+        }
+        true
     }
 }
