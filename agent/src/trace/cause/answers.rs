@@ -14,6 +14,9 @@ use crate::{
     protocol::{Answered, Side},
 };
 
+/// Calls that are followed back, each of which may have been made after the answer to the one before.
+const CHAIN: usize = 32;
+
 impl Engine {
     /// The beginning of an answer was seen.
     pub fn answered(&mut self, answered: &Answered) {
@@ -56,8 +59,10 @@ impl Engine {
             Cause::Outside(..) => call.by.map(On::Request),
             Cause::None => None,
         };
+        let socket = call.id.socket;
         if matches!(key, Key::Thread(_)) {
             self.loop_reads(thread, now, on.unwrap_or(On::Like(serial)));
+            self.turns.reads_answer(thread.tid, socket);
         }
         match on {
             // Whoever has read the request itself keeps that as the reason.
@@ -153,14 +158,43 @@ impl Engine {
         let On::Like(call) = on else {
             return None;
         };
+        if self.is_queued(call) {
+            return Some(false);
+        }
         let open = self.open.get(&tgid)?;
-        let candidates = &self.calls.get(&call)?.search.as_ref()?.candidates;
+        // If the last read means anything, what was sent before has the same cause.
+        let candidates = &self.calls.get(&self.first_of(call))?.search.as_ref()?.candidates;
         // Both are in the order in which they came, and what has come since the call was made cannot have caused it.
         let possible = match candidates.last() {
             Some(last) => open.partition_point(|request| request <= last),
             None => 0,
         };
         (possible > 0 && possible * 2 <= open.len()).then(|| self.may_cause(answered, call))
+    }
+
+    /// Whether something was sent on the same connection since a call was answered there, and still waits for its answer: that was not for the
+    /// request which is answered now, but was queued by another one.
+    fn is_queued(&self, call: Serial) -> bool {
+        self.calls.get(&call).is_some_and(|before| {
+            before
+                .perhaps_alike
+                .iter()
+                .filter(|next| **next > call)
+                .filter_map(|next| self.calls.get(next))
+                .any(|next| next.id.socket == before.id.socket && !next.is_answered)
+        })
+    }
+
+    /// The first of the calls that follow from each other, up to this one, if what an event loop has read last means anything.
+    fn first_of(&self, mut call: Serial) -> Serial {
+        for _ in 0..CHAIN {
+            let alike = self.calls.get(&call).map(|call| call.perhaps_alike.as_slice()).unwrap_or_default();
+            match alike.iter().copied().find(|other| *other < call) {
+                Some(earlier) => call = earlier,
+                None => break,
+            }
+        }
+        call
     }
 
     /// Whether what seems to be the cause of what was read was the only thing that it could be.

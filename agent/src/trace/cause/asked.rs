@@ -8,6 +8,7 @@ use super::{
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
+    trust::Kind,
     work::{Key, On, Right, Work},
 };
 use crate::{
@@ -74,7 +75,9 @@ impl Engine {
                 self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
-                self.goes_on(asked.thread, asked.time);
+                if !self.turns.is_own(asked.thread, asked.id.socket) {
+                    self.goes_on(asked.thread, asked.time);
+                }
                 self.take_injected(&mut call);
                 self.take_sent(&mut call);
                 self.outgoing(serial, call, &ids, asked.values);
@@ -211,7 +214,10 @@ impl Engine {
         // What an event loop has read last may be something else.
         let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
         let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
-        let is_sure = !is_loop || !is_refuted && !self.is_ambiguous(thread, start);
+        let is_own = is_loop && self.turns.is_own(thread, call.id.socket);
+        let is_sure = !is_loop
+            || !is_refuted
+                && if is_own { self.trust.of(tgid, Kind::Own).is_proved() } else { !self.is_ambiguous(thread, start) };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
             Cause::Call(request, Link::Header)
@@ -232,10 +238,15 @@ impl Engine {
             match work.filter(|_| !is_sure) {
                 Some(work) => {
                     let request = self.likely(work.on);
-                    let sign = if self.loops.is_lone(thread.tid, start) { Sign::Lone } else { Sign::Loop };
+                    let sign = match self.loops.is_lone(thread.tid, start) {
+                        _ if is_own => Sign::Own,
+                        true => Sign::Lone,
+                        false => Sign::Loop,
+                    };
                     let hint = request.map(|request| Hint { request, link: work.link, sign });
                     let cause = self.search(&mut call, hint, who, start);
                     if let On::Like(earlier) = work.on
+                        && !is_own
                         && let Some(other) = self.calls.get_mut(&earlier)
                     {
                         other.perhaps_alike.push(serial);
@@ -247,10 +258,10 @@ impl Engine {
             }
         };
         self.compare_values(&mut call, &cause, values);
-        if thread.task.id == 0 && self.crowded.contains(&thread.tid) {
+        if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }
-        if cause == Cause::Open {
+        if cause == Cause::Open && !is_own {
             self.turns.asks(thread.tid, serial);
         }
         self.calls.insert(serial, call);

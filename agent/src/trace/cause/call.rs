@@ -217,6 +217,8 @@ pub(super) enum Sign {
     Loop,
     /// The same, when it had read nothing else since it had sent something.
     Lone,
+    /// It is what the callback of a connection has read there before it sent that.
+    Own,
     /// It was lent to a worker that has made another call for it since.
     Loan(Lender),
     /// Whoever has made it has answered the request, which somebody else has read.

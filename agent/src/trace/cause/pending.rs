@@ -107,6 +107,7 @@ impl Engine {
             Sign::Loop | Sign::Lone => self.loops.last(tgid),
             Sign::Loan(lender) => self.trust.of(tgid, lender),
             Sign::Answerer => self.trust.of(tgid, Kind::Answerer),
+            Sign::Own => self.trust.of(tgid, Kind::Own),
         };
         (proof.is_proved() || proof.is_refuted()).then_some(proof.is_proved())
     }
@@ -150,6 +151,7 @@ impl Engine {
             Sign::Lone => self.loops.contradicted(tgid, true),
             Sign::Loan(lender) => self.tried(tgid, lender.into(), hint.sign, right),
             Sign::Answerer => self.tried(tgid, Kind::Answerer, hint.sign, right),
+            Sign::Own => self.tried(tgid, Kind::Own, hint.sign, right),
         }
     }
 

@@ -21,6 +21,7 @@ mod claims;
 mod injected;
 mod patterns;
 mod pools;
+mod queues;
 mod samples;
 mod sdks;
 mod serving;

@@ -88,6 +88,9 @@ pub(super) enum Kind {
     Next,
     /// That what a goroutine has been given, or has taken from whom it has woken, is what it does next.
     Item,
+    /// That what the callback of a connection sends there, when it has read an answer, goes on with that. A driver that has queued what others
+    /// ask for sends the next of that.
+    Own,
     /// That whoever answers a request which somebody else has read has served nothing else meanwhile.
     Answerer,
 }

@@ -69,6 +69,8 @@ struct Loop {
     reads: u64,
     /// Where it has read something last, if that was a request.
     socket: Option<SocketId>,
+    /// Where it has read something last, if that was an answer, and the last id that was given out before.
+    answer: Option<(SocketId, u32)>,
     /// After reading from which connection an id ran, where nothing else says for what it was given out; `None`: after several.
     bound: HashMap<u32, Option<SocketId>, foldhash::fast::RandomState>,
     /// Whether such an id always runs after reading from the same connection.
@@ -199,11 +201,33 @@ impl Turns {
     pub(super) fn reads(&mut self, tid: u32, on: On, socket: Option<SocketId>) {
         if let Some(thread) = self.loops.get_mut(&tid) {
             thread.socket = socket;
+            thread.answer = None;
             thread.on = Some(on);
             thread.reads += 1;
             thread.put_off = false;
             thread.first = None;
         }
+    }
+
+    /// What a loop has just read was an answer, on this connection.
+    pub(super) fn reads_answer(&mut self, tid: u32, socket: SocketId) {
+        let thread = self.loops.entry(tid).or_default();
+        thread.answer = Some((socket, thread.made));
+    }
+
+    /// Whether it is the callback of a connection that sends on it, which has just read an answer there: what follows from that may come later.
+    pub(super) fn is_own(&self, thread: Thread, socket: SocketId) -> bool {
+        let Some(of) = self.loops.get(&thread.tid) else {
+            return false;
+        };
+        // Where ids are not seen, any send there may be.
+        let is_older = |made| {
+            thread.turn.is_none_or(|turn| {
+                let age = |id| turn.made.wrapping_sub(id);
+                turn.running != 0 && age(turn.running) >= age(made)
+            })
+        };
+        !of.put_off && of.answer.is_some_and(|(other, made)| other == socket && is_older(made))
     }
 
     /// A loop opens or accepts a connection.
