@@ -46,6 +46,11 @@ pub enum Call {
     SendTo = 12,
 }
 
+/// Where in the `INJECT_PROGRAMS` map the program is that writes contexts into requests of HTTP/1.
+pub const INJECT_HTTP1: u32 = 0;
+/// The same of HTTP/2; there may be none.
+pub const INJECT_HTTP2: u32 = 1;
+
 /// How many entries the map of sockets has in the object: what the agent knows it by, to make it a plain map.
 pub const INJECT_SOCKETS_MARK: u32 = 0x0067_656f;
 
@@ -149,6 +154,20 @@ pub struct Offsets {
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
     pub tcp_bytes_received: u32,
+    /// `tcp_sock.snd_nxt`, as the six that follow, or [`MISSING`]
+    pub tcp_snd_nxt: u32,
+    /// `tcp_sock.notsent_lowat`
+    pub tcp_notsent_lowat: u32,
+    /// `net.ipv4.sysctl_tcp_notsent_lowat`
+    pub net_notsent_lowat: u32,
+    /// `sock.sk_wmem_queued`
+    pub sock_wmem_queued: u32,
+    /// `sock.sk_sndbuf`
+    pub sock_sndbuf: u32,
+    /// `sock_common.skc_prot`
+    pub sock_prot: u32,
+    /// `proto.memory_pressure`
+    pub proto_memory_pressure: u32,
     /// `unix_sock.peer`
     pub unix_peer: u32,
     /// `unix_sock.addr`

@@ -3,6 +3,9 @@
 /// Length of the header that is written: `traceparent: 00-TRACE-SPAN-FLAGS` and the end of its line.
 pub const HEADER: usize = 70;
 
+/// Length of the field that is written into an HTTP/2 request: a literal that stays out of all tables, with its name and its value as they are.
+pub const FIELD: usize = 3 + b"traceparent".len() + 55;
+
 /// The trace id of a request that came without one: both sides make the same of it, so that nobody has to tell the other. `sock`, `born` and
 /// `place` name the request; `key` is random, so that ids do not repeat from run to run.
 #[inline(always)]
@@ -64,6 +67,8 @@ pub enum Meaning {
     Plain = 6,
     /// W3C's `traceparent`, which is also a context.
     TraceParent = 7,
+    /// What is asked for, where it is a header (HTTP/2): a signature may be in its query.
+    Target = 8,
 }
 
 /// Headers, and schemes of credentials, by their names in lower case.
@@ -110,7 +115,61 @@ pub const NAMES: &[(&str, Meaning)] = &[
     ("authorization:negotiate", Meaning::Plain),
     ("authorization:token", Meaning::Plain),
     ("authorization:apikey", Meaning::Plain),
+    (":path", Meaning::Target),
 ];
+
+/// Writes the value of `traceparent`, 55 bytes.
+///
+/// # Safety
+/// `to` must have room for them; the verifier checks it too.
+#[inline(always)]
+pub unsafe fn value(to: *mut u8, trace: [u64; 2], span: u64, flags: u32) {
+    // SAFETY: the caller's promise; each place is below 55.
+    let put = |at: usize, byte: u8| unsafe { to.add(at).write(byte) };
+    let number = |at: usize, value: u64| {
+        let mut i = 0;
+        while i < 16 {
+            let digit = (value >> (60 - 4 * i)) as u8 & 15;
+            // Without a branch, of which the verifier would try all ways through all digits: from `9` to `a` are 39 more than one.
+            put(at + i, b'0' + digit + ((digit + 6) >> 4) * 39);
+            i += 1;
+        }
+    };
+    let [high, low] = trace;
+    put(0, b'0');
+    put(1, b'0');
+    put(2, b'-');
+    number(3, high);
+    number(19, low);
+    put(35, b'-');
+    number(36, span);
+    put(52, b'-');
+    put(53, b'0');
+    put(54, b'0' + (flags & 1) as u8);
+}
+
+/// The [`name`] of credentials before their scheme.
+pub const CREDENTIALS: u64 = named("authorization:");
+
+/// Whether a query, of which these are the last eight bytes in lower case, has a signature.
+#[inline(always)]
+#[must_use]
+pub const fn signs(window: u64) -> bool {
+    window == word(b"gnature=")
+        || window & 0xff_ffff_ffff == word(b"&sig=")
+        || window & 0xff_ffff_ffff == word(b"?sig=")
+}
+
+/// Bytes as the number that they make, the last one lowest.
+#[must_use]
+pub const fn word(text: &[u8]) -> u64 {
+    let (mut rest, mut value) = (text, 0);
+    while let [byte, after @ ..] = rest {
+        value = value << 8 | *byte as u64;
+        rest = after;
+    }
+    value
+}
 
 #[cfg(test)]
 mod tests {
@@ -130,6 +189,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn values_are_written() {
+        let mut text = [0; 55];
+        // SAFETY: it has room for them.
+        unsafe { value(text.as_mut_ptr(), [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], 0xa0b1, 1) };
+        assert_eq!(&text, b"00-0123456789abcdeffedcba9876543210-000000000000a0b1-01");
     }
 
     #[test]

@@ -5,6 +5,9 @@
 pub mod carry;
 pub mod config;
 pub mod greeting;
+pub mod hpack;
+pub mod http2;
+pub mod huffman;
 pub mod inject;
 pub mod interpreter;
 pub mod node;

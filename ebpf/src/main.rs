@@ -32,6 +32,12 @@ mod head;
 mod http2;
 #[path = "programs/inject.rs"]
 mod inject;
+#[path = "programs/inject_http1.rs"]
+mod inject_http1;
+#[path = "programs/inject_http2.rs"]
+mod inject_http2;
+#[path = "programs/inject_report.rs"]
+mod inject_report;
 #[path = "programs/interpreter.rs"]
 mod interpreter;
 #[path = "programs/kernel.rs"]
@@ -341,8 +347,20 @@ pub fn inject_enrol(ctx: SockOpsContext) -> u32 {
 
 /// What is sent on a socket that was enrolled.
 #[sk_msg]
-pub fn inject_header(ctx: SkMsgContext) -> u32 {
+pub fn inject_sending(ctx: SkMsgContext) -> u32 {
     inject::sending(&ctx)
+}
+
+/// The same, where it is HTTP/1.
+#[sk_msg]
+pub fn inject_http1(ctx: SkMsgContext) -> u32 {
+    inject_http1::sending(&ctx)
+}
+
+/// The same, where it is HTTP/2.
+#[sk_msg]
+pub fn inject_http2(ctx: SkMsgContext) -> u32 {
+    inject_http2::sending(&ctx)
 }
 
 /// The helpers that read kernel memory are offered to programs under a GPL-compatible licence only.

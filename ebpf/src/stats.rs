@@ -84,12 +84,12 @@ counters! {
     InjectSigned = "inject_signed",
     /// The same, because its head is longer than what is looked at, or was not sent in one call.
     InjectIncomplete = "inject_incomplete",
-    /// The same, because what was sent before has not arrived yet, or the kernel had no room for it.
+    /// The same, because what was sent before has not arrived yet (HTTP/2: is in the way), or the kernel had no room for it.
     InjectBusy = "inject_busy",
     /// A connection whose later requests are left as they are, because it is not known where they begin (chunked bodies, `Expect`,
-    /// upgrades, pipelining).
+    /// upgrades, pipelining; HTTP/2: too many frames in a call).
     InjectLost = "inject_lost",
-    /// A connection that was left as it is, because what is sent on it is not HTTP/1.
+    /// A connection that was left as it is, because what is sent on it is neither HTTP/1 nor HTTP/2.
     InjectOther = "inject_other",
     /// A connection that could not be enrolled.
     InjectRefused = "inject_refused",

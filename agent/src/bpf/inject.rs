@@ -4,17 +4,17 @@ use std::io;
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, MapError, SockHash},
+    maps::{HashMap, Map, MapData, MapError, ProgramArray, SockHash},
     programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps, sk_msg::SkMsgLink, sock_ops::SockOpsLink},
 };
-use geophone_ebpf::config::{Config, INJECT_SOCKETS_MARK, MISSING, Offsets};
+use geophone_ebpf::config::{Config, INJECT_HTTP1, INJECT_HTTP2, INJECT_SOCKETS_MARK, MISSING, Offsets};
 use thiserror::Error;
 
 use super::{
     LoadError,
     btf::Btf,
     groups,
-    inject_test::{self, Failure},
+    inject_test::{self, Failure, Tested},
     load::{OBJECT, bytes_of, take},
     offsets, preempt,
     rings::Rings,
@@ -23,9 +23,13 @@ use super::{
 
 /// Connections whose requests are given contexts at a time.
 const SOCKETS: u32 = 16_384;
+/// Those of them that are HTTP/2, which take more memory.
+const STREAMS: u32 = 4096;
 
 const ENROL: &str = "inject_enrol";
-const HEADER: &str = "inject_header";
+const SENDING: &str = "inject_sending";
+const HTTP1: &str = "inject_http1";
+const HTTP2: &str = "inject_http2";
 
 /// Why no contexts can be written into requests.
 #[derive(Debug, Error)]
@@ -71,7 +75,10 @@ pub enum InjectError {
 /// What the kernel side needs to be loaded for it.
 pub(super) fn configure(config: &mut Config, loader: &mut EbpfLoader<'_>) {
     config.inject = 1;
-    loader.map_max_entries("INJECT_SOCKETS", SOCKETS).map_max_entries("INJECT_STATES", SOCKETS);
+    loader
+        .map_max_entries("INJECT_SOCKETS", SOCKETS)
+        .map_max_entries("INJECT_STATES", SOCKETS)
+        .map_max_entries("INJECT_STREAMS", STREAMS);
 }
 
 /// Makes the map of sockets a plain one of one entry in an object file: for kernels that have none, and agents that need none. What the object says, too
@@ -101,7 +108,9 @@ pub(super) struct Injection {
     sockets: SockHash<MapData, u64>,
     processes: HashMap<MapData, u32, u32>,
     /// After the sockets: as long as they are in the map, the program runs for them.
-    header: Option<SkMsgLink>,
+    sending: Option<SkMsgLink>,
+    /// What that hands on to; empties itself when it is closed.
+    _programs: ProgramArray<MapData>,
 }
 
 impl Injection {
@@ -112,9 +121,30 @@ impl Injection {
         }
         let sockets: SockHash<MapData, u64> = take(ebpf, "INJECT_SOCKETS")?;
         let processes = take(ebpf, "INJECT_PROCESSES")?;
-        let header = program::<SkMsg>(ebpf, HEADER)?;
-        header.load().map_err(|error| InjectError::Program { name: HEADER, error })?;
-        match run_test(header)? {
+        let mut programs: ProgramArray<MapData> = take(ebpf, "INJECT_PROGRAMS")?;
+        let http1 = load(ebpf, HTTP1)?;
+        programs.set(INJECT_HTTP1, http1.fd().map_err(refused(HTTP1))?, 0).map_err(InjectError::Map)?;
+        let has_http2 = match load(ebpf, HTTP2) {
+            Ok(http2) => {
+                programs.set(INJECT_HTTP2, http2.fd().map_err(refused(HTTP2))?, 0).map_err(InjectError::Map)?;
+                true
+            }
+            Err(error @ LoadError::Inject(InjectError::Program { .. })) => {
+                // The verifier's log is long.
+                let error = error.to_string();
+                log::debug!("{error}");
+                let first = error.lines().next().unwrap_or_default();
+                log::warn!("requests of HTTP/2 are left as they are: {first}");
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        let tested = run_test(load(ebpf, SENDING)?, has_http2)?;
+        if let Err(failure) = tested.http2 {
+            log::warn!("requests of HTTP/2 are left as they are: on this kernel ({}), {failure}", release());
+            programs.clear_index(&INJECT_HTTP2).map_err(InjectError::Map)?;
+        }
+        match tested.http1.err() {
             None => {}
             Some(failure) if failure.is_fatal() => {
                 return Err(InjectError::Useless { release: release(), failure }.into());
@@ -125,17 +155,16 @@ impl Injection {
             Some(failure) => return Err(InjectError::Broken { release: release(), failure }.into()),
         }
         let enrol = program::<SockOps>(ebpf, ENROL)?;
-        enrol.load().map_err(|error| InjectError::Program { name: ENROL, error })?;
-        Ok(Self { enrol: None, sockets, processes, header: None })
+        enrol.load().map_err(refused(ENROL))?;
+        Ok(Self { enrol: None, sockets, processes, sending: None, _programs: programs })
     }
 
     /// Attaches the programs: from here on, connections that are opened by processes which were chosen are given contexts.
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
         let cgroup = groups::root().map_err(InjectError::NoCgroup)?;
-        let refused = |name| move |error| InjectError::Program { name, error };
-        let header = program::<SkMsg>(ebpf, HEADER)?;
-        let id = header.attach(self.sockets.fd()).map_err(refused(HEADER))?;
-        self.header = Some(header.take_link(id).map_err(refused(HEADER))?);
+        let sending = program::<SkMsg>(ebpf, SENDING)?;
+        let id = sending.attach(self.sockets.fd()).map_err(refused(SENDING))?;
+        self.sending = Some(sending.take_link(id).map_err(refused(SENDING))?);
         let enrol = program::<SockOps>(ebpf, ENROL)?;
         // A link lets others attach theirs, too, and takes no mode.
         let id = enrol.attach(cgroup, CgroupAttachMode::Single).map_err(refused(ENROL))?;
@@ -165,7 +194,7 @@ impl Drop for Injection {
         drop(self.enrol.take());
         let sockets: Vec<u64> = self.sockets.keys().flatten().collect();
         sockets.into_iter().for_each(|sock| self.leave(sock));
-        drop(self.header.take());
+        drop(self.sending.take());
     }
 }
 
@@ -198,16 +227,25 @@ pub fn test_injection() -> Result<(), LoadError> {
     Injection::load(&mut ebpf, &config.offsets, false).map(drop)
 }
 
-/// What does not work as it should, if anything.
-fn run_test(header: &mut SkMsg) -> Result<Option<Failure>, InjectError> {
+/// What works as it should, and what does not.
+fn run_test(sending: &mut SkMsg, has_http2: bool) -> Result<Tested, InjectError> {
     let kind = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_SOCKHASH as u32;
     let map = MapData::create(aya_obj::Map::new_from_params(kind, 8, 4, 4, 0), "geophone_test", None)?;
     let mut sockets: SockHash<MapData, u64> = Map::SockHash(map).try_into()?;
-    let refused = |error| InjectError::Program { name: HEADER, error };
-    let id = header.attach(sockets.fd()).map_err(refused)?;
-    let failure = inject_test::run(&mut sockets).err();
-    header.detach(id).map_err(refused)?;
-    Ok(failure)
+    let id = sending.attach(sockets.fd()).map_err(refused(SENDING))?;
+    let tested = inject_test::run(&mut sockets, has_http2);
+    sending.detach(id).map_err(refused(SENDING))?;
+    Ok(tested)
+}
+
+fn load<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SkMsg, LoadError> {
+    let program = program::<SkMsg>(ebpf, name)?;
+    program.load().map_err(refused(name))?;
+    Ok(program)
+}
+
+fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> InjectError {
+    move |error| InjectError::Program { name, error }
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, LoadError>

@@ -11,7 +11,10 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError, SockHash};
-use geophone_ebpf::inject::HEADER;
+use geophone_ebpf::{
+    http2,
+    inject::{FIELD, HEADER},
+};
 use rustix::event::{Timespec, epoll};
 use thiserror::Error;
 
@@ -80,20 +83,43 @@ impl Pair {
     }
 }
 
+/// What was tried.
+pub(super) struct Tested {
+    /// The first thing that does not work; what makes it useless comes before what breaks others.
+    pub http1: Result<(), Failure>,
+    /// The same of what is only for HTTP/2.
+    pub http2: Result<(), Failure>,
+}
+
 /// Tries everything. The program is attached to `sockets`.
-///
-/// # Errors
-/// The first thing that does not work; what makes it useless comes before what breaks others.
-pub(super) fn run(sockets: &mut SockHash<MapData, u64>) -> Result<(), Failure> {
+pub(super) fn run(sockets: &mut SockHash<MapData, u64>, has_http2: bool) -> Tested {
+    match Pair::new() {
+        Ok(mut pair) => Tested {
+            http1: http1(sockets, &mut pair),
+            // While the other one is open: what the kernel side knows of a socket goes by its address.
+            http2: if has_http2 { http2(sockets) } else { Ok(()) },
+        },
+        Err(error) => Tested { http1: Err(error.into()), http2: Ok(()) },
+    }
+}
+
+fn http1(sockets: &mut SockHash<MapData, u64>, pair: &mut Pair) -> Result<(), Failure> {
     const KEY: u64 = 1;
-    let mut pair = Pair::new()?;
     sockets.insert(KEY, pair.client.as_raw_fd(), 0)?;
-    requests(&mut pair)?;
-    let after = answers(&mut pair);
+    requests(pair)?;
+    let after = answers(pair);
     sockets.remove(&KEY)?;
     // Out of the map, it works as any other.
-    exchange(&mut pair, b"GET /after HTTP/1.1\r\nHost: geophone\r\n\r\n", 0)?;
+    exchange(pair, b"GET /after HTTP/1.1\r\nHost: geophone\r\n\r\n", 0)?;
     after
+}
+
+fn http2(sockets: &mut SockHash<MapData, u64>) -> Result<(), Failure> {
+    const KEY: u64 = 2;
+    let mut pair = Pair::new()?;
+    sockets.insert(KEY, pair.client.as_raw_fd(), 0)?;
+    streams(&mut pair)?;
+    Ok(sockets.remove(&KEY)?)
 }
 
 /// What is sent arrives, with a header where it belongs and nowhere else.
@@ -111,6 +137,51 @@ fn requests(pair: &mut Pair) -> Result<(), Failure> {
 
 /// Sends something; `more`: what it is longer by when it arrives.
 fn exchange(pair: &mut Pair, sent: &[u8], more: usize) -> Result<(), Failure> {
+    let mut received = deliver(pair, sent, more)?;
+    let line = received.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let header: Vec<u8> = if more == 0 { Vec::new() } else { received.splice(line..line + more, []).collect() };
+    if more != 0 && !is_header(&header, b": ", b"\r\n") {
+        return Err(Failure::Header(String::from_utf8_lossy(&header).escape_debug().to_string()));
+    }
+    if received != sent {
+        return Err(Failure::Garbled("sends something else than was given to it"));
+    }
+    Ok(())
+}
+
+/// The same of HTTP/2: a field where the request begins, and the rest of what other streams send as it is.
+fn streams(pair: &mut Pair) -> Result<(), Failure> {
+    // `GET /` of `geophone`, and the frame of another kind that follows, which comes in two pieces.
+    const BLOCK: &[u8] = b"\x82\x84\x86\x41\x08geophone";
+    let block = BLOCK.len() as u8;
+    let settings: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    let ping: &[u8] = b"\0\0\x08\x06\0\0\0\0\0geophone";
+    let frame = |len: u8, stream: u8, block: &[u8]| [&[0, 0, len, 1, 5, 0, 0, 0, stream], block].concat();
+    let first = [http2::PREFACE, settings, &frame(block, 1, BLOCK)].concat();
+    let second = [&*frame(block, 3, BLOCK), ping.split_at(5).0].concat();
+    for (sent, at) in [(first, http2::PREFACE.len() + settings.len()), (second, 0)] {
+        let mut received = deliver(pair, &sent, FIELD)?;
+        let end = at + 9 + BLOCK.len();
+        let field: Vec<u8> = received.splice(end..end + FIELD, []).collect();
+        if !is_header(field.strip_prefix(b"\0\x0b").unwrap_or_default(), b"\x37", b"") {
+            return Err(Failure::Header(field.escape_ascii().to_string()));
+        }
+        let length = received.get_mut(at + 2).map_or(0, |length| std::mem::replace(length, block));
+        if usize::from(length) != BLOCK.len() + FIELD || received != sent {
+            return Err(Failure::Garbled("sends other frames of HTTP/2 than were given to it"));
+        }
+    }
+    let carries = b"\x82\x84\x86\0\x02b3\x01\x30";
+    let rest = [ping.split_at(5).1, &frame(carries.len() as u8, 5, carries), &frame(block, 7, BLOCK)].concat();
+    if deliver(pair, &rest, 0)? == rest {
+        Ok(())
+    } else {
+        Err(Failure::Garbled("sends other frames of HTTP/2 than were given to it"))
+    }
+}
+
+/// Sends something, and receives it; it is longer by so much when it arrives.
+fn deliver(pair: &mut Pair, sent: &[u8], more: usize) -> Result<Vec<u8>, Failure> {
     let mut received = vec![0; sent.len() + more];
     let Pair { client, server } = pair;
     thread::scope(|scope| -> Result<(), Failure> {
@@ -127,26 +198,19 @@ fn exchange(pair: &mut Pair, sent: &[u8], more: usize) -> Result<(), Failure> {
         sender.join().map_err(|_| io::Error::other("the sender failed"))??;
         Ok(())
     })?;
-    let line = received.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let header: Vec<u8> = if more == 0 { Vec::new() } else { received.splice(line..line + more, []).collect() };
-    if more != 0 && !is_header(&header) {
-        return Err(Failure::Header(String::from_utf8_lossy(&header).escape_debug().to_string()));
-    }
-    if received != sent {
-        return Err(Failure::Garbled("sends something else than was given to it"));
-    }
     server.set_read_timeout(Some(QUIET))?;
     let more = server.read(&mut [0]);
     server.set_read_timeout(Some(PATIENCE))?;
     if more.is_ok() {
         return Err(Failure::Garbled("sends more than was given to it"));
     }
-    Ok(())
+    Ok(received)
 }
 
 /// Whether this is what is written into requests.
-fn is_header(header: &[u8]) -> bool {
-    let Some(value) = header.strip_prefix(b"traceparent: ").and_then(|rest| rest.strip_suffix(b"\r\n")) else {
+fn is_header(header: &[u8], colon: &[u8], end: &[u8]) -> bool {
+    let value = header.strip_prefix(b"traceparent").and_then(|rest| rest.strip_prefix(colon)?.strip_suffix(end));
+    let Some(value) = value else {
         return false;
     };
     std::str::from_utf8(value).is_ok_and(|value| crate::trace::headers::TraceParent::parse(value).is_some())

@@ -8,7 +8,7 @@ use crate::process::{Pattern, Selector};
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Contexts in requests")]
 pub struct InjectArgs {
-    /// Write a `traceparent` header into the HTTP/1 requests of these processes, of those that are traced, so that who serves them joins the
+    /// Write a `traceparent` header into the HTTP/1 and HTTP/2 requests of these processes, of those that are traced, so that who serves them joins the
     /// trace: exe=PATTERN, command=PATTERN, container=ID, cgroup=PATH or pid=PID, each as the flag of that name. Only on connections without
     /// TLS that are opened from now on, and not into requests that carry a context or are signed. What is sent and received on such a
     /// connection costs more. Refused where a test at start finds that the kernel breaks sockets

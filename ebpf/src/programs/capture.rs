@@ -3,13 +3,13 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use geophone_ebpf::{
     config::{CAPTURE_MAX, NEVER, Policy, policy_slot},
-    inject::HEADER,
+    inject::{FIELD, HEADER},
     record::{DATAGRAM, DECRYPTED, Data, END, Ends, FAULT, Kind, NOWHERE, RELATIVE, SEND, UNREADABLE},
     stats::Counter,
 };
 
 use crate::{
-    connection, datagram, emit, http2, inject,
+    connection, datagram, emit, http2, inject_report,
     kernel::{copy_user, read_user, read_user_or_zero},
     maps::{
         CONNECTION_COUNTED, CONNECTION_DECRYPTED, CONNECTION_INJECT, CONNECTION_JOINED, CONNECTION_TLS, Connection,
@@ -79,6 +79,8 @@ pub fn report(call: Moved) {
         let outcome = report_call();
         if outcome == NO_ENTRY {
             datagram::report_datagrams();
+        } else if outcome == PARTS {
+            inject_report::report_streams();
         }
         // Not from within: TLS libraries' probes would have to be verified with it.
         if (config!(inject) != 0 || config!(contexts) != 0) && outcome == TOLD {
@@ -92,9 +94,11 @@ pub fn report(call: Moved) {
 const NO_ENTRY: u64 = 1;
 /// What went through the socket was told: how much was captured of it is in the record.
 const TOLD: u64 = 2;
+/// Fields were written into what the call has sent: it is to be reported in parts.
+const PARTS: u64 = 3;
 
 /// Verified by itself, once, because it is global: not again for each way that leads here. What it is about is in the work space.
-/// Returns [`NO_ENTRY`], [`TOLD`] or 0.
+/// Returns [`NO_ENTRY`], [`TOLD`], [`PARTS`] or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn report_call() -> u64 {
@@ -111,25 +115,25 @@ pub extern "C" fn report_call() -> u64 {
     let entry: &mut Connection = unsafe { &mut *entry };
     let (direction, len) = (call.direction as u8, call.len);
     let mut flags = 0;
-    let mut injected = NOWHERE;
+    let (mut injected, mut puts) = (NOWHERE, 0);
     let offset = if call.decrypted == MOVED_RAW {
-        let offset;
+        let mut written = 0;
         if entry.flags & CONNECTION_INJECT != 0 && direction == SEND && len != 0 {
-            injected = inject::pending(sk);
+            injected = inject_report::pending(sk);
+            puts = inject_report::fields(sk);
+            written = if injected != NOWHERE { HEADER as u64 } else { u64::from(puts) * FIELD as u64 };
         }
-        if injected == NOWHERE {
-            offset = connection::advance(sk, entry, direction, u64::from(len));
+        let all = u64::from(len) + written;
+        let first = connection::advance(sk, entry, direction, all);
+        let offset = if puts != 0 {
+            inject_report::settle_puts(sk, first.wrapping_add(all), u64::from(len))
+        } else if injected == NOWHERE || (injected >= first && injected - first <= u64::from(len)) {
+            first
         } else {
-            let all = u64::from(len) + HEADER as u64;
-            let first = connection::advance(sk, entry, direction, all);
-            if injected >= first && injected - first <= u64::from(len) {
-                offset = first;
-            } else {
-                // It was put into what another call sent, which was not seen.
-                offset = first.wrapping_add(HEADER as u64);
-                injected = NOWHERE;
-            }
-        }
+            // It was put into what another call sent, which was not seen.
+            injected = NOWHERE;
+            first.wrapping_add(HEADER as u64)
+        };
         if entry.flags & CONNECTION_TLS != 0 {
             tls::moved();
         }
@@ -169,10 +173,10 @@ pub extern "C" fn report_call() -> u64 {
         len,
         skipped: 0,
         flags: u32::from(flags),
-        pad: 0,
+        frame: 0,
     };
     if injected != NOWHERE {
-        inject::split(sk, injected);
+        inject_report::split(sk, injected);
         return 0;
     }
     let frames = &mut entry.frames[usize::from(direction & 1)];
@@ -180,13 +184,16 @@ pub extern "C" fn report_call() -> u64 {
         frames.next = http2::begins(scratch);
         frames.have = 0;
     }
+    let end = offset.wrapping_add(u64::from(len));
+    if puts != 0 {
+        return PARTS;
+    }
     if frames.next != NO_FRAMES {
-        if from != NEVER && http2::walk(scratch, frames, offset, len) {
+        if from != NEVER && http2::walk(scratch, frames, offset, offset, end) {
             return 0;
         }
         limit = CAPTURE_MAX;
     }
-    let end = offset.wrapping_add(u64::from(len));
     if end < from {
         emit::count(Counter::Skipped);
         return 0;
@@ -230,6 +237,12 @@ pub extern "C" fn report_piece() -> u64 {
         captured = copy(scratch, piece.from, want);
         if captured < want {
             flags |= FAULT;
+        }
+        let frame = piece.frame;
+        if frame != 0 {
+            // SAFETY: the work space is this program's while it runs.
+            let bytes = unsafe { &mut (*scratch).bytes };
+            (bytes[0], bytes[1], bytes[2]) = ((frame >> 16) as u8, (frame >> 8) as u8, frame as u8);
         }
     }
     *data = Data {

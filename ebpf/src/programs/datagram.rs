@@ -137,7 +137,7 @@ extern "C" fn describe_datagram() -> u64 {
         len: call.len,
         skipped: 0,
         flags: u32::from(DATAGRAM),
-        pad: 0,
+        frame: 0,
     };
     1
 }

@@ -1,7 +1,7 @@
 //! The head of an HTTP/1 request, looked at block by block: where its lines begin, whether it carries a context or a signature, how
 //! long its body is. What follows from that is not decided here.
 
-use geophone_ebpf::inject::{Meaning, NAME, name};
+use geophone_ebpf::inject::{CREDENTIALS, Meaning, NAME, name, signs, word};
 
 use crate::{
     capture::at_most,
@@ -186,26 +186,10 @@ unsafe fn scan(head: *mut Head, block: *const u8) -> u64 {
                 set!(parent = if get!(parent) == 0 { get!(base) + i } else { u32::MAX });
                 set!(what = 0);
             }
-        } else if window == word(b"gnature=")
-            || window & 0xff_ffff_ffff == word(b"&sig=")
-            || window & 0xff_ffff_ffff == word(b"?sig=")
-        {
+        } else if signs(window) {
             set!(flags = get!(flags) | HEAD_SIGNED);
         }
         i += 1;
     }
     0
-}
-
-/// The [`name`] of credentials before their scheme.
-const CREDENTIALS: u64 = geophone_ebpf::inject::named("authorization:");
-
-/// Bytes as the number that they make, the last one lowest.
-const fn word(text: &[u8]) -> u64 {
-    let (mut value, mut i) = (0, 0);
-    while i < text.len() {
-        value = value << 8 | text[i] as u64;
-        i += 1;
-    }
-    value
 }

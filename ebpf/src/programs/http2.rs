@@ -18,7 +18,7 @@ const PREFACE: u64 = 24;
 /// The longest first SETTINGS that is believed.
 const MAX_SETTINGS: u64 = 1024;
 /// A call that is not longer goes into one record, bodies and all: records cost more than bytes.
-const SMALL: u32 = 2048;
+const SMALL: u64 = 2048;
 /// Bytes of a DATA frame's payload that are captured: padding, and the length of the first message in it.
 const BODY: u64 = 64;
 /// `iovec`s that are left behind with each frame at most; servers use one or two for each.
@@ -56,13 +56,13 @@ fn byte(scratch: *mut Scratch, at: u32) -> u8 {
     unsafe { (*scratch).bytes[(prefix(&(*scratch).call) as usize + at as usize) & 31] }
 }
 
-/// Walks a call. Says whether it has been reported; if not, it is to be reported whole.
+/// Walks a call that begins at `start`, of which what is from `first` on is to be reported. Says whether that has been done; if not, it is to be reported
+/// whole.
 #[inline(always)]
-pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) -> bool {
-    if len == 0 {
+pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, first: u64, end: u64) -> bool {
+    if first == end {
         return false;
     }
-    let end = start.wrapping_add(u64::from(len));
     // SAFETY: the work space is this program's while it runs, here and below.
     let (walk, call) = unsafe { (&mut (*scratch).walk, &mut (*scratch).call) };
     if call.source == SOURCE_NONE {
@@ -73,10 +73,10 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
     }
     *walk = Walk {
         start,
-        at: start,
-        reported: start,
+        at: first,
+        reported: first,
         end,
-        report: u64::from(len > SMALL),
+        report: u64::from(end.wrapping_sub(first) > SMALL),
         address: call.address,
         count: call.count,
         header: [0; 16],
@@ -95,7 +95,7 @@ pub fn walk(scratch: *mut Scratch, frames: &mut Frames, start: u64, len: u32) ->
     let mut reported = walk.report != 0;
     if walk.at != end {
         frames.next = NO_FRAMES;
-        reported = reported && walk.reported != start;
+        reported = reported && walk.reported != first;
         if reported {
             report(scratch, end, MOST);
         }

@@ -1,37 +1,32 @@
-//! Contexts written into requests: a header is put behind the request line of what chosen processes send over plain HTTP/1.
+//! Contexts written into requests: which connections are enrolled for it, and where in its stream each of them is. What is sent on them is handed on to
+//! the program that knows what they speak (`inject_http1.rs`, `inject_http2.rs`), so that each of these is verified by itself.
 //!
-//! Only where it is certain that a request begins: from the beginning of a connection on, heads say how long their bodies are, and so
-//! where the next one begins. From the first one on that does not say, the connection is left as it is. The map of sockets is not
-//! used by the program that runs for them: it would keep itself alive.
+//! The map of sockets is not used by the program that runs for them: it would keep itself alive.
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_msg_pop_data, bpf_msg_pull_data,
-        bpf_msg_push_data,
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_msg_pull_data},
     programs::{SkMsgContext, SockOpsContext},
 };
 use geophone_ebpf::{
-    inject::HEADER,
-    record::{Data, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, RELATIVE},
+    config::{INJECT_HTTP1, INJECT_HTTP2},
+    http2::PREFACE,
+    inject::word,
+    record::{INJECT_OVER, Inject, Kind, NOWHERE},
     stats::Counter,
 };
 
 use crate::{
-    capture::{at_most, report_piece},
     emit,
-    head::{BLOCKS, EMPTY, HEAD_CONTEXT, HEAD_LOST, HEAD_OTHER, HEAD_SIGNED, LONGEST, is_request, scan_sending},
-    kernel::{copy_kernel, read},
+    kernel::read,
     maps::{
-        BLOCK, CONNECTION_INJECT, CONNECTIONS, INJECT_BLANK, INJECT_PROCESSES, INJECT_SOCKETS, INJECT_STATES,
-        Injecting, PORTS, SOURCE_NONE, config,
+        CONNECTION_INJECT, CONNECTIONS, INJECT_BLANK, INJECT_PROCESSES, INJECT_PROGRAMS, INJECT_SOCKETS, INJECT_STATES,
+        Injecting, PORTS, config,
     },
     process::Current,
-    serving,
 };
 
-const SK_DROP: u32 = 0;
-const SK_PASS: u32 = 1;
+pub const SK_DROP: u32 = 0;
+pub const SK_PASS: u32 = 1;
 const ACTIVE_ESTABLISHED: u32 = 4;
 
 /// Marks the connection that a process opens, if its requests are to be given contexts.
@@ -120,15 +115,16 @@ fn begin(sk: u64) -> Option<*mut Injecting> {
 }
 
 /// Something is about to be sent on a socket that was enrolled. The kernel holds the socket's lock: nobody else uses its state.
+///
+/// Nothing is called from here that is not a part of it: where kernels take tail calls from programs with functions differs by processor.
 #[inline(always)]
 pub fn sending(ctx: &SkMsgContext) -> u32 {
-    let sk = read::<u64>(ctx.msg as u64, config!(offsets.msg_sk)).unwrap_or_default();
+    let sk = socket(ctx);
     let id = bpf_get_current_pid_tgid();
-    // The agent tests on sockets of its own whether all this works here.
-    let own = (id >> 32) as u32 == config!(agent_tgid);
     let state = match INJECT_STATES.get_ptr_mut(sk) {
         Some(state) => state,
-        None if own => match begin(sk) {
+        // The agent tests on sockets of its own whether all this works here.
+        None if is_own(id) => match begin(sk) {
             Some(state) => state,
             None => return SK_PASS,
         },
@@ -144,88 +140,60 @@ pub fn sending(ctx: &SkMsgContext) -> u32 {
         // That was not sent.
         state.pending = NOWHERE;
     }
-    let size = u64::from(ctx.size());
-    if state.over != 0 || position.wrapping_add(size) <= state.next {
+    if state.over != 0 {
         return SK_PASS;
     }
-    if position != state.next {
-        return over(sk, id, state, Counter::InjectLost);
+    let size = ctx.size();
+    if position == 0 && state.next == 0 && size >= PREFACE.len() as u32 {
+        let first = read::<[u64; 3]>(pull(ctx, 0, PREFACE.len() as u32), 0);
+        state.streams = u32::from(first.is_some_and(|words| words.map(u64::from_be) == PREFACE_WORDS));
     }
-    if read::<u64>(sk, config!(offsets.icsk_ulp)).unwrap_or(1) != 0 {
-        return over(sk, id, state, Counter::InjectOther);
-    }
-    let wanted = size.min(LONGEST);
-    let [mut data, mut end] = read::<[u64; 2]>(ctx.msg as u64, config!(offsets.msg_data)).unwrap_or_default();
-    if end.wrapping_sub(data) < wanted {
-        // SAFETY: the kernel checks what it is given.
-        if unsafe { bpf_msg_pull_data(ctx.msg, 0, wanted as u32, 0) } != 0 {
-            return over(sk, id, state, Counter::InjectBusy);
+    // SAFETY: nothing here has to be dropped.
+    unsafe {
+        if state.streams != 0 {
+            INJECT_PROGRAMS.tail_call(ctx, INJECT_HTTP2);
+        } else if position.wrapping_add(u64::from(size)) <= state.next {
+            return SK_PASS;
+        } else {
+            INJECT_PROGRAMS.tail_call(ctx, INJECT_HTTP1);
         }
-        [data, end] = read::<[u64; 2]>(ctx.msg as u64, config!(offsets.msg_data)).unwrap_or_default();
     }
-    let have = end.wrapping_sub(data).min(wanted);
-    state.head = EMPTY;
-    let mut block = 0;
-    while block < BLOCKS {
-        let from = u64::from(block) * BLOCK as u64;
-        if from >= have {
-            break;
-        }
-        let count = at_most::<{ BLOCK as u64 }>(have - from);
-        // SAFETY: a block has room for so many.
-        if !unsafe { copy_kernel((&raw mut state.block).cast(), count, data.wrapping_add(from)) } {
-            break;
-        }
-        if block == 0 && !is_request(&state.block, have) {
-            return over(sk, id, state, Counter::InjectOther);
-        }
-        state.head.base = from as u32;
-        state.head.count = count as u32;
-        if scan_sending(sk) != 0 {
-            break;
-        }
-        block += 1;
+    // There is no such program on this kernel.
+    over(sk, id, state, Counter::InjectOther)
+}
+
+/// The preface of HTTP/2 as numbers.
+const PREFACE_WORDS: [u64; 3] =
+    [word(PREFACE.split_at(8).0), word(PREFACE.split_at(16).0.split_at(8).1), word(PREFACE.split_at(16).1)];
+
+/// The socket of a message.
+#[inline(always)]
+pub fn socket(ctx: &SkMsgContext) -> u64 {
+    read::<u64>(ctx.msg as u64, config!(offsets.msg_sk)).unwrap_or_default()
+}
+
+/// Whether the agent itself sends.
+#[inline(always)]
+pub fn is_own(id: u64) -> bool {
+    (id >> 32) as u32 == config!(agent_tgid)
+}
+
+/// Where so many bytes of a message are in memory; 0: they could not be had.
+#[inline(always)]
+pub fn pull(ctx: &SkMsgContext, offset: u32, len: u32) -> u64 {
+    // SAFETY: the kernel checks what it is given.
+    if unsafe { bpf_msg_pull_data(ctx.msg, offset, offset.wrapping_add(len), 0) } != 0 {
+        return 0;
     }
-    let (flags, at) = (state.head.flags, state.head.line);
-    if flags & HEAD_OTHER != 0 {
-        return over(sk, id, state, Counter::InjectOther);
-    }
-    if state.head.end == 0 || at == 0 {
-        return over(sk, id, state, Counter::InjectIncomplete);
-    }
-    state.next = position.wrapping_add(u64::from(state.head.end)).wrapping_add(state.head.length);
-    let reason = if flags & HEAD_CONTEXT != 0 {
-        Counter::InjectCarried
-    } else if flags & HEAD_SIGNED != 0 {
-        Counter::InjectSigned
-    } else if read::<u32>(sk, config!(offsets.tcp_snd_una)).unwrap_or_default() != sequence {
-        // If the send fails half-way, the kernel reckons with what it was given by the process.
-        Counter::InjectBusy
-    } else {
-        match write(ctx, sk, id, state, at) {
-            WRITTEN => {
-                state.next = state.next.wrapping_add(HEADER as u64);
-                state.pending = position.wrapping_add(u64::from(at));
-                Counter::Injected
-            }
-            BROKEN => return SK_DROP,
-            _ => Counter::InjectBusy,
-        }
-    };
-    if flags & HEAD_LOST != 0 {
-        over(sk, id, state, Counter::InjectLost);
-    }
-    if !own {
-        emit::count(reason);
-    }
-    SK_PASS
+    let [data, end] = read::<[u64; 2]>(ctx.msg as u64, config!(offsets.msg_data)).unwrap_or_default();
+    if end.wrapping_sub(data) < u64::from(len) { 0 } else { data }
 }
 
 /// From here on, what is sent is left as it is.
 #[inline(always)]
-fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
+pub fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
     state.over = 1;
-    if (id >> 32) as u32 != config!(agent_tgid) {
+    if !is_own(id) {
         emit::count(why);
         tell(sk, id, state, INJECT_OVER);
     }
@@ -234,7 +202,7 @@ fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
 
 /// Tells the agent what is in the state's record.
 #[inline(always)]
-fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
+pub fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
     let record = &mut state.record;
     record.kind = Kind::Inject as u32;
     record.what = what;
@@ -243,112 +211,4 @@ fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
     record.sock = sk;
     record.tgid = (id >> 32) as u32;
     emit::write((&raw const *record).cast(), size_of::<Inject>() as u64, false)
-}
-
-const UNTOUCHED: u32 = 0;
-const WRITTEN: u32 = 1;
-/// What was made room for could neither be filled nor given back: the message must not be sent.
-const BROKEN: u32 = 2;
-
-/// Tells the agent of a context, and writes it into the message at `at`.
-#[inline(always)]
-fn write(ctx: &SkMsgContext, sk: u64, id: u64, state: &mut Injecting, at: u32) -> u32 {
-    let ([high, low], flags) = serving::trace(id);
-    // SAFETY: the helper has no preconditions.
-    let (a, b) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
-    let span = u64::from(a) << 32 | u64::from(b | 1);
-    let record = &mut state.record;
-    record.at = state.position.wrapping_add(u64::from(at));
-    record.trace[..8].copy_from_slice(&high.to_be_bytes());
-    record.trace[8..].copy_from_slice(&low.to_be_bytes());
-    record.span = span.to_be_bytes();
-    record.flags = flags;
-    // What the agent has not heard of must not be on the wire.
-    if (id >> 32) as u32 != config!(agent_tgid) && !tell(sk, id, state, INJECT_DONE) {
-        return UNTOUCHED;
-    }
-    let header = &mut state.header;
-    header[..16].copy_from_slice(b"traceparent: 00-");
-    hex(header, 16, high);
-    hex(header, 32, low);
-    header[48] = b'-';
-    hex(header, 49, span);
-    header[65..70].copy_from_slice(b"-00\r\n");
-    header[67] = if flags & 1 != 0 { b'1' } else { b'0' };
-    // SAFETY: the kernel checks what it is given.
-    unsafe {
-        if bpf_msg_push_data(ctx.msg, at, HEADER as u32, 0) != 0 {
-            return UNTOUCHED;
-        }
-        if bpf_msg_pull_data(ctx.msg, at, at + HEADER as u32, 0) == 0 {
-            let (data, end) = (ctx.data(), ctx.data_end());
-            if data + HEADER <= end {
-                let to = data as *mut u8;
-                let from = (&raw const state.header).cast::<u8>();
-                let mut i = 0;
-                while i < HEADER {
-                    to.add(i).write(from.add(i).read());
-                    i += 1;
-                }
-                return WRITTEN;
-            }
-        }
-        if bpf_msg_pop_data(ctx.msg, at, HEADER as u32, 0) == 0 { UNTOUCHED } else { BROKEN }
-    }
-}
-
-/// The digits of a number.
-#[inline(always)]
-fn hex(to: &mut [u8; 72], from: usize, value: u64) {
-    let mut i = 0;
-    while i < 16 {
-        let digit = (value >> (60 - 4 * i)) as u8 & 15;
-        to[from + i] = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        i += 1;
-    }
-}
-
-/// Where a header was put into what was sent last, if that was not told yet; else `NOWHERE`.
-#[inline(always)]
-pub fn pending(sk: u64) -> u64 {
-    let Some(state) = INJECT_STATES.get_ptr_mut(sk) else {
-        return NOWHERE;
-    };
-    // SAFETY: the map keeps it alive while the program runs.
-    unsafe { core::mem::replace(&mut (*state).pending, NOWHERE) }
-}
-
-/// Reports a call into which a header was put, as the three pieces that went out: what is in the work space, the header in the middle.
-#[inline(always)]
-pub fn split(sk: u64, at: u64) {
-    let (Some(scratch), Some(state)) = (emit::scratch(), INJECT_STATES.get_ptr(sk)) else {
-        return;
-    };
-    // SAFETY: the maps keep both alive; the work space is this program's while it runs.
-    let (call, piece) = unsafe { (&(*scratch).call, &mut (*scratch).piece) };
-    let readable = call.source != SOURCE_NONE;
-    let (len, first) = (call.len, at.wrapping_sub(piece.offset) as u32);
-    let most = u64::from(config!(capture));
-    piece.len = first;
-    piece.want = if readable { u64::from(first).min(most) } else { 0 };
-    report_piece();
-    // SAFETY: as above. The record's bytes follow it.
-    unsafe {
-        let data = &mut (*scratch).data;
-        data.offset = at;
-        data.len = HEADER as u32;
-        data.captured = HEADER as u32;
-        data.flags = piece.flags as u8 & RELATIVE;
-        (&raw mut (*scratch).bytes)
-            .cast::<[u8; HEADER]>()
-            .write((&raw const (*state).header).cast::<[u8; HEADER]>().read());
-    }
-    emit::write(unsafe { (&raw const (*scratch).data).cast() }, (size_of::<Data>() + HEADER) as u64, false);
-    piece.offset = at.wrapping_add(HEADER as u64);
-    piece.len = len.wrapping_sub(first);
-    piece.from = u64::from(first);
-    piece.want = if readable { u64::from(piece.len).min(most) } else { 0 };
-    if piece.len != 0 {
-        report_piece();
-    }
 }

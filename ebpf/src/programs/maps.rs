@@ -1,12 +1,13 @@
 //! The maps, and the configuration. Sizes that depend on the machine or on flags are set by the agent before loading.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::{btf_map, map},
     maps::SockHash,
 };
 use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, INJECT_SOCKETS_MARK, Policy, Runtime},
+    http2,
     interpreter::{self, Interpreter},
     record::{Data, Inject, Sample, Usage},
     stats,
@@ -167,6 +168,18 @@ pub static INJECT_STATES: LruHashMap<u64, Injecting, 1> = LruHashMap::new();
 #[btf_map]
 pub static INJECT_BLANK: Array<Injecting, 1> = Array::new();
 
+/// Where those of them that are HTTP/2 are in their frames; one entry where no contexts are given.
+#[btf_map]
+pub static INJECT_STREAMS: LruHashMap<u64, http2::Frames, 1> = LruHashMap::new();
+
+/// Zeroes, as `INJECT_BLANK`.
+#[btf_map]
+pub static INJECT_UNWALKED: Array<http2::Frames, 1> = Array::new();
+
+/// What connections are handed on to, by what they speak: `INJECT_HTTP1`, `INJECT_HTTP2` of [`geophone_ebpf::config`].
+#[btf_map]
+pub static INJECT_PROGRAMS: ProgramArray<2> = ProgramArray::new();
+
 /// What threads serve, as `pid_tgid`; one entry where no contexts are given.
 #[btf_map]
 pub static INJECT_THREADS: LruHashMap<u64, Serving, 1> = LruHashMap::new();
@@ -231,6 +244,10 @@ pub struct Injecting {
     pub sequence: u32,
     /// 1: it is left as it is from here on.
     pub over: u32,
+    /// 1: it is HTTP/2, and more of it is in `INJECT_STREAMS`.
+    pub streams: u32,
+    /// Zero.
+    pub pad: u32,
     /// The head at hand.
     pub head: Head,
     /// Bytes of it.
@@ -503,8 +520,8 @@ pub struct Piece {
     pub skipped: u32,
     /// Of the record.
     pub flags: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Not 0: the length of the HTTP/2 frame that begins here, which is not what the process has given.
+    pub frame: u32,
 }
 
 /// A call on an HTTP/2 connection, frame by frame.

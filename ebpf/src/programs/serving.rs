@@ -36,6 +36,12 @@ pub fn trace(id: u64) -> ([u64; 2], u32) {
     {
         return (serving.trace, serving.flags);
     }
+    new_trace()
+}
+
+/// A trace that begins here.
+#[inline(always)]
+pub fn new_trace() -> ([u64; 2], u32) {
     // SAFETY: the helper has no preconditions.
     let random = || unsafe { u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) };
     ([random(), random() | 1], 1)

@@ -19,23 +19,23 @@ both!(go_calls_go, go_calls_python, python_calls_go, deadlines, connection_older
 
 /// What a call does.
 #[derive(Clone, Debug)]
-struct Call {
+pub struct Call {
     kind: &'static str,
     messages: u64,
     answers: u64,
     size: usize,
-    code: u32,
+    pub code: u32,
 }
 
 impl Call {
-    fn method(&self, number: usize) -> String {
+    pub fn method(&self, number: usize) -> String {
         let Self { kind, messages, answers, size, code } = self;
         format!("test.v1.Calls/{kind}_{messages}_{answers}_{size}_{code}_{number}")
     }
 }
 
 /// Every kind, with messages from none to some that need many frames.
-fn calls() -> Vec<Call> {
+pub fn calls() -> Vec<Call> {
     let mut calls = Vec::new();
     for size in [0, 40, 3_000, 100_000] {
         for code in [0, 5, 13] {
@@ -60,10 +60,10 @@ fn name(code: u32) -> &'static str {
 }
 
 /// A client that has made calls, and is ready for others.
-struct Client(Guard, BufReader<std::process::ChildStdout>);
+pub struct Client(Guard, BufReader<std::process::ChildStdout>);
 
 impl Client {
-    fn start(go: bool, service: &Service) -> Result<Self> {
+    pub fn start(go: bool, service: &Service) -> Result<Self> {
         Self::run(grpc_client(go, service.address)?)
     }
 
@@ -73,7 +73,11 @@ impl Client {
         Ok(Self(guard, BufReader::new(output)))
     }
 
-    fn send(&mut self, methods: &[String]) -> Result<()> {
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    pub fn send(&mut self, methods: &[String]) -> Result<()> {
         let input = self.0.inner().stdin.as_mut().context("no input")?;
         let mut lines = String::new();
         methods.iter().try_for_each(|method| writeln!(lines, "/{method}"))?;
@@ -82,7 +86,7 @@ impl Client {
     }
 
     /// What so many calls came to, by method.
-    fn results(&mut self, count: usize) -> Result<HashMap<String, u32>> {
+    pub fn results(&mut self, count: usize) -> Result<HashMap<String, u32>> {
         let mut results = HashMap::new();
         for _ in 0..count {
             let mut line = String::new();
@@ -93,7 +97,7 @@ impl Client {
         Ok(results)
     }
 
-    fn no_more(&mut self) {
+    pub fn no_more(&mut self) {
         self.0.inner().stdin = None;
     }
 }
@@ -138,7 +142,7 @@ fn all(capture: Capture, service: &Service, go: bool) -> Result<()> {
 }
 
 /// A span says all of a call.
-fn says(span: &Span, method: &str, call: &Call) -> Result<()> {
+pub fn says(span: &Span, method: &str, call: &Call) -> Result<()> {
     ensure!(span.name == method && span.text("rpc.system.name") == "grpc", "{span:#?}");
     ensure!(span.text("rpc.response.status_code") == name(call.code), "{span:#?}");
     ensure!(span.number("geophone.grpc.request.messages") == Some(call.messages), "{span:#?}");
@@ -153,7 +157,7 @@ fn says(span: &Span, method: &str, call: &Call) -> Result<()> {
     Ok(())
 }
 
-fn find<'a>(report: &'a Report, kind: &str, method: &str) -> Result<&'a Span> {
+pub fn find<'a>(report: &'a Report, kind: &str, method: &str) -> Result<&'a Span> {
     let path = format!("/{method}");
     let is = |span: &&Span| span.kind == kind && (span.text("rpc.method") == method || span.target() == path);
     let mut found = report.spans.iter().filter(is);

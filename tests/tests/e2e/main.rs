@@ -23,6 +23,7 @@ mod grpc;
 mod hosts;
 mod http2;
 mod inject;
+mod inject_http2;
 mod languages;
 mod lines;
 mod link;

@@ -44,34 +44,38 @@ pub fn run(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let _address = Address::take()?;
     println!("### Contexts in requests\n");
     println!(
-        "A request with a head of about 100 bytes and its answer, and an upload of 16 KiB, on a kept connection from and to a private address of this machine: both ends on one thread. Processor \
+        "A request with a head of about 100 bytes and its answer, an upload of 16 KiB, and a request of HTTP/2 with as much in its head, on a kept connection from and to a private address of this machine: both ends on one thread. Processor \
          time of that thread, the lowest of {} rounds of {} requests in turns.\n",
         args.rounds, args.requests
     );
-    let mut times = [const { [const { Vec::new() }; 2] }; 4];
+    let mut times = [const { [const { Vec::new() }; 3] }; 4];
     for _ in 0..args.rounds {
         for ((_, flags, sent), times) in sides.iter().zip(&mut times) {
             let agent = flags.map(|flags| Agent::start(binary, flags)).transpose()?;
-            for (body, times) in [0, BODY].into_iter().zip(times.iter_mut()) {
-                times.push(requests(args.requests, body, *sent == Sent::Header)?);
-            }
+            let is_written = *sent == Sent::Header;
+            let [small, large, streams] = times;
+            small.push(requests(args.requests, 0, is_written)?);
+            large.push(requests(args.requests, BODY, is_written)?);
+            streams.push(requests_http2(args.requests, is_written)?);
             if let Some(agent) = agent {
                 let contexts = agent.stop()?.contexts;
-                let expected = if *sent == Sent::Option { 2 * u64::from(args.requests) } else { 0 };
+                let expected = if *sent == Sent::Option { 3 * u64::from(args.requests) } else { 0 };
                 ensure!(contexts == expected, "{contexts} contexts were sent, and not {expected}");
             }
         }
     }
-    table::head(&[""], &["µs a request", "ratio", "µs an upload", "ratio"]);
+    table::head(&[""], &["µs a request", "ratio", "µs an upload", "ratio", "µs of HTTP/2", "ratio"]);
     let lowest = times.each_ref().map(|times| times.each_ref().map(|times| table::lowest(times)));
     let [base, ..] = lowest;
-    for ((name, ..), [small, large]) in sides.iter().zip(lowest) {
+    for ((name, ..), [small, large, streams]) in sides.iter().zip(lowest) {
         table::row(&[
             (*name).to_owned(),
             format!("{small:.2}"),
             format!("{:.3}", small / base[0]),
             format!("{large:.2}"),
             format!("{:.3}", large / base[1]),
+            format!("{streams:.2}"),
+            format!("{:.3}", streams / base[2]),
         ]);
     }
     println!();
@@ -123,3 +127,40 @@ fn requests(count: u32, body: usize, is_written: bool) -> anyhow::Result<f64> {
 
 /// Bytes that are written into a request.
 const HEADER: usize = 70;
+
+/// The same of HTTP/2, each on a stream of its own.
+fn requests_http2(count: u32, is_written: bool) -> anyhow::Result<f64> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // `POST http://localhost/a` with a `user-agent`, and a field of no meaning, none of which enters a table.
+    const BLOCK: &[u8] =
+        b"\x83\x86\x04\x02/a\x01\x09localhost\x0f\x2b\x05bench\0\x06x-name\x26a value as long as heads usually have.";
+    const ANSWER: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+    let listener = TcpListener::bind((ADDRESS, 0))?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    client.set_nodelay(true)?;
+    client.write_all(PREFACE)?;
+    server.write_all(PREFACE.split_at(24).1)?;
+    let mut buffer = [0; 1024];
+    server.read_exact(buffer.split_at_mut(PREFACE.len()).0)?;
+    client.read_exact(buffer.split_at_mut(9).0)?;
+    let mut request = [&[0, 0, BLOCK.len() as u8, 1, 5, 0, 0, 0, 0], BLOCK].concat();
+    let mut answer = ANSWER.to_vec();
+    let mut headers = 0;
+    let before = process::thread_time();
+    for i in 0..count {
+        let stream = (2 * i + 1).to_be_bytes();
+        for frame in [&mut request, &mut answer] {
+            frame.splice(5..9, stream);
+        }
+        client.write_all(&request)?;
+        let received = server.read(&mut buffer)?;
+        headers += u32::from(received > request.len());
+        ensure!(received >= request.len(), "{received} bytes of a request");
+        server.write_all(&answer)?;
+        client.read_exact(buffer.split_at_mut(answer.len()).0)?;
+    }
+    let time = (process::thread_time() - before).as_secs_f64() * 1e6 / f64::from(count);
+    ensure!(is_written == (headers > 0), "{headers} of {count} requests had a context");
+    Ok(time)
+}

@@ -17,6 +17,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod way;
+#[cfg(test)]
+mod written;
 
 pub(super) use decoder::Http2;
 
