@@ -67,7 +67,8 @@ counters! {
     ContextsReceived = "contexts_received",
     /// Requests whose first segment had no room for that.
     ContextsNoRoom = "contexts_no_room",
-    /// Segments that were sent again without it: something on the way may drop what has it, or it would not fit any more.
+    /// Segments that left without it: sent again, when something on the way may drop what has it or it would not fit any more, or late,
+    /// when the request may have been told already.
     ContextsWithheld = "contexts_withheld",
     /// It could not be written.
     ContextsFailed = "contexts_failed",

@@ -1,5 +1,5 @@
 //! What one agent says to the others and hears from them, without sockets and without a clock: orders and datagrams in, datagrams and
-//! notices out. This file has what goes out, `hearing` what comes in.
+//! notices out. This file has the agent's state and what is due when; `telling` and `hello` have what goes out, `hearing` what comes in.
 
 use std::{
     collections::VecDeque,
@@ -10,14 +10,13 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    contacts::{Answer, Contacts, is_near},
+    contacts::{Contacts, is_near},
     greeting::{Greetings, Met},
     name::Told,
     routes::{Alive, Routes},
     seal::Key,
     session::{Budget, Datagram, FORGET, SILENT, Sending, Session},
     stats::{Stats, count},
-    wire::{ADDRESSES, HEAD, Head, Hello, Kind, LONGEST},
 };
 use crate::event::Nanos;
 
@@ -25,16 +24,12 @@ use crate::event::Nanos;
 const PEERS: usize = 1024;
 /// Bytes that are kept for acknowledgement, of all peers together.
 const BACKLOG: usize = 8 << 20;
-/// Contexts that wait until it is known whether there is an agent at an address.
-const PARKED: usize = 1024;
 /// Addresses for which this agent speaks.
 const OWN: usize = 1024;
 /// An own address that no traced connection has had for so long is not spoken for any more.
 const OWN_FORGET: Nanos = 600_000_000_000;
 /// So often each peer is told for which addresses this agent speaks.
 const HELLO: Nanos = 10_000_000_000;
-/// A hello that answers one which is older than twice this opens nothing.
-const FRESH: Nanos = 5_000_000_000;
 
 /// How agents talk to each other.
 #[derive(Clone, Debug)]
@@ -113,15 +108,15 @@ pub struct Core {
     pub(super) key: Key,
     pub(super) me: u64,
     pub(super) stats: Arc<Stats>,
-    version: String,
+    pub(super) version: String,
     pub(super) sessions: HashMap<u64, Session>,
     pub(super) routes: Routes,
     pub(super) contacts: Contacts,
-    greetings: Greetings,
+    pub(super) greetings: Greetings,
     /// The agents that are there, by the lower halves of their ids.
-    called: HashMap<u32, u64>,
-    own: HashMap<IpAddr, Nanos>,
-    parked: VecDeque<(Nanos, IpAddr, Told)>,
+    pub(super) called: HashMap<u32, u64>,
+    pub(super) own: HashMap<IpAddr, Nanos>,
+    pub(super) parked: VecDeque<(Nanos, IpAddr, Told)>,
     budget: Budget,
     /// Number of the last hello.
     pub(super) hello: u64,
@@ -272,83 +267,6 @@ impl Core {
         self.events.pop_front()
     }
 
-    fn tell(&mut self, now: Nanos, remote: IpAddr, told: Told) {
-        if let Some(peer) = self.routes.owner(told.name.answers, remote) {
-            self.with(peer, now, |session, sending| session.tell(&told, false, sending));
-            return;
-        }
-        let met = self.greetings.of(told.name.answers, remote).copied();
-        if let Some(peer) = met.and_then(|met| self.called.get(&met.agent).copied()) {
-            self.with(peer, now, |session, sending| session.tell(&told, false, sending));
-            return;
-        }
-        let peers = self.routes.speakers(remote).to_vec();
-        if !peers.is_empty() {
-            let several = peers.len() > 1;
-            count(&self.stats.broadcast, u64::from(several));
-            for peer in peers {
-                self.with(peer, now, |session, sending| session.tell(&told, several, sending));
-            }
-            return;
-        }
-        self.want(remote, now);
-        if self.is_awaited(remote, met) && self.parked.len() < PARKED {
-            self.parked.push_back((now, remote, told));
-            return;
-        }
-        self.tell_all(now, remote, &told);
-    }
-
-    /// Tells everyone, because it is not known whom to tell.
-    fn tell_all(&mut self, now: Nanos, remote: IpAddr, told: &Told) {
-        let peers: Vec<u64> = self.routes.alive.peers.iter().copied().collect();
-        let few = (1..=self.config.tell_all).contains(&peers.len());
-        if !few || !self.routes.tell_all(told.name.answers, remote, now) {
-            count(&self.stats.no_peer, 1);
-            return;
-        }
-        count(&self.stats.broadcast, 1);
-        for peer in peers {
-            self.with(peer, now, |session, sending| session.tell(told, true, sending));
-        }
-    }
-
-    /// Tells what had to wait until it was known whether there is an agent.
-    fn unpark(&mut self, now: Nanos) {
-        for _ in 0..self.parked.len() {
-            let Some((since, remote, told)) = self.parked.pop_front() else {
-                break;
-            };
-            if now.saturating_sub(since) >= self.config.hold {
-                count(&self.stats.no_peer, 1);
-            } else if self.is_awaited(remote, self.greetings.of(told.name.answers, remote).copied())
-                && self.routes.speakers(remote).is_empty()
-            {
-                self.parked.push_back((since, remote, told));
-            } else {
-                self.tell(now, remote, told);
-            }
-        }
-    }
-
-    fn want(&mut self, address: IpAddr, now: Nanos) {
-        if self.config.discover && is_near(address) {
-            let room = self.contacts.want(SocketAddr::new(address, self.config.port), now);
-            count(&self.stats.peers_full, u64::from(!room));
-        }
-    }
-
-    fn answer(&self, address: IpAddr) -> Answer {
-        self.contacts.answer(SocketAddr::new(address, self.config.port))
-    }
-
-    /// Whether it is not known yet if there is an agent at an address, or where a connection's other end says that it is.
-    fn is_awaited(&self, remote: IpAddr, met: Option<Met>) -> bool {
-        let awaited =
-            |met: Met| !self.called.contains_key(&met.agent) && self.contacts.answer(met.at) == Answer::Awaited;
-        met.map_or_else(|| self.answer(remote) == Answer::Awaited, awaited)
-    }
-
     /// An agent, or somebody who pretends to be one, has said where it is. That makes this one say hello there, if it is a place where it
     /// may look; nothing else is believed before the answer, which needs the key.
     fn meet(&mut self, now: Nanos, met: Met) {
@@ -373,61 +291,6 @@ impl Core {
         let Self { sessions, budget, out, stats, me, .. } = self;
         if let Some(session) = sessions.get_mut(&peer) {
             act(session, &mut Sending { now, me: *me, budget, out, stats });
-        }
-    }
-
-    /// Says hello where an agent may be.
-    pub(super) fn greet_stranger(&mut self, address: SocketAddr) {
-        self.hello += 1;
-        let head = Head { kind: Kind::Hello, from: self.me, to: 0, number: self.hello };
-        let hello = Hello { answer: true, version: self.version.clone(), ..Hello::default() };
-        let (mut bytes, way) = (written(&head, &hello), self.key.way(self.me, 0));
-        if way.and_then(|way| way.seal(head.kind.code(), head.number, HEAD, &mut bytes)).is_some() {
-            self.out.push_back(Datagram { to: address, bytes });
-        }
-    }
-
-    /// Answers the hello of an agent that is not known yet: keeps nothing of it.
-    pub(super) fn answer_stranger(&mut self, now: Nanos, peer: u64, address: SocketAddr, echo: u64) {
-        self.hello += 1;
-        let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
-        let after = self.sessions.get(&peer).map_or(now, Session::number);
-        let hello = Hello { echo, after, answer: true, version: self.version.clone(), addresses: Vec::new() };
-        let (mut bytes, way) = (written(&head, &hello), self.key.way(self.me, peer));
-        if way.and_then(|way| way.seal(head.kind.code(), head.number, HEAD, &mut bytes)).is_some() {
-            self.out.push_back(Datagram { to: address, bytes });
-        }
-    }
-
-    /// Tells a peer for which addresses this agent speaks, in as many hellos as it takes.
-    pub(super) fn greet(&mut self, peer: u64, echo: u64, now: Nanos) {
-        let addresses: Vec<IpAddr> = self.own.keys().copied().collect();
-        let parts = addresses.len().div_ceil(ADDRESSES).max(1);
-        for part in 0..parts {
-            self.hello += 1;
-            let head = Head { kind: Kind::Hello, from: self.me, to: peer, number: self.hello };
-            let some = addresses.iter().skip(part * ADDRESSES).take(ADDRESSES).copied().collect();
-            let Some(session) = self.sessions.get_mut(&peer) else {
-                return;
-            };
-            let after = session.number();
-            let hello = Hello { echo, after, answer: false, version: self.version.clone(), addresses: some };
-            let mut bytes = written(&head, &hello);
-            session.hello_sent = now;
-            if session.seal_hello(&head, &mut bytes).is_some() {
-                self.out.push_back(Datagram { to: session.address, bytes });
-            }
-        }
-    }
-
-    /// Moves on the time from which on hellos are fresh.
-    pub(super) fn refresh(&mut self, now: Nanos) {
-        let (_, next, since) = self.fresh;
-        let age = now.saturating_sub(since);
-        if age >= FRESH {
-            let latest = self.hello + 1;
-            // The agent, or its machine, may have stood still for longer than both.
-            self.fresh = (if age >= 2 * FRESH { latest } else { next }, latest, now);
         }
     }
 
@@ -483,11 +346,4 @@ impl Core {
         }
         self.routes.alive = Arc::new(alive);
     }
-}
-
-fn written(head: &Head, hello: &Hello) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(LONGEST);
-    head.write(&mut bytes);
-    hello.write(&mut bytes);
-    bytes
 }

@@ -7,6 +7,7 @@ mod contacts;
 mod core;
 mod greeting;
 mod hearing;
+mod hello;
 mod inbox;
 mod name;
 mod peers;
@@ -14,6 +15,7 @@ mod routes;
 mod seal;
 mod session;
 mod stats;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod transport;

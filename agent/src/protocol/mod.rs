@@ -29,6 +29,7 @@ mod mssql;
 mod mysql;
 mod nats;
 mod postgres;
+mod probe;
 #[cfg(test)]
 mod promises;
 mod proxy;

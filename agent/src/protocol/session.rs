@@ -1,30 +1,19 @@
-//! One connection's way from first bytes to exchanges: detecting, then decoding, then perhaps left alone. Detection looks at
-//! bytes only, never at ports, and asks again at the beginning of each piece, because a connection may be joined anywhere.
+//! One connection's way from first bytes to exchanges: detecting (`probe`), then decoding, then perhaps left alone.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    Decoder, Interest, Note, Over, PROTOCOLS, Sample, Shared, Side, Verdict,
-    detect::{Foreign, foreign},
+    Decoder, Interest, Note, Over, Shared,
+    detect::Foreign,
+    probe::{Found, Probe, bit},
     proxy::{self, Preface},
     shared::count,
     tls::{Agreed, Handshake, Places},
 };
 use crate::{
-    conn::{Connection, Content, Piece, Update},
-    event::{Direction, Nanos, Role, Thread},
+    conn::{Connection, Piece, Update},
+    event::Direction,
 };
-
-/// Pieces of a direction that are looked at when the stream was seen from its beginning: it says early what it is.
-const FRESH_PIECES: u32 = 8;
-/// Pieces of a direction that are looked at when the connection was joined: it may be in the middle of a large body.
-const JOINED_PIECES: u32 = 512;
-/// Bytes of a direction, captured or not, after which it is not looked at any more.
-const JOINED_BYTES: u64 = 256 << 20;
-/// Bytes of undecided pieces that are kept.
-const PENDING_BYTES: usize = 2048;
-/// Undecided pieces that are kept.
-const PENDING_PIECES: usize = 256;
 
 /// What is known of what a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +188,7 @@ impl Session {
                 Found::Foreign(Foreign::Tls) if !self.decrypted => {
                     count(&self.shared.counts.given_up_tls);
                     // What comes before TLS (`STARTTLS`) was seen, or it is known not to be.
-                    let whole = !probe.sent.joined && !probe.received.joined;
+                    let whole = !probe.is_joined();
                     let mut handshake = Box::new(if whole { Handshake::from_here() } else { Handshake::default() });
                     self.agreed = handshake.piece(direction, piece);
                     self.stage = Stage::Encrypted(handshake);
@@ -219,7 +208,7 @@ impl Session {
             count(&self.shared.counts.redetected);
             self.excluded |= bit(name);
             if let Stage::Detecting(probe) = &mut self.stage {
-                probe.pending = pending;
+                probe.take_back(pending);
             }
         }
     }
@@ -259,7 +248,7 @@ impl Session {
         match &self.stage {
             Stage::Detecting(probe) => Interest {
                 from: 0,
-                bytes: if probe.of(direction).exhausted() { 0 } else { self.shared.capture },
+                bytes: if probe.is_exhausted(direction) { 0 } else { self.shared.capture },
                 never: false,
             },
             Stage::Decoding(_, decoder) => decoder.interest(&self.shared, direction),
@@ -317,192 +306,5 @@ impl Session {
             Foreign::Malformed => &counts.given_up_malformed,
         });
         self.stage = Stage::Over(Understanding::Not(foreign));
-    }
-}
-
-/// Detection's state. Nothing is on the heap unless a piece was undecided.
-#[derive(Default)]
-struct Probe {
-    sent: Seen,
-    received: Seen,
-    pending: Vec<(Direction, Owned)>,
-}
-
-/// What of a direction has been looked at.
-#[derive(Default)]
-struct Seen {
-    pieces: u32,
-    bytes: u64,
-    joined: bool,
-}
-
-impl Seen {
-    fn limit(&self) -> u32 {
-        if self.joined { JOINED_PIECES } else { FRESH_PIECES }
-    }
-
-    fn exhausted(&self) -> bool {
-        self.pieces >= self.limit() || self.bytes >= JOINED_BYTES
-    }
-
-    /// Whether it has gone on for so long that the other direction's silence does not matter.
-    fn hopeless(&self) -> bool {
-        self.pieces >= self.limit().saturating_mul(8) || self.bytes >= JOINED_BYTES.saturating_mul(8)
-    }
-}
-
-enum Found {
-    Nothing,
-    Foreign(Foreign),
-    /// With what was undecided until now.
-    Protocol(&'static str, Box<dyn Decoder>, Vec<(Direction, Owned)>),
-}
-
-impl Probe {
-    fn of(&self, direction: Direction) -> &Seen {
-        match direction {
-            Direction::Send => &self.sent,
-            Direction::Receive => &self.received,
-        }
-    }
-
-    fn look(&mut self, role: Role, direction: Direction, piece: &Piece<'_>, excluded: u32) -> Found {
-        let seen = match direction {
-            Direction::Send => &mut self.sent,
-            Direction::Receive => &mut self.received,
-        };
-        let exhausted = seen.exhausted();
-        // Pieces that were kept do not count as such.
-        seen.joined |= seen.bytes == 0 && (piece.joined || piece.offset > 0);
-        seen.pieces = seen.pieces.saturating_add(1);
-        seen.bytes = seen.bytes.saturating_add(piece.content.len());
-        if !exhausted && let Content::Bytes(bytes) = piece.content {
-            let found = self.bytes(role, direction, piece, bytes, excluded);
-            if !matches!(found, Found::Nothing) {
-                return found;
-            }
-        } else {
-            self.forget(direction);
-        }
-        let both = self.sent.exhausted() && self.received.exhausted();
-        if both || self.sent.hopeless() || self.received.hopeless() {
-            return Found::Foreign(Foreign::Unknown);
-        }
-        Found::Nothing
-    }
-
-    fn bytes(&mut self, role: Role, direction: Direction, piece: &Piece<'_>, bytes: &[u8], excluded: u32) -> Found {
-        let sender = match (role, direction) {
-            (Role::Unknown, _) => None,
-            (Role::Connect, Direction::Send) | (Role::Accept, Direction::Receive) => Some(Side::Client),
-            (Role::Connect, Direction::Receive) | (Role::Accept, Direction::Send) => Some(Side::Server),
-        };
-        let first = piece.offset == 0 && !piece.joined;
-        let earlier: Vec<u8> =
-            self.pending.iter().filter(|(d, _)| *d == direction).flat_map(|(_, p)| &p.bytes).copied().collect();
-        if !earlier.is_empty() {
-            let together = [&earlier, bytes].concat();
-            let begin = self.pending.iter().find(|(d, _)| *d == direction);
-            let first = begin.is_some_and(|(_, piece)| piece.offset == 0 && !piece.joined);
-            match ask(&Sample { bytes: &together, direction, sender, first }, excluded) {
-                Asked::Foreign(foreign) => return Found::Foreign(foreign),
-                Asked::Protocol(name, decoder) => {
-                    return Found::Protocol(name, decoder, std::mem::take(&mut self.pending));
-                }
-                Asked::More => {
-                    self.keep(direction, piece, bytes);
-                    return Found::Nothing;
-                }
-                // What was kept is nothing; these bytes alone may be something.
-                Asked::No => self.forget(direction),
-            }
-        }
-        match ask(&Sample { bytes, direction, sender, first }, excluded) {
-            Asked::Foreign(foreign) => Found::Foreign(foreign),
-            Asked::Protocol(name, decoder) => Found::Protocol(name, decoder, std::mem::take(&mut self.pending)),
-            Asked::More => {
-                self.keep(direction, piece, bytes);
-                Found::Nothing
-            }
-            Asked::No => Found::Nothing,
-        }
-    }
-
-    fn keep(&mut self, direction: Direction, piece: &Piece<'_>, bytes: &[u8]) {
-        let kept: usize = self.pending.iter().map(|(_, p)| p.bytes.len()).sum();
-        if self.pending.len() >= PENDING_PIECES || kept + bytes.len() > PENDING_BYTES {
-            self.forget(direction);
-            return;
-        }
-        let owned = Owned {
-            offset: piece.offset,
-            joined: piece.joined,
-            time: piece.time,
-            thread: piece.thread,
-            bytes: bytes.into(),
-        };
-        self.pending.push((direction, owned));
-        // Undecided is not unknown: a head that comes byte by byte does not use up the attempts.
-        match direction {
-            Direction::Send => self.sent.pieces = self.sent.pieces.saturating_sub(1),
-            Direction::Receive => self.received.pieces = self.received.pieces.saturating_sub(1),
-        }
-    }
-
-    fn forget(&mut self, direction: Direction) {
-        self.pending.retain(|(d, _)| *d != direction);
-    }
-}
-
-/// A protocol's bit in the set of those that a connection does not speak.
-fn bit(name: &str) -> u32 {
-    PROTOCOLS.iter().position(|protocol| protocol.name == name).map_or(u32::MAX, |i| 1 << i)
-}
-
-enum Asked {
-    Foreign(Foreign),
-    Protocol(&'static str, Box<dyn Decoder>),
-    More,
-    No,
-}
-
-fn ask(sample: &Sample<'_>, excluded: u32) -> Asked {
-    if let Some(foreign) = foreign(sample.bytes) {
-        return Asked::Foreign(foreign);
-    }
-    let mut answer = Asked::No;
-    for (i, protocol) in PROTOCOLS.iter().enumerate() {
-        if excluded & (1 << i) != 0 {
-            continue;
-        }
-        match (protocol.detect)(sample) {
-            Verdict::Yes => {
-                return Asked::Protocol(protocol.name, (protocol.decoder)(sample));
-            }
-            Verdict::More => answer = Asked::More,
-            Verdict::No => {}
-        }
-    }
-    answer
-}
-
-/// A piece that is kept for later.
-struct Owned {
-    offset: u64,
-    joined: bool,
-    time: Nanos,
-    thread: Thread,
-    bytes: Box<[u8]>,
-}
-
-impl Owned {
-    fn borrow(&self) -> Piece<'_> {
-        Piece {
-            offset: self.offset,
-            joined: self.joined,
-            time: self.time,
-            thread: self.thread,
-            content: Content::Bytes(&self.bytes),
-        }
     }
 }

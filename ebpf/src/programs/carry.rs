@@ -224,10 +224,17 @@ pub fn write(ctx: &SockOpsContext) -> bool {
         emit::count(Counter::ContextsFailed);
         return true;
     }
-    // What the agent has not heard of must not be on the wire.
-    if state.phase & CARRY_ASSIGNED == 0 && !assign(ctx, state) {
-        state.phase &= !CARRY_ASKS;
-        return true;
+    if state.phase & CARRY_ASSIGNED == 0 {
+        // A segment that has had to wait leaves when its request may have been told already, without what is in it.
+        let late = current() != state.thread;
+        if late {
+            emit::count(Counter::ContextsWithheld);
+        }
+        // What the agent has not heard of must not be on the wire.
+        if late || !assign(ctx, state) {
+            state.phase &= !CARRY_ASKS;
+            return true;
+        }
     }
     state.times += 1;
     let option = Carrier::new(state.trace, state.span, state.flags & 1 != 0);

@@ -29,21 +29,24 @@ const ARRAYS: usize = 3 * STRIDE;
 const PIECE: u64 = 1 << 20;
 const OVERLAP: u64 = (ARRAYS * 8) as u64;
 /// So many bytes are looked through, and no more.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 256 << 20;
 
-/// Memory of a process in which its environment may be: the heap first.
+/// Memory of a process in which its environment may be: the heap first. Where that could not grow, the allocator has mapped what it needed
+/// somewhere else: then what has least in it comes first, so that JavaScript's own heaps, which may be very large, come last.
 pub fn heaps(target: &Target) -> Result<Vec<(u64, u64)>, Refusal> {
     let process = Process::new_with_root(target.proc.clone())?;
     let (mut heaps, mut others) = (Vec::new(), Vec::new());
-    for map in process.maps()? {
+    for map in process.smaps()? {
         let writable = map.perms.contains(MMPermissions::READ | MMPermissions::WRITE);
+        let resident = map.extension.map.get("Rss").copied().unwrap_or_default();
         match map.pathname {
             MMapPath::Heap if writable => heaps.push(map.address),
-            MMapPath::Anonymous if writable => others.push(map.address),
+            MMapPath::Anonymous if writable && resident > 0 => others.push((resident, map.address)),
             _ => {}
         }
     }
-    heaps.extend(others);
+    others.sort_unstable();
+    heaps.extend(others.into_iter().map(|(_, address)| address));
     Ok(heaps)
 }
 

@@ -95,9 +95,9 @@ impl Engine {
         }
         // A value is one request's; places are guessed.
         let is_contradicted = pairs.iter().any(|(on, sent)| match (*sent, *on) {
-            (Sent::Answer(request), On::Like(call)) => self.value_says_otherwise(call, request),
+            (Sent::Answer(request), On::Like(call)) => self.value_speaks_against(call, request),
             (Sent::Call(call), on) => {
-                self.request_of(on).is_some_and(|request| self.value_says_otherwise(call, request))
+                self.request_of(on).is_some_and(|request| self.value_speaks_against(call, request))
             }
             (Sent::Answer(_), On::Request(_)) => false,
         });
@@ -234,8 +234,8 @@ impl Engine {
                 return;
             }
             Key::Thread(_) => {
-                // Whether whoever reads a request is the one that answers it.
-                let is_same = self.workers.own(key).is_some_and(|work| work.on == On::Request(serial));
+                // Whether whoever reads a request is the one that answers it; it may have read the answer to a call of its own last.
+                let is_same = self.workers.own(key).is_some_and(|work| self.likely(work.on) == Some(serial));
                 self.trust.add(answered.thread.tgid, Link::Thread, is_same);
                 if let Some(cost) = self.calls.get_mut(&serial).and_then(|call| call.cost.as_mut()) {
                     cost.is_whole = is_same;

@@ -210,7 +210,7 @@ impl Engine {
         };
         // What an event loop has read last may be something else.
         let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
-        let is_refuted = is_loop && thread.turn.is_none() && self.values_say_otherwise(thread, work, values, start);
+        let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
         let is_sure = !is_loop || !is_refuted && !self.is_ambiguous(thread, start);
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {

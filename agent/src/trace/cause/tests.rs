@@ -16,6 +16,7 @@ use crate::{
 
 mod answerers;
 mod carried;
+mod channels;
 mod claims;
 mod injected;
 mod patterns;

@@ -59,6 +59,11 @@ impl Proof {
         self.wrong >= FEW && self.wrong > self.seen() / NOT_RARE
     }
 
+    /// It was seen often, and was not wrong too often, if what it was held against may have been wrong itself now and then.
+    pub(super) fn has_held(self) -> bool {
+        self.seen() >= ENOUGH && !self.is_refuted()
+    }
+
     /// It was seen often, and was wrong more often than right.
     pub(super) fn is_mostly_wrong(self) -> bool {
         self.seen() >= ENOUGH && self.wrong > self.right
@@ -81,6 +86,8 @@ pub(super) enum Kind {
     Loan(Lender),
     /// That what was lent to a worker is what it does next.
     Next,
+    /// That what a goroutine has been given, or has taken from whom it has woken, is what it does next.
+    Item,
     /// That whoever answers a request which somebody else has read has served nothing else meanwhile.
     Answerer,
 }

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Whether a value says that a call whose cause is open is for something else than this.
-    pub(super) fn value_says_otherwise(&self, call: Serial, request: Serial) -> bool {
+    pub(super) fn value_speaks_against(&self, call: Serial, request: Serial) -> bool {
         self.calls.get(&call).is_some_and(|call| {
             let hint = call.search.as_ref().and_then(|search| search.hint);
             let is_other = hint.is_some_and(|hint| hint.link == Link::Value && hint.request != request);
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Whether values say that a call is for something else than what its event loop has read last. Then that was wrong, and may be so again:
     /// what its answers show of a loop says nothing of what it does when a timer has run.
-    pub(super) fn values_say_otherwise(
+    pub(super) fn loop_is_contradicted(
         &mut self,
         thread: Thread,
         work: Option<Work>,

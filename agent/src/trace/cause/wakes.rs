@@ -4,6 +4,7 @@ use super::{
     call::{Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     locks::Waking,
+    trust::Kind,
     work::{Answer, Key, Lender, On, Right, Work},
 };
 use crate::event::{Handover, Nanos, Thread};
@@ -24,6 +25,16 @@ struct Wake {
     serves: Option<Serial>,
     /// A task wakes a thread.
     by_task: bool,
+}
+
+/// What becomes of an answer when whoever has it wakes somebody.
+enum Passed {
+    /// Who is woken passes it on in turn; nothing else happens.
+    On,
+    /// Who is woken has waited for it.
+    Back,
+    /// It was for somebody else, who does not wait for it yet.
+    Kept,
 }
 
 impl Wake {
@@ -58,16 +69,18 @@ impl Engine {
             self.workers.ran(key, wake.time);
         }
         let answer = self.workers.answer(wake.giver());
-        if answer.is_some_and(|answer| self.passes_on(&wake, answer)) {
-            return;
-        }
+        let is_result = match answer.map(|answer| self.passes_on(&wake, answer)) {
+            Some(Passed::On) => return,
+            Some(Passed::Back) => true,
+            Some(Passed::Kept) | None => false,
+        };
         if let Some(work) = wake.taken.filter(|work| work.right == Right::Made)
             && wake.serves.is_some()
             && wake.serves != wake.waits_for
         {
             self.workers.doubt(wake.taker(), work, wake.time);
         } else if wake.waits_for.is_some() || self.workers.is_reader(wake.taker()) {
-            self.has_result(&wake, answer.is_some());
+            self.has_result(&wake, is_result);
         } else {
             self.lends(&wake);
         }
@@ -104,8 +117,8 @@ impl Engine {
         })
     }
 
-    /// An answer is passed on, to whoever waits for it in the end. Returns whether that is all that happens.
-    fn passes_on(&mut self, wake: &Wake, answer: Answer) -> bool {
+    /// An answer is passed on, to whoever waits for it in the end.
+    fn passes_on(&mut self, wake: &Wake, answer: Answer) -> Passed {
         let (giver, taker, call) = (wake.giver(), wake.taker(), answer.to);
         if wake.waits_for.is_none() && !self.workers.is_reader(taker) {
             let lent = wake.taken.filter(|work| work.lender() == Some(Lender::Task) && !wake.by_task);
@@ -113,15 +126,15 @@ impl Engine {
                 self.brings_result(call, work, wake.to.tgid);
             }
             self.workers.hand(giver, taker, answer, wake.time);
-            return true;
+            return Passed::On;
         }
         self.workers.drop_answer(giver);
         let Some(request) = wake.waits_for else {
-            return false;
+            return Passed::Back;
         };
         // It may have waited to hand over the next item, and this one's giver does not wait yet.
         if wake.from.task.parent != 0 && self.contradicts(call, request) {
-            return false;
+            return Passed::Kept;
         }
         if self.may_cause(request, call) {
             if wake.given.is_some_and(|work| work.right == Right::Made && self.request_of(work.on) != Some(request)) {
@@ -129,13 +142,18 @@ impl Engine {
             }
             self.settle(call, Cause::Call(request, Link::Wake));
         }
-        false
+        Passed::Back
     }
 
     /// Who is woken has what it waited for: the work for it is done.
     fn has_result(&mut self, wake: &Wake, is_answer: bool) {
         if wake.given.is_some_and(|work| work.is_lent() && work.used) {
             self.workers.clear(wake.giver());
+        }
+        let is_untouched = |work: Work| work.is_lent() && !work.used && work.link == Link::Wake;
+        if wake.from.task.parent != 0 && wake.given.is_some_and(is_untouched) {
+            // What it seemed to take before was a result that it gave back.
+            self.trust.add(wake.from.tgid, Kind::Item, false);
         }
         // A goroutine that has nothing to give back takes what the other one was waiting to get rid of.
         if let Some(request) = wake.waits_for
@@ -204,11 +222,23 @@ impl Engine {
         work.lender().is_some_and(is_proved) && work.rests_on.is_none_or(is_proved)
     }
 
-    /// Whether something else is known of a call than that it is for this request; then neither is believed.
+    /// Whether what a goroutine was given points to another request than this, for which it seems to have been given back. Neither is believed
+    /// then, unless what goroutines are given has held otherwise.
     fn contradicts(&mut self, call: Serial, request: Serial) -> bool {
-        let Some(search) = self.calls.get_mut(&call).and_then(|call| call.search.as_mut()) else {
+        let Some(call) = self.calls.get_mut(&call) else {
             return false;
         };
-        search.hint.take_if(|hint| hint.request != request).is_some()
+        let (tgid, search) = (call.tgid(), call.search.as_mut());
+        let Some((hint, search)) = search.and_then(|search| Some((search.hint?, search))) else {
+            return false;
+        };
+        if hint.request == request {
+            self.trust.add(tgid, Kind::Item, true);
+            return false;
+        }
+        if !self.trust.of(tgid, Kind::Item).has_held() {
+            search.hint = None;
+        }
+        true
     }
 }

@@ -66,3 +66,23 @@ fn a_thread_that_leaves_to_others_what_it_reads_is_not_believed() {
     // Until it has shown.
     assert_eq!((2..40).find(wrong), None);
 }
+
+#[test]
+fn threads_that_answer_what_they_read_are_believed_again() {
+    let mut world = World::new();
+    for round in 0..40 {
+        let [left, own, other] = [0, 2, 4].map(|more| End(10 + more, round));
+        let [call, second] = [0, 2].map(|more| End(30 + more, round));
+        // The reader leaves what it reads to others, but it does not call.
+        world.serve(left, thread(1, READER)).answer(left, thread(1, 9));
+        world.serve(own, thread(1, 7)).serve(other, thread(1, 8));
+        world.call(call, thread(1, 7)).call(second, thread(1, 8));
+        world.read(call, thread(1, 7)).read(second, thread(1, 8));
+        world.answer(own, thread(1, 7)).answer(other, thread(1, 8));
+    }
+    world.finish();
+    for round in 0..40 {
+        world.caused(End(12, round), End(30, round), Link::Thread);
+        world.caused(End(14, round), End(32, round), Link::Thread);
+    }
+}
