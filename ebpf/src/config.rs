@@ -212,6 +212,44 @@ pub struct Offsets {
     pub regs_go_g: u32,
 }
 
+/// Where the kernel's own knowledge of what is mapped in a process is (since Linux 6.1): see `ebpf/src/programs/mapping.rs`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mappings {
+    /// 1: this kernel has all that follows.
+    pub known: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.mm_mt.ma_root`
+    pub mm_root: u32,
+    /// `mm_struct.context.vdso`
+    pub mm_vdso: u32,
+    /// `vm_area_struct.vm_start`
+    pub area_start: u32,
+    /// `vm_area_struct.vm_end`
+    pub area_end: u32,
+    /// `vm_area_struct.vm_mm`
+    pub area_mm: u32,
+    /// `vm_area_struct.vm_flags`
+    pub area_flags: u32,
+    /// `vm_area_struct.vm_pgoff`
+    pub area_offset: u32,
+    /// `vm_area_struct.vm_file`
+    pub area_file: u32,
+    /// `file.f_mode`
+    pub file_mode: u32,
+    /// From a `struct file` that stands for another one to the directory entry of that (`backing_file.user_path.dentry`); 0: there are none.
+    pub backing_entry: u32,
+    /// `dentry.d_inode`
+    pub entry_inode: u32,
+    /// `inode.i_size`
+    pub inode_size: u32,
+    /// `inode.i_mtime_sec`
+    pub inode_seconds: u32,
+    /// `inode.i_mtime_nsec`
+    pub inode_nanos: u32,
+}
+
 /// How many ports of DNS there can be.
 pub const DNS_PORTS: usize = 4;
 
@@ -252,6 +290,8 @@ pub struct Config {
     pub dns_ports: [u32; DNS_PORTS],
     /// `pt_regs`: the frame pointer.
     pub regs_fp: u32,
+    /// What is mapped in processes.
+    pub mappings: Mappings,
     /// 1: samples are taken beside tracing, and say which of the runtime's tasks ran; 0: by themselves.
     pub tracing: u32,
     /// 1: it is counted for how long threads run, and what they wait for.

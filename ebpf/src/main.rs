@@ -46,6 +46,8 @@ mod kernel;
 mod life;
 #[path = "programs/log.rs"]
 mod log;
+#[path = "programs/mapping.rs"]
+mod mapping;
 #[path = "programs/maps.rs"]
 mod maps;
 #[path = "programs/node.rs"]

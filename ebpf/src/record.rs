@@ -304,9 +304,28 @@ pub const RESULT_FOREIGN: u32 = 9;
 /// A thread of the kernel has no such stack.
 pub const RESULT_NONE: u32 = 10;
 
+/// What is mapped in a process, of a [`Sample`] at most.
+pub const MAPPED_MAX: usize = 8;
+
+/// A file that is mapped as code where a frame of a [`Sample`] is, and that the agent has told the kernel side of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mapped {
+    /// First address.
+    pub start: u64,
+    /// Behind the last one.
+    pub end: u64,
+    /// Position in the file of the first address.
+    pub offset: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Device, as the kernel writes it: the minor number in the lower 20 bits.
+    pub device: u64,
+}
+
 /// What a thread was doing when its processor's clock ticked, or when it went to sleep, followed by the `interpreted` frames (see
 /// [`interpreter`](crate::interpreter)), the addresses of the `kernel` frames and then of the `user` frames, eight bytes each, the
-/// innermost first. All but the innermost of each are behind the instruction that is meant: where a call
+/// innermost first, and by the `mapped` files that were found while the stack was walked, each a [`Mapped`]. All but the innermost of each are behind the instruction that is meant: where a call
 /// returns to, and of what a signal has interrupted the address and one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -335,6 +354,10 @@ pub struct Sample {
     pub task: u64,
     /// The task that started it, where the runtime keeps that, or 0; as in [`Data`].
     pub task_parent: u64,
+    /// How many files.
+    pub mapped: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// On a processor, as an index of [`Usage::nanos`].

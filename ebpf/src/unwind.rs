@@ -136,7 +136,7 @@ pub const NO_ROOM: u32 = u32::MAX - 2;
 /// Code of another architecture.
 pub const FOREIGN: u32 = u32::MAX - 3;
 
-/// Where the ranges of a process are.
+/// Where the ranges of a process are, or of a file: those are of places in it instead of addresses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
@@ -144,6 +144,30 @@ pub struct Space {
     pub first: u32,
     /// How many.
     pub count: u32,
+}
+
+/// Files with ranges.
+pub const FILES: usize = 4096;
+
+/// What a file is told by: another one may get its number, once nobody has it open, and one that is written to changes its time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    /// Inode.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written: seconds.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanos: u32,
+    /// Device, as the kernel writes it: the minor number in the lower 20 bits.
+    pub device: u32,
+}
+
+impl FileKey {
+    /// The code that the kernel puts into processes.
+    pub const VDSO: Self = Self { inode: 0, size: 0, seconds: 0, nanos: 0, device: 0 };
 }
 
 #[cfg(test)]

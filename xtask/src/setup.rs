@@ -151,7 +151,8 @@ impl Setup {
     /// megabytes, and is not kept.
     fn rust(&self, name: &str, folder: &str) -> Result<()> {
         let (folder, program) = (self.tests.join(folder), self.to.join(name));
-        if !older(&program, &folder.join("src/main.rs")) && !older(&program, &folder.join("Cargo.lock")) {
+        let sources = ["src/main.rs", "src/endpoints.rs", "Cargo.lock"];
+        if !sources.iter().any(|source| older(&program, &folder.join(source))) {
             return Ok(());
         }
         let build = self.to.join(format!("{name}.build"));

@@ -219,6 +219,7 @@ impl Kernel {
             twins: twins.into(),
             unwind: frame_pointer.is_some().into(),
             regs_fp: frame_pointer.unwrap_or_default(),
+            mappings: frame_pointer.map(|_| offsets::mappings(&btf)).unwrap_or_default(),
             tracing: 1,
             usage: options.usage.into(),
             tick: tick(),
@@ -284,7 +285,7 @@ impl Kernel {
         if options.usage {
             tracepoints.watch_switches(&mut ebpf)?;
         }
-        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf)).transpose()?;
+        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf, config.mappings.known != 0)).transpose()?;
         if options.sampling.is_some() {
             sampler::load(&mut ebpf)?;
         }

@@ -1,6 +1,6 @@
 //! What the kernel programs must know of this kernel and this architecture: field offsets, registers, system-call numbers.
 
-use geophone_ebpf::config::{Call, MISSING, Offsets, Wait};
+use geophone_ebpf::config::{Call, MISSING, Mappings, Offsets, Wait};
 
 use super::btf::{Btf, BtfError};
 
@@ -92,6 +92,57 @@ pub fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         regs_go_third: arch::regs_go_third(btf)?,
         regs_go_fourth: arch::regs_go_fourth(btf)?,
         regs_go_g: arch::regs_go_g(btf)?,
+    })
+}
+
+/// Where the kernel keeps what is mapped in processes. Nothing where it does so in another way than since Linux 6.1.
+#[must_use]
+pub fn mappings(btf: &Btf) -> Mappings {
+    find_mappings(btf).unwrap_or_default()
+}
+
+fn find_mappings(btf: &Btf) -> Result<Mappings, BtfError> {
+    let at = |path: &str| btf.offset(path);
+    // What `ebpf/src/programs/mapping.rs` takes for granted.
+    let layout = [
+        ("maple_range_64.pivot", 8),
+        ("maple_range_64.slot", 128),
+        ("maple_arange_64.pivot", 8),
+        ("maple_arange_64.slot", 80),
+        ("backing_file.file", 0),
+    ];
+    for (path, expected) in layout {
+        let is_there = at(path).or_else(|error| if expected == 0 { Ok(0) } else { Err(error) })?;
+        if is_there != expected {
+            return Err(BtfError::NoField(path.to_owned()));
+        }
+    }
+    // In two fields since 6.11, before that in one, which had another name for a while.
+    let (inode_seconds, inode_nanos) = match at("inode.i_mtime_sec") {
+        Ok(seconds) => (seconds, at("inode.i_mtime_nsec")?),
+        Err(_) => {
+            let time = at("inode.__i_mtime").or_else(|_| at("inode.i_mtime"))?;
+            (time + at("timespec64.tv_sec")?, time + at("timespec64.tv_nsec")?)
+        }
+    };
+    Ok(Mappings {
+        known: 1,
+        task_mm: at("task_struct.mm")?,
+        mm_root: at("mm_struct.mm_mt.ma_root")?,
+        mm_vdso: at("mm_struct.context.vdso")?,
+        area_start: at("vm_area_struct.vm_start")?,
+        area_end: at("vm_area_struct.vm_end")?,
+        area_mm: at("vm_area_struct.vm_mm")?,
+        area_flags: at("vm_area_struct.vm_flags")?,
+        area_offset: at("vm_area_struct.vm_pgoff")?,
+        area_file: at("vm_area_struct.vm_file")?,
+        file_mode: at("file.f_mode")?,
+        // Since 6.7.
+        backing_entry: at("backing_file.user_path.dentry").unwrap_or_default(),
+        entry_inode: at("dentry.d_inode")?,
+        inode_size: at("inode.i_size")?,
+        inode_seconds,
+        inode_nanos,
     })
 }
 
@@ -307,5 +358,24 @@ mod arch {
 
     pub fn frame_pointer(_btf: &Btf) -> Result<Option<u32>, BtfError> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where there are maple trees, all is found that is needed to walk them; where not, nothing is said.
+    #[test]
+    fn mappings_are_found_where_the_kernel_keeps_them_in_a_tree() {
+        let btf = Btf::of_kernel().unwrap();
+        let mappings = mappings(&btf);
+        if btf.offset("mm_struct.mm_mt").is_err() || cfg!(not(target_arch = "x86_64")) {
+            assert_eq!(mappings.known, 0);
+            return;
+        }
+        assert_eq!(mappings.known, 1);
+        assert_eq!(mappings.area_end, mappings.area_start + 8);
+        assert_eq!(mappings.inode_size, btf.offset("inode.i_size").unwrap());
     }
 }

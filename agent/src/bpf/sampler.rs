@@ -110,6 +110,7 @@ impl Sampler {
             twins: twins.into(),
             unwind: frame_pointer.is_some().into(),
             regs_fp: frame_pointer.unwrap_or_default(),
+            mappings: frame_pointer.map(|_| offsets::mappings(&btf)).unwrap_or_default(),
             ..Config::default()
         };
         let object = preempt::Object::new(&inject::without_sockets(OBJECT), preempt);
@@ -137,7 +138,7 @@ impl Sampler {
         let rings = Rings::create(processors as usize, RING, |index, ring| outer.set(index, ring, 0))?;
         let processes = take(&mut ebpf, "PROCESSES")?;
         let counters = take(&mut ebpf, "STATS")?;
-        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf)).transpose()?;
+        let tables = frame_pointer.map(|_| Tables::new(&mut ebpf, config.mappings.known != 0)).transpose()?;
         let tracepoints = Tracepoints::load(&mut ebpf, None, twins)?;
         let waits = take(&mut ebpf, "WAITS")?;
         match target {

@@ -9,7 +9,7 @@ use aya::{
 };
 use geophone_ebpf::{
     interpreter::Interpreter,
-    unwind::{RANGES, RANGES_OF_ONE, Range, SPACES},
+    unwind::{FILES, FileKey, RANGES, RANGES_OF_ONE, Range, SPACES},
 };
 use hashbrown::HashMap as Processes;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -31,8 +31,19 @@ pub struct Tables {
     extents: Extents,
     spaces: HashMap<MapData, u32, [u32; 2]>,
     placed: Processes<u32, Extent>,
+    files: HashMap<MapData, FileKeyValue, [u32; 2]>,
+    placed_files: Processes<FileKey, Extent>,
+    asks_kernel: bool,
     interpreters: HashMap<MapData, u32, InterpreterValue>,
 }
+
+/// A key of the map of files.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct FileKeyValue(FileKey);
+
+// SAFETY: made of integers only, without padding.
+unsafe impl aya::Pod for FileKeyValue {}
 
 /// A value of the map of interpreters.
 #[derive(Clone, Copy)]
@@ -48,11 +59,12 @@ impl Tables {
         loader
             .map_max_entries("RANGES", RANGES as u32)
             .map_max_entries("SPACES", SPACES as u32)
+            .map_max_entries("FILES", FILES as u32)
             .map_max_entries("INTERPRETERS", INTERPRETERS);
     }
 
-    /// Of a loaded object.
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    /// Of a loaded object. `asks_kernel`: see [`Self::asks_kernel`].
+    pub(super) fn new(ebpf: &mut Ebpf, asks_kernel: bool) -> Result<Self, LoadError> {
         let Some(Map::Array(ranges)) = ebpf.take_map("RANGES") else {
             return Err(LoadError::Missing("RANGES"));
         };
@@ -62,6 +74,9 @@ impl Tables {
             extents: Extents::new(RANGES as u32),
             spaces: take(ebpf, "SPACES")?,
             placed: Processes::new(),
+            files: take(ebpf, "FILES")?,
+            placed_files: Processes::new(),
+            asks_kernel,
             interpreters: take(ebpf, "INTERPRETERS")?,
         })
     }
@@ -69,6 +84,12 @@ impl Tables {
     /// The rows, for whoever makes them; `None` when they were taken before.
     pub fn take_rows(&mut self) -> Option<Rows> {
         self.rows.take()
+    }
+
+    /// Whether stacks of processes are walked, too, that were never placed, because the kernel says which files are mapped in them.
+    #[must_use]
+    pub fn asks_kernel(&self) -> bool {
+        self.asks_kernel
     }
 
     /// Says which rows are where in a process: ranges in order of their addresses, which do not overlap. Returns whether there was room
@@ -91,6 +112,31 @@ impl Tables {
             self.extents.give(old, now);
         }
         true
+    }
+
+    /// Says which rows are where in a file: ranges of places in it, as [`Self::place`] has them of addresses. Where there is no room for them,
+    /// only those processes have them that they are placed in.
+    pub fn place_file(&mut self, key: FileKey, ranges: &[Range]) {
+        self.remove_file(key);
+        let now = Instant::now();
+        let count = ranges.len() as u32;
+        let Some(extent) = self.extents.take(count.max(1), now).filter(|_| count <= RANGES_OF_ONE) else {
+            return;
+        };
+        self.ranges.write(extent.first as usize, ranges);
+        if self.files.insert(FileKeyValue(key), [extent.first, count], 0).is_err() {
+            return self.extents.give(extent, now);
+        }
+        self.placed_files.insert(key, extent);
+    }
+
+    /// Forgets the ranges of a file.
+    pub fn remove_file(&mut self, key: FileKey) {
+        if let Some(extent) = self.placed_files.remove(&key) {
+            // It is there.
+            let _ = self.files.remove(&FileKeyValue(key));
+            self.extents.give(extent, Instant::now());
+        }
     }
 
     /// Says how the frames of a process's interpreter are found.

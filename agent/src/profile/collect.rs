@@ -245,8 +245,9 @@ impl Intake<'_> {
         self.sum.process(process);
         self.selection.admits(&event, &mut self.sum.processes);
         if process.what == Life::Seen && !self.selection.refuses(process.tgid) {
-            self.sum.space(process.tgid, process.time);
-            self.news = true;
+            let space = self.sum.space(process.tgid, process.time);
+            // Of others, samples say themselves what is to be known.
+            self.news |= space.is_some_and(|space| self.sum.is_read(space));
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
     io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use hashbrown::{HashMap, HashSet};
@@ -21,7 +22,8 @@ const STATUS: u64 = 16 << 10;
 /// Files that samples were taken in, kept open: a process may end, and a file be replaced, before its symbols are read.
 #[derive(Debug, Default)]
 pub struct Files {
-    open: HashMap<FileId, Option<File>>,
+    /// Each with a path that some process has it by.
+    open: HashMap<FileId, Option<(File, Arc<str>)>>,
 }
 
 impl Files {
@@ -31,7 +33,8 @@ impl Files {
             return;
         };
         if self.open.len() < OPEN && !self.open.contains_key(id) {
-            self.open.insert(*id, open(process, mapping, path).filter(|file| is_file(file, id.inode)));
+            let file = open(process, mapping, path).filter(|file| is_file(file, id.inode));
+            self.open.insert(*id, file.map(|file| (file, Arc::clone(path))));
         }
     }
 
@@ -48,7 +51,13 @@ impl Files {
     /// A file that was opened.
     #[must_use]
     pub fn get(&self, id: FileId) -> Option<&File> {
-        self.open.get(&id)?.as_ref()
+        self.open.get(&id)?.as_ref().map(|(file, _)| file)
+    }
+
+    /// What a file that was opened is called.
+    #[must_use]
+    pub fn path(&self, id: FileId) -> Option<&Arc<str>> {
+        self.open.get(&id)?.as_ref().map(|(_, path)| path)
     }
 }
 

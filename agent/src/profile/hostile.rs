@@ -148,13 +148,16 @@ fn of_an_enormous_perf_map_the_beginning_is_read() {
 fn of_ten_thousand_processes_those_without_room_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut spaces = Spaces::new(folder.path());
-    let found = (1..=10_000).filter(|tgid| spaces.of(*tgid, 0, || resource("x")).is_some()).count();
+    let found = (1..=10_000).filter(|tgid| spaces.of(*tgid, 0, || false, || resource("x")).is_some()).count();
     assert_eq!((found, spaces.dropped()), (8192, 10_000 - 8192));
     // Those that are known stay so; those that end make room.
-    assert!(spaces.of(1, 1, || resource("x")).is_some());
+    assert!(spaces.of(1, 1, || false, || resource("x")).is_some());
     spaces.ended(1);
     spaces.forget_ended(std::iter::empty());
-    assert!(spaces.of(9_999, 1, || resource("x")).is_some() && spaces.of(1, 1, || resource("x")).is_none());
+    assert!(
+        spaces.of(9_999, 1, || false, || resource("x")).is_some()
+            && spaces.of(1, 1, || false, || resource("x")).is_none()
+    );
     assert!(spaces.files().get(FileId { device: 0, inode: 1 }).is_none());
 }
 
@@ -170,7 +173,7 @@ fn a_file_that_is_cut_off_meanwhile_ends_nothing() {
     let maps = format!("{start:x}-{:x} r-xp 00000000 00:01 {inode} /library\n", start + bytes.len() as u64);
     fs::write(folder.path().join("7/maps"), maps).unwrap();
     let mut spaces = Spaces::new(folder.path());
-    let space = spaces.of(7, 0, || resource("x")).unwrap();
+    let space = spaces.of(7, 0, || false, || resource("x")).unwrap();
     let address = start + function(&bytes);
     let record = record(7, "x", 0, &[], &[address]);
     spaces.keep(space, [address].into_iter(), 0);

@@ -3,8 +3,8 @@
 use geophone_ebpf::{
     interpreter::{ADDRESS, MOST},
     record::{
-        self, INTERPRETED_CUT, KERNEL_FAILED, Kind, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED, SAMPLE_WAITS,
-        STACK_MAX, USER_FAILED, USER_MAX,
+        self, INTERPRETED_CUT, KERNEL_FAILED, Kind, MAPPED_MAX, RESULT_FAULT, RESULT_KERNEL, RESULT_TRUNCATED,
+        SAMPLE_WAITS, STACK_MAX, USER_FAILED, USER_MAX,
     },
 };
 
@@ -30,6 +30,8 @@ pub struct Sample<'a> {
     pub kernel: Stack<'a>,
     /// The frames of the process, and where those of the interpreter belong: see `geophone_ebpf::interpreter`.
     pub user: Stack<'a>,
+    /// Files that these are in, as far as the kernel side found them by itself.
+    pub mapped: MappedFiles<'a>,
     /// How the walk of these ended: `RESULT_*`.
     pub result: u32,
     /// What happened on the way: `WALK_*`, `INTERPRETED_*`; and `SAMPLE_WAITS`.
@@ -100,6 +102,23 @@ impl<'a> Stack<'a> {
     }
 }
 
+/// Files that are mapped in a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MappedFiles<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> MappedFiles<'a> {
+    /// Each of them; some may be there more than once.
+    pub fn all(self) -> impl Iterator<Item = record::Mapped> + 'a {
+        self.bytes.chunks_exact(size_of::<record::Mapped>()).filter_map(|bytes| {
+            let mut words = bytes.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes);
+            let mut word = || words.next();
+            Some(record::Mapped { start: word()?, end: word()?, offset: word()?, inode: word()?, device: word()? })
+        })
+    }
+}
+
 impl Sample<'_> {
     /// Whether the thread goes to sleep.
     #[must_use]
@@ -139,12 +158,14 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         return Err(DecodeError::Unknown);
     }
     let (interpreted, kernel, user) = (word!(interpreted) as usize, word!(kernel) as usize, word!(user) as usize);
-    if interpreted > MOST || kernel > STACK_MAX || user > USER_MAX {
+    let mapped = word!(mapped) as usize;
+    if interpreted > MOST || kernel > STACK_MAX || user > USER_MAX || mapped > MAPPED_MAX {
         return Err(DecodeError::Unknown);
     }
     let (interpreted, frames) = frames.split_at_checked(interpreted * 16).ok_or(DecodeError::Short)?;
     let (kernel, rest) = frames.split_at_checked(kernel * 8).ok_or(DecodeError::Short)?;
-    let user = rest.get(..user * 8).ok_or(DecodeError::Short)?;
+    let (user, rest) = rest.split_at_checked(user * 8).ok_or(DecodeError::Short)?;
+    let mapped = rest.get(..mapped * size_of::<record::Mapped>()).ok_or(DecodeError::Short)?;
     let (flags, result) = (word!(flags), word!(result));
     let failed = flags & USER_FAILED != 0 || (result == RESULT_FAULT && user.is_empty());
     let at = |offset: usize, len: usize| head.get(offset..offset + len).ok_or(DecodeError::Short);
@@ -158,6 +179,7 @@ pub fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         interpreted: Stack { bytes: interpreted, failed: false },
         kernel: Stack { bytes: kernel, failed: flags & KERNEL_FAILED != 0 },
         user: Stack { bytes: user, failed },
+        mapped: MappedFiles { bytes: mapped },
         result,
         flags,
     })
@@ -185,7 +207,7 @@ pub(super) mod tests {
         );
         bytes.extend(name);
         bytes.extend([flags >> 16, 0].into_iter().flat_map(u32::to_ne_bytes));
-        bytes.extend([0u8; 16]);
+        bytes.extend([0u8; 24]);
         bytes.extend(kernel.iter().chain(user).flat_map(|address| address.to_ne_bytes()));
         bytes
     }
@@ -225,6 +247,23 @@ pub(super) mod tests {
         assert_eq!(sample.user.addresses().collect::<Vec<_>>(), [3]);
         assert!(sample.is_cut());
         bytes[at..at + 4].copy_from_slice(&(MOST as u32 + 1).to_ne_bytes());
+        assert_eq!(decode(&bytes), Err(DecodeError::Unknown));
+    }
+
+    #[test]
+    fn files_come_last() {
+        let mut bytes = record(42, "cc1", 0, &[1], &[2]);
+        let at = std::mem::offset_of!(record::Sample, mapped);
+        bytes[at..at + 4].copy_from_slice(&2u32.to_ne_bytes());
+        bytes.extend((1..10u64).flat_map(u64::to_ne_bytes));
+        assert_eq!(decode(&bytes), Err(DecodeError::Short));
+        bytes.extend(10u64.to_ne_bytes());
+        let first = record::Mapped { start: 1, end: 2, offset: 3, inode: 4, device: 5 };
+        let second = record::Mapped { start: 6, end: 7, offset: 8, inode: 9, device: 10 };
+        let sample = decode(&bytes).unwrap();
+        assert_eq!(sample.mapped.all().collect::<Vec<_>>(), [first, second]);
+        assert_eq!(sample.user.words().collect::<Vec<_>>(), [2]);
+        bytes[at..at + 4].copy_from_slice(&(MAPPED_MAX as u32 + 1).to_ne_bytes());
         assert_eq!(decode(&bytes), Err(DecodeError::Unknown));
     }
 

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use geophone_ebpf::record;
 use hashbrown::{HashMap, HashSet};
 
 use super::{
     files::{self, Files},
-    maps::{self, Mapped, Mapping},
+    maps::{self, FileId, Mapped, Mapping},
     stacks::SpaceId,
 };
 use crate::{event::Nanos, trace::Resource};
@@ -21,6 +22,8 @@ const MOST: usize = 8192;
 /// How long after mappings were read they are not read again, although an address is in none of them: at first, and at last.
 const AGAIN: Nanos = 4_000_000;
 const RARELY: Nanos = 5_000_000_000;
+/// Samples of a process after which its mappings are read although all that they need is known: the kernel side is quicker with those.
+const OFTEN: u32 = 16;
 /// Addresses of one process that wait for its mappings to be read again.
 const MISSING: usize = 256;
 
@@ -34,6 +37,9 @@ pub struct Space {
     /// What its spans say of it.
     pub resource: Arc<Resource>,
     mappings: Vec<Mapping>,
+    /// Not all of them: those that samples were taken in, as the kernel side has told.
+    is_part: bool,
+    samples: u32,
     read: Nanos,
     /// After so long they may be read again.
     again: Nanos,
@@ -58,7 +64,13 @@ impl Space {
     /// Nothing is mapped: it is a thread of the kernel, or was gone before it could be read.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        self.mappings.is_empty()
+        self.mappings.is_empty() && !self.is_part
+    }
+
+    /// Not all that is mapped is known: only what samples have said.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// Opens what is needed to name the code at an address. Whether anything is mapped there.
@@ -114,8 +126,15 @@ impl Spaces {
         }
     }
 
-    /// The space of a process. A new one is read at once. `None`: there are too many, and a sample is lost.
-    pub fn of(&mut self, tgid: u32, now: Nanos, resource: impl FnOnce() -> Arc<Resource>) -> Option<SpaceId> {
+    /// The space of a process. A new one is read at once, unless `is_plain` says that its samples are likely to say all of it that matters.
+    /// `None`: there are too many, and a sample is lost.
+    pub fn of(
+        &mut self,
+        tgid: u32,
+        now: Nanos,
+        is_plain: impl FnOnce() -> bool,
+        resource: impl FnOnce() -> Arc<Resource>,
+    ) -> Option<SpaceId> {
         if let Some(id) = self.current.get(&tgid) {
             return Some(*id);
         }
@@ -123,16 +142,19 @@ impl Spaces {
             self.dropped += 1;
             return None;
         }
-        let mappings =
-            files::maps(&self.proc.join(tgid.to_string())).map(|text| maps::parse(&text)).unwrap_or_default();
+        let is_part = is_plain();
+        let text = if is_part { None } else { files::maps(&self.proc.join(tgid.to_string())) };
+        let mappings = text.map(|text| maps::parse(&text)).unwrap_or_default();
         self.serials += 1;
         let space = Some(Space {
             tgid,
             serial: self.serials,
             resource: resource(),
             mappings,
+            is_part,
+            samples: 0,
             read: now,
-            again: AGAIN,
+            again: if is_part { 0 } else { AGAIN },
             missing: Vec::new(),
             perf_map: None,
         });
@@ -149,8 +171,36 @@ impl Spaces {
             }
         };
         self.current.insert(tgid, id);
-        self.read.push(id);
+        if !is_part {
+            self.read.push(id);
+        }
         Some(id)
+    }
+
+    /// Takes over what the kernel side has found of a process that was not read, and says which files that is. What was sampled often is
+    /// read, too.
+    pub fn learn(&mut self, id: SpaceId, mapped: impl Iterator<Item = record::Mapped>, mut met: impl FnMut(FileId)) {
+        let Some(Some(space)) = self.all.get_mut(id.0 as usize) else {
+            return;
+        };
+        if !space.is_part {
+            return;
+        }
+        space.samples += 1;
+        if space.samples == OFTEN {
+            // An address that is nowhere.
+            space.missing.push(0);
+        }
+        for record::Mapped { start, end, offset, inode, device } in mapped {
+            let id = FileId { device: (device >> 20) << 32 | device & 0xf_ffff, inode };
+            met(id);
+            if let Some(path) = self.files.path(id)
+                && maps::find(&space.mappings, start).is_none()
+            {
+                let what = Mapped::File { id, path: Arc::clone(path) };
+                maps::merge(&mut space.mappings, vec![Mapping { start, end, offset, what }]);
+            }
+        }
     }
 
     /// A process has ended, or runs another program. Returns what it was.
@@ -196,13 +246,14 @@ impl Spaces {
         }
         self.read.push(id);
         let path = self.proc.join(space.tgid.to_string());
+        space.is_part = false;
         let text = files::maps(&path);
         maps::merge(&mut space.mappings, text.map(|text| maps::parse(&text)).unwrap_or_default());
         space.read = now;
         let before = space.missing.len();
         let missing = std::mem::take(&mut space.missing);
         space.missing = missing.into_iter().filter(|address| !space.keep(&path, *address, &mut self.files)).collect();
-        space.again = if space.missing.len() < before { AGAIN } else { (space.again * 2).min(RARELY) };
+        space.again = if space.missing.len() < before { AGAIN } else { (space.again * 2).clamp(AGAIN, RARELY) };
         space.missing.clear();
     }
 
@@ -291,7 +342,7 @@ mod tests {
         while !files::maps(Path::new(&format!("/proc/{}", child.id()))).is_some_and(is_there) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let id = spaces.of(child.id(), 0, resource).unwrap();
+        let id = spaces.of(child.id(), 0, || false, resource).unwrap();
         let address =
             spaces.get(id).unwrap().mappings.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. }));
         let address = address.unwrap().start;
@@ -309,7 +360,7 @@ mod tests {
     fn what_is_mapped_later_is_found() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let id = spaces.of(own, 0, resource).unwrap();
+        let id = spaces.of(own, 0, || false, resource).unwrap();
         let all = std::mem::take(&mut spaces.all[0].as_mut().unwrap().mappings);
         let file = all.iter().find(|mapping| matches!(mapping.what, Mapped::File { .. })).unwrap();
         spaces.keep(id, [file.start].into_iter(), AGAIN - 1);
@@ -330,12 +381,12 @@ mod tests {
     fn another_program_is_another_space() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let first = spaces.of(own, 0, resource).unwrap();
-        assert_eq!(spaces.of(own, 1, resource), Some(first));
+        let first = spaces.of(own, 0, || false, resource).unwrap();
+        assert_eq!(spaces.of(own, 1, || false, resource), Some(first));
         spaces.ended(own);
-        assert_ne!(spaces.of(own, 2, resource), Some(first));
+        assert_ne!(spaces.of(own, 2, || false, resource), Some(first));
         assert!(!spaces.get(first).unwrap().is_bare());
-        let gone = spaces.of(u32::MAX, 3, resource).unwrap();
+        let gone = spaces.of(u32::MAX, 3, || false, resource).unwrap();
         assert!(spaces.get(gone).unwrap().is_bare());
     }
 
@@ -343,8 +394,8 @@ mod tests {
     fn what_has_ended_makes_room() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut spaces = Spaces::new("/proc");
-        let own = spaces.of(std::process::id(), 0, resource).unwrap();
-        let ended = spaces.of(child.id(), 0, resource).unwrap();
+        let own = spaces.of(std::process::id(), 0, || false, resource).unwrap();
+        let ended = spaces.of(child.id(), 0, || false, resource).unwrap();
         while spaces.next_read().is_some() {}
         let files = |spaces: &Spaces| {
             spaces
@@ -364,6 +415,53 @@ mod tests {
         assert!(spaces.get(ended).is_some(), "a thread of it seemed to sleep");
         spaces.forget_ended(std::iter::empty());
         assert!(spaces.get(ended).is_none() && spaces.get(own).is_some() && files(&spaces) > 0);
-        assert_eq!(spaces.of(u32::MAX, 1, resource), Some(ended), "the id is free again");
+        assert_eq!(spaces.of(u32::MAX, 1, || false, resource), Some(ended), "the id is free again");
+    }
+
+    /// What the kernel side says of a process that is not read, because its program is known.
+    #[test]
+    fn what_samples_say_is_enough() {
+        let own = std::process::id();
+        let mut spaces = Spaces::new("/proc");
+        let read = spaces.of(own, 0, || false, resource).unwrap();
+        spaces.next_read().unwrap();
+        let mapping =
+            spaces.get(read).unwrap().mappings().iter().find(|m| matches!(m.what, Mapped::File { .. })).unwrap();
+        let Mapped::File { id: file, .. } = mapping.what else { unreachable!() };
+        let (start, end, offset) = (mapping.start, mapping.end, mapping.offset);
+        let device = file.device >> 32 << 20 | file.device & 0xf_ffff;
+        let told = record::Mapped { start, end, offset, inode: file.inode, device };
+        // Nobody has this number, so that nothing can be read of it.
+        let plain = spaces.of(u32::MAX, 0, || true, resource).unwrap();
+        assert!(spaces.next_read().is_none() && !spaces.get(plain).unwrap().is_bare());
+        let unknown = record::Mapped { inode: u64::MAX, start: 0x1000, end: 0x2000, ..told };
+        spaces.learn(plain, [told, unknown, told].into_iter(), |_| {});
+        let space = spaces.get(plain).unwrap();
+        assert_eq!(space.mappings().len(), 1);
+        let found = space.find(start).unwrap();
+        assert!(
+            (found.end, found.offset) == (end, offset) && matches!(found.what, Mapped::File { id, .. } if id == file)
+        );
+        // One that was read knows better.
+        let before = spaces.get(read).unwrap().mappings().len();
+        spaces.learn(read, std::iter::once(record::Mapped { start: 0x1000, end: 0x2000, ..told }), |_| {});
+        assert_eq!(spaces.get(read).unwrap().mappings().len(), before);
+    }
+
+    /// What is sampled often, or where nobody knows of, is read after all.
+    #[test]
+    fn what_samples_do_not_say_is_read() {
+        let own = std::process::id();
+        for often in [false, true] {
+            let mut spaces = Spaces::new("/proc");
+            let id = spaces.of(own, 0, || true, resource).unwrap();
+            for _ in 0..if often { OFTEN } else { 1 } {
+                assert!(spaces.next_read().is_none());
+                spaces.learn(id, std::iter::empty(), |_| {});
+            }
+            let addresses: &[u64] = if often { &[] } else { &[8] };
+            spaces.keep(id, addresses.iter().copied(), 1);
+            assert!(spaces.next_read().is_some_and(|(space, _)| !space.mappings().is_empty()), "{often}");
+        }
     }
 }

@@ -2,7 +2,9 @@
 //! Where samples come from is `collect`'s (sampling by itself) and `adder`'s (sampling beside tracing).
 
 use std::{
-    io, thread,
+    io,
+    path::PathBuf,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,12 +26,16 @@ use crate::{
     bpf::{self, Tables, Waker},
     event::{Life, Nanos, Process},
     process::Table,
+    runtime::FileId,
 };
 
 /// How long it takes at most until the rows of processes that are there are waited for no longer.
 pub(super) const PREPARING: Duration = Duration::from_secs(5);
 /// How long functions are waited for that were asked for, before they are needed.
 const SETTLING: Duration = Duration::from_millis(300);
+
+/// Programs that are remembered for having nothing to be looked at. When there are more, all are forgotten.
+const PLAIN: usize = 4096;
 
 /// See the module.
 pub(super) struct Sum {
@@ -44,6 +50,9 @@ pub(super) struct Sum {
     functions: Functions,
     kind: Kind,
     known: Known,
+    /// Programs whose processes need not be looked at: none has an interpreter in it or in a library, and the kernel side finds by itself
+    /// what is mapped.
+    plain: HashSet<FileId>,
     /// When the period began that is not cut off yet.
     started: (SystemTime, Instant),
 }
@@ -69,6 +78,7 @@ impl Sum {
             functions: Functions::start(waker)?,
             kind,
             known: Known::new(has_lines),
+            plain: HashSet::new(),
             started: (SystemTime::now(), Instant::now()),
         })
     }
@@ -125,7 +135,14 @@ impl Sum {
             self.ranges.process(space.tgid, space.mappings(), files, tables);
             let is_one = |what: &Mapped| matches!(what, Mapped::File { path, .. } if is_library(path));
             let has_library = space.mappings().iter().any(|mapping| is_one(&mapping.what));
-            self.functions.mapped(space.serial, space.tgid, has_library);
+            let exe = FileId::of(&exe(space.tgid)).ok();
+            let is_plain = self.functions.mapped(space.serial, space.tgid, has_library, exe.as_ref());
+            if is_plain && tables.asks_kernel() {
+                if self.plain.len() >= PLAIN {
+                    self.plain.clear();
+                }
+                self.plain.extend(exe);
+            }
         }
         self.ranges.advance(tables);
         let spaces = &self.spaces;
@@ -149,11 +166,19 @@ impl Sum {
 
     /// What is mapped in a process; `None` where there is no room for another one.
     pub(super) fn space(&mut self, tgid: u32, now: Nanos) -> Option<SpaceId> {
-        self.spaces.of(tgid, now, || self.processes.resource(tgid, now))
+        let is_plain = || !self.plain.is_empty() && FileId::of(&exe(tgid)).is_ok_and(|id| self.plain.contains(&id));
+        self.spaces.of(tgid, now, is_plain, || self.processes.resource(tgid, now))
+    }
+
+    /// Whether it was read what is mapped in a process, so that it may have to be read again.
+    pub(super) fn is_read(&self, space: SpaceId) -> bool {
+        self.spaces.get(space).is_some_and(|space| !space.is_part())
     }
 
     /// Sees to it that a sample can be named although its process may be gone later.
     pub(super) fn keep(&mut self, space: SpaceId, sample: &Sample<'_>, now: Nanos) {
+        let (ranges, now_at) = (&mut self.ranges, Instant::now());
+        self.spaces.learn(space, sample.mapped.all(), |file| ranges.met(file, now_at));
         self.spaces.keep(space, sample.user.addresses(), now);
         self.keep_functions(space, sample);
     }
@@ -222,6 +247,10 @@ impl Sum {
         counts.unread = known.unread();
         (profile, counts)
     }
+}
+
+fn exe(tgid: u32) -> PathBuf {
+    format!("/proc/{tgid}/exe").into()
 }
 
 fn named(

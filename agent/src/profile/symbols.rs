@@ -498,7 +498,7 @@ mod tests {
     fn names_code_of_this_process() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let space = spaces.of(own, 0, || resource("test")).unwrap();
+        let space = spaces.of(own, 0, || false, || resource("test")).unwrap();
         let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
         // The innermost at the first byte of the function; the caller just behind its first byte.
         let bytes = record(own, "test", 0, &[], &[function, function + 1, 0x10, function]);
@@ -528,7 +528,7 @@ mod tests {
     fn interpreted_functions_come_where_they_were_evaluated() {
         let own = std::process::id();
         let mut spaces = Spaces::new("/proc");
-        let space = spaces.of(own, 0, || resource("test")).unwrap();
+        let space = spaces.of(own, 0, || false, || resource("test")).unwrap();
         let function = geophone_profile_test_symbol as extern "C" fn(u64) -> u64 as usize as u64;
         // Three runs, of one, two and one frames; the function that evaluates the third was not met.
         let interpreted = [1 << 60 | LAST | 8, 0, 1 << 60 | 16, 0, 1 << 60 | LAST | 24, 0, 1 << 60 | LAST | 32, 0];

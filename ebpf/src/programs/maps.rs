@@ -9,9 +9,9 @@ use geophone_ebpf::{
     config::{CALLS as CALL_NUMBERS, CAPTURE_MAX, Config, File, INJECT_SOCKETS_MARK, Policy, Runtime},
     http2,
     interpreter::{self, Interpreter},
-    record::{Data, Inject, Sample, Usage},
+    record::{Data, Inject, MAPPED_MAX, Mapped, Sample, Usage},
     stats,
-    unwind::{CHUNK, CHUNKS, Range, Rule, Space},
+    unwind::{CHUNK, CHUNKS, FileKey, Range, Rule, Space},
 };
 
 use crate::process::Current;
@@ -134,6 +134,10 @@ pub static RANGES: Array<Range, 1, MAPPED> = Array::new();
 /// Where in `RANGES` those of a process are, by thread group; one entry where nothing is sampled.
 #[btf_map]
 pub static SPACES: HashMap<u32, Space, 1> = HashMap::new();
+
+/// Where in `RANGES` those of a file are; one entry where nothing is sampled.
+#[btf_map]
+pub static FILES: HashMap<FileKey, Space, 1> = HashMap::new();
 
 /// How the frames of interpreters are found, by thread group; one entry where nothing is sampled.
 #[btf_map]
@@ -459,6 +463,16 @@ pub struct Walking {
     pub word: u64,
     /// Another one.
     pub saved: u64,
+    /// The file that is mapped at an address.
+    pub file: FileKey,
+    /// An entry of a tree of mappings.
+    pub entry: u64,
+    /// One of its nodes.
+    pub node: [u64; 32],
+    /// How many files were found.
+    pub mapped: u64,
+    /// Those.
+    pub files: [Mapped; MAPPED_MAX],
 }
 
 /// A processor's work space. What a call is made of is kept here and not on the stack: the parts of the programs that are verified

@@ -12,13 +12,13 @@ use aya_ebpf::{
 };
 use geophone_ebpf::{
     interpreter::WORDS_MOST,
-    record::{KERNEL_FAILED, Kind, RESULT_KERNEL, STACK_MAX, Sample, USER_FAILED, USER_MAX},
+    record::{KERNEL_FAILED, Kind, MAPPED_MAX, Mapped, RESULT_KERNEL, STACK_MAX, Sample, USER_FAILED, USER_MAX},
     stats::Counter,
 };
 
 use crate::{
     capture::at_most,
-    emit, interpreter,
+    emit, interpreter, mapping,
     maps::{SAMPLES, Stacks, config},
     process::Current,
     task, unwind,
@@ -29,7 +29,9 @@ const STACK: u64 = STACK_MAX as u64 * 8;
 /// Bytes of an interpreter's frames at most.
 const INTERPRETED: u64 = WORDS_MOST as u64 * 8;
 /// Bytes of all stacks at most.
-const STACKS: u64 = INTERPRETED + STACK + USER_MAX as u64 * 8;
+const STACKS: u64 = INTERPRETED + STACK + USER_MAX as u64 * 8 + MAPPED;
+/// Bytes of what is mapped in the process.
+const MAPPED: u64 = (MAPPED_MAX * size_of::<Mapped>()) as u64;
 
 /// A tick.
 #[inline(always)]
@@ -63,7 +65,7 @@ pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
     let sample: &mut Stacks = unsafe { &mut *sample };
     let frames = (&raw mut sample.frames).cast::<u8>();
     let mut flags = what;
-    let mut interpreted = 0;
+    let (mut interpreted, mut mapped) = (0, 0);
     if config!(unwind) != 0 {
         interpreter::list(&mut sample.runs, who.tgid);
         interpreted = at_most::<INTERPRETED>(sample.runs.words * 8);
@@ -76,6 +78,10 @@ pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
         unwind::walk(&mut sample.walk, who.tgid, (interpreted + kernel) / 8);
         result = sample.walk.result;
         flags |= sample.walk.flags | sample.runs.flags;
+        if config!(mappings.known) != 0 {
+            sample.walk.entry = (interpreted + kernel) / 8 + sample.walk.count;
+            mapped = at_most::<MAPPED>(mapping::walk_mapped() * size_of::<Mapped>() as u64);
+        }
         sample.walk.count * 8
     } else {
         // SAFETY: there is room for two stacks, and the first is at most as long as one.
@@ -95,11 +101,13 @@ pub fn sample(ctx: *mut c_void, who: Current, time: u64, what: u32) {
         interpreted: (interpreted / 16) as u32,
         task: 0,
         task_parent: 0,
+        mapped: (mapped / size_of::<Mapped>() as u64) as u32,
+        pad: 0,
     };
     if config!(tracing) != 0 {
         sample_task();
     }
-    let all = at_most::<STACKS>(interpreted + kernel + user);
+    let all = at_most::<STACKS>(interpreted + kernel + user + mapped);
     emit::write((&raw const *sample).cast(), size_of::<Sample>() as u64 + all, is_first);
 }
 

@@ -19,6 +19,7 @@ use geophone_ebpf::{
 use crate::{
     handover, interpreter,
     kernel::{copy_user, read},
+    mapping::{self, FOUND, NOTHING},
     maps::{FRAMES, RANGES, ROWS, SAMPLES, SPACES, Walking, config},
 };
 
@@ -40,6 +41,7 @@ pub fn walk(walk: &mut Walking, tgid: u32, first: u64) {
     walk.count = 0;
     walk.first = first;
     walk.flags = 0;
+    walk.mapped = 0;
     walk.exact = 1;
     walk.fp_lost = 0;
     walk.range = Range { start: 1, end: 0, base: 0, chunk: WITHOUT_ROWS, rows: 0 };
@@ -85,7 +87,7 @@ fn registers(walk: &mut Walking) -> u32 {
 
 /// The walk of this processor's sample.
 #[inline(always)]
-fn work() -> Option<*mut Walking> {
+pub fn work() -> Option<*mut Walking> {
     // SAFETY: the helper has no preconditions.
     let sample = SAMPLES.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })?;
     // SAFETY: the map keeps it alive.
@@ -112,19 +114,26 @@ pub extern "C" fn walk_step() -> u64 {
 #[inline(always)]
 fn step(walk: &mut Walking) -> u64 {
     walk.at = walk.ip.wrapping_sub(1).wrapping_add(walk.exact);
-    let mut is_known = walk.space.count != 0;
-    if is_known && walk_range() == 0 {
-        if walk.count == 0 {
-            // Something runs there, so the agent does not know yet what is mapped: a new program, or a new library.
-            is_known = false;
+    let (mut is_known, mut is_mapped) = (true, true);
+    if walk_range() == 0 {
+        // The agent does not know yet what is mapped there, or nothing is. The kernel does, where it can be asked.
+        is_mapped = walk.space.count == 0;
+        is_known = false;
+        if config!(mappings.known) != 0 {
+            let found = mapping::walk_mapping();
+            is_known = found == FOUND;
+            is_mapped = found != NOTHING;
+        } else if walk.count == 0 {
+            // Something runs there: a new program, or a new library.
             walk.space.count = 0;
-        } else {
-            // The agent looks whether something has been mapped there since.
-            if walk.count < USER_MAX as u64 {
-                note(walk);
-            }
-            return over(walk, RESULT_NO_MAPPING);
         }
+    }
+    if !is_mapped && walk.count != 0 {
+        // The agent looks whether something has been mapped there since.
+        if walk.count < USER_MAX as u64 {
+            note(walk);
+        }
+        return over(walk, RESULT_NO_MAPPING);
     }
     if walk.count >= USER_MAX as u64 {
         return over(walk, RESULT_TRUNCATED);
@@ -302,17 +311,23 @@ pub extern "C" fn walk_range() -> u64 {
     if at >= walk.range.start && at < walk.range.end {
         return 1;
     }
-    let first = u64::from(walk.space.first);
+    u64::from(search(walk, walk.space, at))
+}
+
+/// Makes the one of some ranges that a place is in the walk's. Returns false when it is in none.
+#[inline(always)]
+pub fn search(walk: &mut Walking, space: Space, at: u64) -> bool {
+    let first = u64::from(space.first);
     put(&mut walk.low, first);
-    put(&mut walk.high, first + u64::from(walk.space.count));
+    put(&mut walk.high, first + u64::from(space.count));
     for _ in 0..RANGES_STEPS {
         let (low, high) = (take(&walk.low), take(&walk.high));
         if low >= high {
-            return 0;
+            return false;
         }
         let middle = (low + high) / 2;
         let Some(range) = RANGES.get(middle as u32) else {
-            return 0;
+            return false;
         };
         if at < range.start {
             put(&mut walk.high, middle);
@@ -320,10 +335,10 @@ pub extern "C" fn walk_range() -> u64 {
             put(&mut walk.low, middle + 1);
         } else {
             walk.range = *range;
-            return 1;
+            return true;
         }
     }
-    0
+    false
 }
 
 /// Finds the rule for `at` in its range.
@@ -368,14 +383,14 @@ pub extern "C" fn walk_rule() -> u64 {
 
 /// Writes to the work space, and not to a register: the verifier would follow a search with all the ways that it can take.
 #[inline(always)]
-fn put(to: &mut u64, value: u64) {
+pub fn put(to: &mut u64, value: u64) {
     // SAFETY: a reference.
     unsafe { core::ptr::write_volatile(to, value) };
 }
 
 /// Reads from the work space: see [`put`].
 #[inline(always)]
-fn take(from: &u64) -> u64 {
+pub fn take(from: &u64) -> u64 {
     // SAFETY: a reference.
     unsafe { core::ptr::read_volatile(from) }
 }

@@ -322,6 +322,19 @@ fn of_asyncio_tasks() -> Result<()> {
     Run::new(Capture::Sockets, |_| python("python/endpoints_asyncio.py"), &BURNING, 32, 12)?.links(parts)
 }
 
+/// The same on several threads, which take tasks from each other. Half of the work is done by tasks that were started for it, which have no link: the
+/// scheduler, and not they, wakes who waits for their end.
+#[test]
+fn of_tokio_tasks() -> Result<()> {
+    let _alone = wait::alone();
+    let build = |_: &Path| {
+        let mut service = Command::new(paths::installed("rustls-service")?);
+        service.arg("endpoints");
+        Ok(service)
+    };
+    Run::new(Capture::Sockets, build, &BURNING, 32, 40)?.links_within(55.0, 0.5, parts)
+}
+
 /// A pool that reads requests, and another one that does half of the work.
 #[test]
 fn of_java_pools() -> Result<()> {

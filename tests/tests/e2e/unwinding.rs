@@ -175,3 +175,21 @@ fn a_program_that_begins_while_samples_are_taken() -> Result<()> {
     ensure!(share > 75.0, "{share} %: {said}");
     Ok(())
 }
+
+/// Of programs that end before the agent has read what is mapped in them: whole, and with their names, once the file is known (since
+/// Linux 6.1).
+#[test]
+fn programs_that_live_for_milliseconds() -> Result<()> {
+    let _shared = wait::shared();
+    let program = Program::new()?;
+    let path = program.build("burn", "c/burn.c", PLAIN, &[])?;
+    let file = program.path("a.folded");
+    let script = format!("for n in $(seq 80); do {} 0.001; done", path.display());
+    let mut arguments = words(&["--frequency", "199", "-o"]);
+    arguments.push(file.as_os_str());
+    arguments.extend(words(&["--", "sh", "-c", &script]));
+    let (_, said) = profile(&arguments)?;
+    let share = along(&folded(&file)?, &["_start", "main", "outer", "inner", "burn_most"])?;
+    ensure!(share > 95.0, "{share} %: {said}");
+    Ok(())
+}

@@ -1,5 +1,5 @@
 //! `bench profile`: what sampling the whole host costs, next to other profilers, under the same load: programs without frame pointers on every
-//! processor, and, as another load, short-lived programs besides.
+//! processor; as another load, short-lived programs besides; and compilers.
 
 use std::{
     fs,
@@ -31,6 +31,13 @@ const STEADY: f64 = 0.4;
 const END: f64 = 0.5;
 /// Starts programs that end at once, one after the other: a thousand a second where nothing else runs.
 const SHORT: &str = "while :; do /bin/true; /bin/ls / >/dev/null; done";
+/// Compiles small files, one after the other, and links them: a build as far as processes go.
+const COMPILE: &str = "while :; do for n in 1 2 3 4; do gcc -O1 -c -o $0-$n.o small.c; done; gcc -o $0 $0-1.o; done";
+/// Such a file.
+const SMALL: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
+    static int sum(const char *text) { int all = 0; while (*text) all += *text++; return all; }\n\
+    int main(int count, char **words) { int all = 0; for (int n = 0; n < count; n++) all ^= sum(words[n]) + (int)strlen(words[n]);\n\
+    printf(\"%d\\n\", all); return all == 0 ? EXIT_FAILURE : EXIT_SUCCESS; }\n";
 /// Whether the kernel measures programs.
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -57,6 +64,37 @@ enum Load {
     Busy,
     /// The same, and programs that live for a millisecond
     Short,
+    /// A build of small files on each processor, and nothing else
+    Compile,
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Short => "short-lived",
+            Self::Compile => "compilers",
+        }
+    }
+
+    /// Starts it.
+    fn start(self, burn: &Path, folder: &Path) -> anyhow::Result<Vec<Owned>> {
+        let mut all = Vec::new();
+        for core in (0..machine::processors()).map(|core| core.to_string()) {
+            // Without precedence over the profilers.
+            let mut command = Command::new("taskset");
+            command.args(["-c", &core]).current_dir(folder);
+            match self {
+                Self::Compile => command.args(["sh", "-c", COMPILE, &core]),
+                Self::Busy | Self::Short => command.arg(burn).args(["100000", "20"]),
+            };
+            all.push(Owned(command.spawn()?));
+        }
+        if self == Self::Short {
+            all.push(Owned(Command::new("sh").args(["-c", SHORT]).spawn()?));
+        }
+        Ok(all)
+    }
 }
 
 /// What a profiler has cost.
@@ -100,12 +138,7 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
     let source = crate::ebpf::root()?.join("tests/services/c/burn.c");
     let flags = ["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-o"];
     ensure!(Command::new("gcc").args(flags).arg(&burn).arg(source).status()?.success(), "gcc failed");
-    let load = (0..machine::processors()).map(|core| {
-        // Without precedence over the profilers.
-        let mut command = Command::new("taskset");
-        Ok(Owned(command.args(["-c", &core.to_string()]).arg(&burn).args(["100000", "20"]).spawn()?))
-    });
-    let _load = load.collect::<anyhow::Result<Vec<_>>>()?;
+    fs::write(folder.join("small.c"), SMALL)?;
     let _statistics = Statistics::start()?;
     let profile = folder.join("a.folded");
     let mut ours = Command::new(binary);
@@ -117,14 +150,12 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
         commands.push((line.clone(), command));
     }
     let mut rows = Vec::new();
-    for load in [Load::Busy, Load::Short].into_iter().filter(|load| args.load.is_none_or(|only| only == *load)) {
-        let short = match load {
-            Load::Busy => None,
-            Load::Short => Some(Owned(Command::new("sh").args(["-c", SHORT]).spawn()?)),
-        };
+    let all = [Load::Busy, Load::Short, Load::Compile].into_iter();
+    for load in all.filter(|load| args.load.is_none_or(|only| only == *load)) {
+        let _running = load.start(&burn, folder)?;
         for _ in 0..args.rounds {
             for (name, command) in &mut commands {
-                rows.push(row(if short.is_some() { "short-lived" } else { "busy" }, name, command, args.seconds)?);
+                rows.push(row(load.name(), name, command, args.seconds)?);
             }
         }
     }

@@ -11,10 +11,13 @@ use std::{
 };
 
 use geophone_ebpf::interpreter::Interpreter;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Function, Id, worker};
-use crate::bpf::{Tables, Waker};
+use crate::{
+    bpf::{Tables, Waker},
+    runtime::FileId,
+};
 
 /// Functions that are kept.
 const MOST: usize = 1 << 17;
@@ -24,6 +27,8 @@ const MOST_OF_ONE: usize = 1 << 15;
 const BYTES: usize = 64 << 20;
 /// Functions that are asked for at a time.
 const BATCH: usize = 256;
+/// Programs that are known to have no interpreter. When there are more, all are forgotten.
+const WITHOUT: usize = 4096;
 /// For how long after something new was met there is more to be expected.
 const YOUNG: Duration = Duration::from_millis(500);
 
@@ -66,6 +71,11 @@ pub struct Functions {
     /// Functions that were asked for and not answered, and processes.
     open: usize,
     looking: usize,
+    /// Programs that are known to have no interpreter, but in libraries: nobody need look at the processes that run them.
+    without: HashSet<FileId>,
+    /// Processes that the thread is to be told of when they are over; and those that were over before it said so.
+    watched: HashSet<Serial>,
+    over: HashSet<Serial>,
     counts: Counts,
     met: Option<Instant>,
 }
@@ -88,20 +98,51 @@ impl Functions {
             bytes: 0,
             open: 0,
             looking: 0,
+            without: HashSet::new(),
+            watched: HashSet::new(),
+            over: HashSet::new(),
             counts: Counts::default(),
             met: None,
         })
     }
 
-    /// What is mapped in a process was read: `has_library` says whether that may be an interpreter's library.
-    pub fn mapped(&mut self, serial: Serial, tgid: u32, has_library: bool) {
+    /// What is mapped in a process was read: `has_library` says whether that may be an interpreter's library, `exe` what it runs, if that is
+    /// known. Returns whether it is certain that it has no interpreter.
+    pub fn mapped(&mut self, serial: Serial, tgid: u32, has_library: bool, exe: Option<&FileId>) -> bool {
+        if !has_library && exe.is_some_and(|exe| self.without.contains(exe)) {
+            return true;
+        }
         self.looking += 1;
         self.ask(worker::Ask::Process { serial, tgid, has_library });
+        false
     }
 
     /// A process has ended, or runs another program.
     pub fn ended(&mut self, serial: Serial) {
-        self.ask(worker::Ask::Ended(serial));
+        if self.watched.remove(&serial) {
+            self.ask(worker::Ask::Ended(serial));
+        } else if self.looking != 0 {
+            self.over.insert(serial);
+        }
+    }
+
+    fn looked(&mut self, serial: Serial, is_watched: bool, without: Option<FileId>) {
+        self.looking = self.looking.saturating_sub(1);
+        if let Some(file) = without {
+            if self.without.len() >= WITHOUT {
+                self.without.clear();
+            }
+            self.without.insert(file);
+        }
+        let is_over = self.over.remove(&serial);
+        if is_watched && is_over {
+            self.ask(worker::Ask::Ended(serial));
+        } else if is_watched {
+            self.watched.insert(serial);
+        }
+        if self.looking == 0 {
+            self.over.clear();
+        }
     }
 
     /// Makes sure that functions will be known.
@@ -154,7 +195,7 @@ impl Functions {
         while let Ok(answer) = self.answers.try_recv() {
             match answer {
                 worker::Answer::Interpreter(serial, tgid, interpreter) => self.found.push((serial, tgid, *interpreter)),
-                worker::Answer::Looked => self.looking = self.looking.saturating_sub(1),
+                worker::Answer::Looked { serial, is_watched, without } => self.looked(serial, is_watched, without),
                 worker::Answer::Refused => self.counts.refused += 1,
                 worker::Answer::Function(serial, id, function) => self.answered((serial, id), function),
             }
@@ -215,6 +256,7 @@ impl Functions {
     /// Forgets the functions of programs that are not needed any more.
     pub fn forget(&mut self, is_needed: impl Fn(Serial) -> bool) {
         self.of.retain(|serial, _| is_needed(*serial));
+        self.watched.retain(|serial| is_needed(*serial));
         self.known.retain(|(serial, _), state| match state {
             _ if is_needed(*serial) => true,
             State::Known(function) => {

@@ -125,7 +125,7 @@ fn functions_are_known_until_they_are_forgotten() {
     let id = Id { address: number(0), check: check(number(2) as u32, number(1)) };
     let wrong = Id { check: id.check ^ 1, ..id };
     let mut functions = Functions::start(None).unwrap();
-    functions.mapped(7, running.0.id(), false);
+    functions.mapped(7, running.0.id(), false, None);
     assert!(functions.is_looking() && functions.is_busy());
     functions.keep(7, [id, wrong, id].into_iter());
     let start = Instant::now();

@@ -51,7 +51,14 @@ pub enum Answer {
     /// How the kernel side finds its frames.
     Interpreter(Serial, u32, Box<Interpreter>),
     /// A process was looked at, as was asked.
-    Looked,
+    Looked {
+        /// Which.
+        serial: Serial,
+        /// It is to be said when it is over.
+        is_watched: bool,
+        /// What it runs: no process that runs this has an interpreter, unless that is in a library.
+        without: Option<FileId>,
+    },
     /// It has an interpreter that cannot be understood.
     Refused,
     /// A function, or that it was not there.
@@ -71,6 +78,7 @@ pub fn start(waker: Option<Waker>) -> io::Result<(SyncSender<Ask>, Receiver<Answ
             readers: HashMap::new(),
             again: Later::new(&DELAYS, AGAIN),
             said: HashSet::new(),
+            has_news: false,
         }
         .run(&waiting);
     })?;
@@ -89,6 +97,8 @@ struct Worker {
     again: Later<Again>,
     /// Files of which it was said that they are not understood.
     said: HashSet<FileId>,
+    /// Something was answered that is not to wait.
+    has_news: bool,
 }
 
 /// A process that is to be looked at again.
@@ -104,10 +114,12 @@ impl Worker {
             match asks.recv_timeout(self.timeout()) {
                 Ok(Ask::Process { serial, tgid, has_library }) => {
                     let is_again = |again: &Again| again.serial == serial;
+                    let mut without = None;
                     if !self.readers.contains_key(&serial) && !self.again.any(is_again) {
-                        self.look(serial, tgid, has_library, 0)?;
+                        without = self.look(serial, tgid, has_library, 0)?;
                     }
-                    self.answer(Answer::Looked)?;
+                    let is_watched = self.readers.contains_key(&serial) || self.again.any(is_again);
+                    self.answer(Answer::Looked { serial, is_watched, without })?;
                 }
                 Ok(Ask::Functions(serial, ids)) => self.read(serial, ids)?,
                 Ok(Ask::Ended(serial)) => {
@@ -118,11 +130,15 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.late()?;
-            self.waker.iter().for_each(Waker::wake);
+            if std::mem::take(&mut self.has_news) {
+                self.waker.iter().for_each(Waker::wake);
+            }
         }
     }
 
-    fn answer(&self, answer: Answer) -> Result<(), Over> {
+    fn answer(&mut self, answer: Answer) -> Result<(), Over> {
+        // Nobody is in a hurry to hear that a process has nothing.
+        self.has_news |= !matches!(answer, Answer::Looked { .. });
         self.answers.send(answer).map_err(|_| Over)
     }
 
@@ -138,34 +154,37 @@ impl Worker {
         Ok(())
     }
 
-    fn look(&mut self, serial: Serial, tgid: u32, has_library: bool, tries: usize) -> Result<(), Over> {
+    /// Looks at a process. Returns what it runs, if that says that there is nothing to be found unless in a library.
+    fn look(&mut self, serial: Serial, tgid: u32, has_library: bool, tries: usize) -> Result<Option<FileId>, Over> {
         let target = Target { pid: tgid, proc: PathBuf::from("/proc").join(tgid.to_string()) };
         let exe = target.proc.join("exe");
         // What cannot be opened is gone, or is a thread of the kernel.
         let Ok(id) = FileId::of(&exe) else {
-            return Ok(());
+            return Ok(None);
         };
         let programs = match self.file(&exe, id) {
             Ok(programs) => programs,
-            Err(refusal) => return self.refuse(id, &exe, &refusal),
+            Err(refusal) => return self.refuse(id, &exe, &refusal).map(|()| None),
         };
         let mut later = false;
         for program in programs.iter().filter(|program| has_library || !program.is_shared()) {
             match program.process(&target) {
-                Ok(super::Answer::Found(interpreter, reader)) => return self.found(serial, tgid, interpreter, reader),
+                Ok(super::Answer::Found(interpreter, reader)) => {
+                    return self.found(serial, tgid, interpreter, reader).map(|()| None);
+                }
                 Ok(super::Answer::SoFar(interpreter, reader)) => {
                     self.found(serial, tgid, interpreter, reader)?;
                     later = true;
                 }
                 Ok(super::Answer::Later) => later = true,
-                Err(refusal) => return self.refuse(id, &exe, &refusal),
+                Err(refusal) => return self.refuse(id, &exe, &refusal).map(|()| None),
             }
         }
         if later {
             // What is not found by the last time is given up.
             let _ = self.again.add(Again { serial, tgid, has_library }, tries, Instant::now());
         }
-        Ok(())
+        Ok(programs.iter().all(|program| program.is_shared()).then_some(id))
     }
 
     fn found(

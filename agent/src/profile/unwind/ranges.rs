@@ -9,9 +9,10 @@ use std::{
         fd::AsRawFd as _,
         unix::fs::{FileExt as _, MetadataExt as _},
     },
+    time::{Duration, Instant},
 };
 
-use geophone_ebpf::unwind::{FOREIGN, LOADING, NO_ROOM, Range, WITHOUT_ROWS};
+use geophone_ebpf::unwind::{FOREIGN, FileKey, LOADING, NO_ROOM, Range, WITHOUT_ROWS};
 use hashbrown::{HashMap, HashSet};
 
 use super::{
@@ -56,7 +57,12 @@ struct Known {
     stamp: Option<Stamp>,
     /// Processes that have it mapped.
     users: usize,
+    /// When it was found in a process that is not among those, because nobody has read what is mapped in it.
+    met: Option<Instant>,
 }
+
+/// How long after a file was found in a process that was not read it counts as used: programs that live for a moment come again.
+const LASTS: Duration = Duration::from_secs(30);
 
 /// Seconds, nanoseconds, bytes.
 type Stamp = (i64, i64, u64);
@@ -75,6 +81,8 @@ pub struct Ranges {
     loading: usize,
     /// Rows that are to be taken away.
     given: Vec<Part>,
+    /// Files that the kernel side is to forget before that.
+    forgotten: Vec<FileKey>,
     /// Files whose rows were taken away, because others needed room.
     evicted: u64,
     /// What is mapped in processes that are known to the kernel side.
@@ -97,6 +105,7 @@ impl Ranges {
             asked: 0,
             loading: 0,
             given: Vec::new(),
+            forgotten: Vec::new(),
             evicted: 0,
             placed: HashMap::new(),
             waiting: HashMap::new(),
@@ -117,7 +126,7 @@ impl Ranges {
         self.count(&keys, 1);
         let before = self.placed.insert(tgid, keys).unwrap_or_default();
         self.count(&before, -1);
-        self.send();
+        self.send(tables);
         if self.place(tgid, mappings, tables) {
             self.waiting.insert(tgid, mappings.to_vec());
         } else {
@@ -160,9 +169,12 @@ impl Ranges {
             came.insert(key);
             if let Some(known) = self.known.get_mut(&key) {
                 known.state = state;
+                if let Some(file) = file_key(key, known.stamp) {
+                    tables.place_file(file, &of_file(&known.state));
+                }
             }
         }
-        self.send();
+        self.send(tables);
         if came.is_empty() {
             return;
         }
@@ -171,6 +183,13 @@ impl Ranges {
             if !mappings.iter().any(concerns) || self.place(tgid, &mappings, tables) {
                 self.waiting.insert(tgid, mappings);
             }
+        }
+    }
+
+    /// The kernel side has found a file in a process by itself.
+    pub fn met(&mut self, file: FileId, now: Instant) {
+        if let Some(known) = self.known.get_mut(&Key::File(file)) {
+            known.met = Some(now);
         }
     }
 
@@ -185,15 +204,18 @@ impl Ranges {
             Key::File(id) => files.get(id).and_then(stamp),
             Key::Vdso => None,
         };
-        let users = match self.known.get(&key) {
+        let (users, met) = match self.known.get(&key) {
             Some(known) if self.is_current(known, stamp) => return,
-            Some(known) => known.users,
-            None => 0,
+            Some(known) => (known.users, known.met),
+            None => (0, None),
         };
-        if let Some(Known { state: State::Ready(_, parts), .. }) = self.known.remove(&key)
-            && users == 0
-        {
-            self.given.extend(parts);
+        if let Some(before) = self.known.remove(&key) {
+            self.forgotten.extend(file_key(key, before.stamp));
+            if let State::Ready(_, parts) = before.state
+                && users == 0
+            {
+                self.given.extend(parts);
+            }
         }
         let source = match key {
             // It stays open, and this opens it another time.
@@ -203,7 +225,7 @@ impl Ranges {
             Key::Vdso => vdso().map(Source::Bytes),
         };
         let state = if source.is_some() { State::Loading } else { State::Without(NO_ROOM) };
-        self.known.insert(key, Known { state, stamp, users });
+        self.known.insert(key, Known { state, stamp, users, met });
         if let Some(source) = source {
             self.enqueue(key, source);
         }
@@ -238,7 +260,8 @@ impl Ranges {
     /// Takes the rows of all files away that no process has mapped now. Whether there were any.
     fn evict(&mut self) -> bool {
         let mut count = 0;
-        for (_, known) in self.known.extract_if(|_, known| known.is_unused()) {
+        for (key, known) in self.known.extract_if(|_, known| known.is_unused()) {
+            self.forgotten.extend(file_key(key, known.stamp));
             if let State::Ready(_, parts) = known.state {
                 self.given.extend(parts);
                 count += 1;
@@ -254,7 +277,8 @@ impl Ranges {
         self.evicted
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, tables: &mut Tables) {
+        self.forgotten.drain(..).for_each(|file| tables.remove_file(file));
         // Before what needs their room.
         if !self.given.is_empty()
             && let Err(parts) = self.loader.give(std::mem::take(&mut self.given))
@@ -291,7 +315,8 @@ impl Ranges {
 
 impl Known {
     fn is_unused(&self) -> bool {
-        self.users == 0 && matches!(self.state, State::Ready(..))
+        let is_met = self.met.is_some_and(|met| met.elapsed() < LASTS);
+        self.users == 0 && !is_met && matches!(self.state, State::Ready(..))
     }
 }
 
@@ -306,6 +331,38 @@ fn key(what: &Mapped) -> Option<Key> {
         Mapped::Kernel(name) if **name == *"[vdso]" => Some(Key::Vdso),
         Mapped::Kernel(_) | Mapped::Anonymous => None,
     }
+}
+
+/// What the kernel tells it by.
+fn file_key(key: Key, stamp: Option<Stamp>) -> Option<FileKey> {
+    let Key::File(id) = key else {
+        return Some(FileKey::VDSO);
+    };
+    let (seconds, nanos, size) = stamp?;
+    // As the kernel writes it.
+    let device = ((id.device >> 32) as u32 & 0xfff) << 20 | id.device as u32 & 0xf_ffff;
+    Some(FileKey { inode: id.inode, size, seconds, nanos: u32::try_from(nanos).ok()?, device })
+}
+
+/// Which rows are where in a file: as in a process that has each part of it mapped at the address which is its place.
+fn of_file(state: &State) -> Vec<Range> {
+    const PAGE: u64 = 4096;
+    let everything = |chunk| vec![Range { start: 0, end: u64::MAX, base: 0, chunk, rows: 0 }];
+    let (table, parts) = match state {
+        State::Ready(table, parts) => (table, parts),
+        State::Without(why) => return everything(*why),
+        State::Loading => return everything(LOADING),
+    };
+    let mut ranges = Vec::new();
+    let mut segments = table.segments().to_vec();
+    segments.sort_by_key(|segment| segment.offset);
+    let mut end = 0;
+    for segment in segments {
+        let start = (segment.offset & !(PAGE - 1)).max(end);
+        end = segment.offset.saturating_add(segment.size).div_ceil(PAGE).saturating_mul(PAGE).max(start);
+        of_table(&Mapping { start, end, offset: start, what: Mapped::Anonymous }, table, parts, &mut ranges);
+    }
+    ranges
 }
 
 fn whole(mapping: &Mapping, chunk: u32) -> Range {
@@ -419,10 +476,14 @@ mod tests {
         let (used, unused) = (Key::Vdso, Key::File(FileId { device: 1, inode: 1 }));
         for (key, users) in [(used, 1), (unused, 1)] {
             let state = State::Ready(Table::default(), vec![Part { from: 0, chunk: users as u32, rows: 0 }]);
-            ranges.known.insert(key, Known { state, stamp: None, users });
+            ranges.known.insert(key, Known { state, stamp: None, users, met: None });
         }
         assert!(!ranges.evict() && ranges.evicted() == 0);
         ranges.count(&[unused], -1);
+        let Key::File(file) = unused else { panic!() };
+        ranges.met(file, Instant::now());
+        assert!(!ranges.evict(), "it was found in a process that nobody has read");
+        ranges.known.get_mut(&unused).unwrap().met = Instant::now().checked_sub(LASTS);
         assert!(ranges.evict() && ranges.evicted() == 1);
         assert!(ranges.known.contains_key(&used) && !ranges.known.contains_key(&unused) && ranges.given.len() == 1);
     }
@@ -446,6 +507,39 @@ mod tests {
         let bounds: Vec<_> = ranges.iter().map(|range| (range.start - start, range.end - start, range.chunk)).collect();
         assert_eq!(bounds, [(0, 0x1000 + shift, 3), (0x1000 + shift, 0x5000 + shift, 4), (0x5000 + shift, size, 5)]);
         assert!(ranges.iter().all(|range| range.base == start + shift), "{ranges:x?}");
+    }
+
+    #[test]
+    fn ranges_of_a_file_are_of_places_in_it() {
+        let table = compile(fs::read("/proc/self/exe").unwrap().as_slice());
+        if cfg!(not(target_arch = "x86_64")) {
+            assert_eq!(table, Err(CompileError::Architecture));
+            return;
+        }
+        let table = table.unwrap();
+        let segment = table.segments()[0];
+        let (base, from) = (table.base(0x7000_0000_0000, segment.offset & !0xfff).unwrap(), segment.offset & !0xfff);
+        let part = |from, chunk| Part { from, chunk, rows: 5 << 16 };
+        let ranges = of_file(&State::Ready(table, vec![part(0x10, 3), part(0x1000, 4)]));
+        let [first, second] = ranges[..] else { panic!("{ranges:x?}") };
+        assert_eq!((first.start, first.end, first.chunk, second.chunk), (from, second.start, 3, 4));
+        assert!(second.end >= segment.offset + segment.size && second.end % 0x1000 == 0);
+        // As in a process that has it mapped somewhere else.
+        assert_eq!(first.base.wrapping_add(0x7000_0000_0000).wrapping_sub(from), base);
+        let Range { start, end, chunk, .. } = of_file(&State::Without(FOREIGN))[0];
+        assert_eq!((start, end, chunk), (0, u64::MAX, FOREIGN));
+    }
+
+    #[test]
+    fn files_are_told_by_what_the_kernel_knows() {
+        let stamp = |file: &File| stamp(file).unwrap();
+        let file = File::open("/proc/self/exe").unwrap();
+        let key = file_key(Key::File(own_program().unwrap()), Some(stamp(&file))).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert_eq!((key.inode, key.size, key.seconds), (metadata.ino(), metadata.len(), metadata.mtime()));
+        let id = FileId { device: 254 << 32 | 7, inode: 1 };
+        assert_eq!(file_key(Key::File(id), Some((1, 2, 3))).unwrap().device, 254 << 20 | 7);
+        assert_eq!((file_key(Key::Vdso, None), file_key(Key::File(id), None)), (Some(FileKey::VDSO), None));
     }
 
     #[test]

@@ -71,6 +71,12 @@ impl Table {
         Some(start.wrapping_sub(address).wrapping_add(self.base))
     }
 
+    /// Parts of the file that are mapped as code.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
     /// Gives the memory of the rows back; the rest is still needed to find them where they have been put.
     pub fn forget_rows(&mut self) {
         self.rows = Vec::new();

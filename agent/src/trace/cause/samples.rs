@@ -49,6 +49,7 @@ pub(super) struct Held {
 impl Engine {
     /// A sample was taken. Whether it was taken for a request, as far as is known now: then [`Engine::take_samples`] will say for which.
     pub fn sampled(&mut self, number: u64, sample: &Sample) -> bool {
+        self.unclaimed.sampled(sample.time);
         if self.held >= MOST {
             self.stats.unlinked += 1;
             return false;

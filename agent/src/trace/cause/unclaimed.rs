@@ -38,10 +38,19 @@ pub(super) struct Unclaimed {
     by_turn: HashMap<u32, (u32, Vec<Held>), foldhash::fast::RandomState>,
     /// Whose samples seem to be for a request.
     by_hint: HashMap<Serial, Vec<Key>, foldhash::fast::RandomState>,
+    /// When the first sample was taken: until then, nothing is noted for them.
+    since: Option<Nanos>,
     /// When a worker was done with something for the last time: what it was lent before that says nothing any more.
     done: HashMap<Key, Nanos, foldhash::fast::RandomState>,
     /// When was looked the last time.
     looked: Nanos,
+}
+
+impl Unclaimed {
+    /// A sample was taken.
+    pub(super) fn sampled(&mut self, time: Nanos) {
+        self.since.get_or_insert(time);
+    }
 }
 
 impl Engine {
@@ -61,7 +70,7 @@ impl Engine {
             self.stats.unlinked += 1;
             return false;
         }
-        let done = self.unclaimed.done.get(&own).copied().unwrap_or_default();
+        let done = self.unclaimed.done.get(&own).copied().or(self.unclaimed.since).unwrap_or_default();
         let hint = lent.filter(|(_, since)| *since >= done).map(|(request, _)| request);
         waiting.push(Waiting { number, time, own, hint });
         self.held += 1;
@@ -126,6 +135,10 @@ impl Engine {
     /// A thread has woken the one that waits on a request's behalf, and that has done nothing since `quiet`: what it did meanwhile was for
     /// that. Whoever waits for a lock, and not for the work, has not waited for long.
     pub(super) fn claim_woken(&mut self, giver: Key, request: Serial, quiet: Nanos, now: Nanos) {
+        // Called for each wake of who waits, mostly where nothing is sampled.
+        if self.unclaimed.since.is_none() {
+            return;
+        }
         let Some((start, tgid)) = self.calls.get(&request).map(|call| (call.start, call.tgid())) else {
             return;
         };

@@ -1,7 +1,9 @@
 //! A server and a client over TLS on hyper and tokio-rustls.
 //!
 //! `server HOST PORT CERTIFICATE KEY`: some of the test routes. `client`: two connections in turns; reads what to send as JSON, one line; says
-//! `ready` when connected and warm, waits for a line, prints its account.
+//! `ready` when connected and warm, waits for a line, prints its account. `endpoints PORT`: see [`endpoints`], without TLS.
+
+mod endpoints;
 
 use std::convert::Infallible;
 use std::io::BufRead as _;
@@ -186,6 +188,7 @@ async fn main() -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["server", host, port, certificate, key] => server(host, port, certificate, key).await,
         ["client"] => client().await,
-        _ => Err("server HOST PORT CERTIFICATE KEY, or client".into()),
+        ["endpoints", port] => endpoints::server(port).await,
+        _ => Err("server HOST PORT CERTIFICATE KEY, client, or endpoints PORT".into()),
     }
 }
