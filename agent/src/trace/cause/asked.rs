@@ -365,6 +365,9 @@ impl Engine {
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
         self.workers.drop_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
+        if self.workers.is_elsewhere(who) {
+            return Cause::None;
+        }
         let Some(candidates) = self.open.get(&call.tgid()).cloned() else {
             // It has served nothing yet: it is starting, or it is no server.
             return Cause::None;

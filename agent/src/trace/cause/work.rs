@@ -148,6 +148,8 @@ struct Worker {
     answer: Option<Answer>,
     /// It works for whoever wakes it, and no longer for what it was made for.
     is_shared: bool,
+    /// It has begun to serve a request that was not seen.
+    is_elsewhere: bool,
     /// When it was last heard of.
     seen: Nanos,
 }
@@ -173,6 +175,7 @@ impl Workers {
         let worker = self.worker(key, new.since);
         if worker.work.is_none_or(|work| work.since <= new.since) {
             worker.work = Some(new);
+            worker.is_elsewhere = false;
         }
     }
 
@@ -242,6 +245,34 @@ impl Workers {
                 worker.work = None;
             }
         }
+    }
+
+    /// A worker has begun to serve a request that was not seen: not what it has served before, nor what whoever started it has read since.
+    pub(super) fn serves_unseen(&mut self, key: Key, now: Nanos) {
+        self.clear(key);
+        self.share(key, now);
+        self.worker(key, now).is_elsewhere = true;
+    }
+
+    /// Whether whoever makes a call does so for a request that was not seen, and so for none of those that were.
+    pub(super) fn is_elsewhere(&self, thread: Thread) -> bool {
+        let (mut task, mut parent) = (thread.task.id, thread.task.parent);
+        for _ in 0..GENERATIONS {
+            let worker = self.workers.get(&Key::Task(thread.tgid, task));
+            match worker {
+                Some(worker) if worker.is_elsewhere => return true,
+                Some(worker) if worker.work.is_some() || worker.is_shared => return false,
+                _ => {}
+            }
+            if let Some(worker) = worker.filter(|worker| worker.parent != 0) {
+                parent = worker.parent;
+            }
+            (task, parent) = (parent, 0);
+            if task == 0 {
+                return false;
+            }
+        }
+        false
     }
 
     /// A worker that was made for one thing was woken by whoever works for another: it may turn to that.
@@ -358,6 +389,13 @@ impl Workers {
             (task, parent) = (parent, 0);
         }
         None
+    }
+
+    /// A task is seen, with the one that has started it.
+    pub(super) fn born(&mut self, thread: Thread, now: Nanos) {
+        if thread.task.parent != 0 {
+            self.worker(Key::Task(thread.tgid, thread.task.id), now).parent = thread.task.parent;
+        }
     }
 
     /// Whoever made a call, and the tasks that started it, as far as they may have done so for this call.
