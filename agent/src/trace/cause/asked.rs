@@ -200,6 +200,7 @@ impl Engine {
             // Whoever sends it does so for somebody else, who will say so.
             None if claim == Claimed::Later => None,
             None if thread.task.id != 0 => self.work_of(thread),
+            None if self.takes_turns(thread) => None,
             // An event loop sends the first request when the connection is there, whatever it has read meanwhile.
             None if connected == Some(None) && self.crowded.contains(&thread.tid) => None,
             None => connected
@@ -209,7 +210,8 @@ impl Engine {
                 .or_else(|| self.work_of(thread)),
         };
         // What an event loop has read last may be something else.
-        let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
+        let is_loop =
+            claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid) && !self.takes_turns(thread);
         let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
         let is_sure = !is_loop || !is_refuted && !self.is_ambiguous(thread, start);
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));

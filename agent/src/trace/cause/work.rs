@@ -140,6 +140,8 @@ struct Worker {
     guess: Option<On>,
     /// The connection on which it has answered.
     answers: Option<SocketId>,
+    /// When it has answered a request last.
+    answered: Nanos,
     /// The request that it has read last.
     reads: Option<Serial>,
     /// It has read answers, and no requests.
@@ -348,6 +350,11 @@ impl Workers {
     pub(super) fn answered(&mut self, key: Key, request: Serial, socket: SocketId, now: Nanos) {
         self.prove(key, request);
         self.worker(key, now).answers = Some(socket);
+    }
+
+    /// A worker answers a request. Returns when it did so for the last time.
+    pub(super) fn answered_at(&mut self, key: Key, now: Nanos) -> Nanos {
+        std::mem::replace(&mut self.worker(key, now).answered, now)
     }
 
     /// Whether it was this worker that has answered on a connection, and not an earlier one at its address.
