@@ -11,11 +11,7 @@ fn main() -> anyhow::Result<()> {
         let image = Image::open(Path::new(&file))?.context("no program of this machine")?;
         let layouts = go::layouts(&image)?.context("not made by Go")?;
         let (version, (table, debugging)) = (layouts.version, layouts.go);
-        let mut debugging = debugging.with_context(|| format!("{file} has no debugging information"))?;
-        if debugging.persist_conn == 0 {
-            // It has no `net/http`.
-            debugging.persist_conn = table.persist_conn;
-        }
+        let debugging = debugging.with_context(|| format!("{file} has no debugging information"))?;
         ensure!(table == debugging, "{file}, {version}: the table says {table:?}, the program {debugging:?}");
         let (table, debugging) = layouts.grpc;
         ensure!(table == debugging, "{file}: of gRPC, the table says {table:?}, the program {debugging:?}");

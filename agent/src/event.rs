@@ -454,4 +454,6 @@ pub enum How {
     Connect(u64),
     /// The event loop on `from` turns to something else than what it has read last.
     Idle,
+    /// `from` is about to start a task that will send a request, and will say itself who has started it.
+    Delegate,
 }

@@ -354,7 +354,7 @@ pub struct Runtime {
     /// [`REUSED`] when the runtime keeps threads that have ended, and wakes them to begin anew.
     pub no_wakes: u32,
     /// Offsets and addresses.
-    pub at: [u64; 20],
+    pub at: [u64; 22],
     /// A futex in this range of addresses is one of the runtime's own locks: from, to.
     pub locks: [u64; 2],
 }
@@ -381,22 +381,22 @@ pub mod go {
     pub const PERSIST_CONN: usize = 5;
     /// Offset of `pfd.Sysfd` in `net.netFD`.
     pub const SYSFD: usize = 6;
-    /// From `net/http.(*persistConn).roundTrip` (where the file has none: from `crypto/tls.(*Conn).Write`; without that, from one of
-    /// gRPC's functions) to `net.(*TCPConn).Close`, wrapping; 0: the file has no such function.
+    /// From `net/http.(*persistConn).roundTrip` (where the file has none: from `crypto/tls.(*Conn).Write`; without that, from another one
+    /// of the functions at which there are probes) to `net.(*TCPConn).Close`, wrapping; 0: the file has no such function.
     pub const CLOSE_TCP: usize = 7;
     /// The same for `net.(*UnixConn).Close`.
     pub const CLOSE_UNIX: usize = 8;
-    /// The same for `crypto/tls.(*Conn).Close`.
-    pub const CLOSE_TLS: usize = 9;
+    /// The same for the function of `net/http` that runs the handler of a stream of HTTP/2.
+    pub const HTTP2_SERVE: usize = 9;
     /// The same for `crypto/tls.(*Conn).Read`.
     pub const TLS_READ: usize = 10;
     /// The same for `crypto/tls.(*Conn).Write`.
     pub const TLS_WRITE: usize = 11;
     /// When (`CLOCK_MONOTONIC`, ns) probes were in place at both: of connections that are younger, all that is decrypted is seen.
     pub const TLS_SINCE: usize = 12;
-    /// As [`CLOSE_TCP`], for the `Close` of the connection that gRPC wraps around one of TLS.
-    pub const CLOSE_GRPC: usize = 13;
-    /// From that same function to the one of gRPC that writes a message of a client.
+    /// As [`HTTP2_SERVE`], of `golang.org/x/net/http2`.
+    pub const X_HTTP2_SERVE: usize = 13;
+    /// As [`CLOSE_TCP`], to the function of gRPC that writes a message of a client.
     pub const GRPC_WRITE: usize = 14;
     /// The same for the one that serves a stream.
     pub const GRPC_HANDLE: usize = 15;
@@ -408,6 +408,10 @@ pub mod go {
     pub const GRPC_STREAM_ID: usize = 18;
     /// Not 0: they begin with a pointer to it instead.
     pub const GRPC_POINTS: usize = 19;
+    /// Offset of `conn` in `net/http.http2serverConn`, or `net/http/internal/http2.serverConn`.
+    pub const HTTP2_CONN: usize = 20;
+    /// The same in `golang.org/x/net/http2.serverConn`.
+    pub const X_HTTP2_CONN: usize = 21;
 }
 
 /// A file: the keys of the `EXECUTED` map.

@@ -214,6 +214,28 @@ pub fn go_grpc_handle(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Go: the entry of `net/http.(*http2serverConn).runHandler`, since Go 1.27 `net/http/internal/http2.(*serverConn).runHandler`.
+#[uprobe]
+pub fn go_http2_serve(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::http2_serve(&ctx));
+    0
+}
+
+/// Go: the entry of `golang.org/x/net/http2.(*serverConn).runHandler`.
+#[uprobe]
+pub fn go_x_http2_serve(ctx: ProbeContext) -> u32 {
+    preempt::without(|| go::x_http2_serve(&ctx));
+    0
+}
+
+/// Go: the entry of `net/http.(*http2ClientConn).roundTrip`, since Go 1.27 `net/http/internal/http2.(*ClientConn).roundTrip`, or
+/// `golang.org/x/net/http2.(*ClientConn).roundTrip`.
+#[uprobe]
+pub fn go_http2_round_trip(_ctx: ProbeContext) -> u32 {
+    preempt::without(go::http2_round_trip);
+    0
+}
+
 /// Go: the entry of `runtime.ready`.
 #[uprobe]
 pub fn go_ready(ctx: ProbeContext) -> u32 {

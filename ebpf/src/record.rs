@@ -227,6 +227,8 @@ pub const HANDOVER_CONNECT: u32 = 5;
 pub const HANDOVER_IDLE: u32 = 6;
 /// A task begins to serve the request on the stream `to_task` of HTTP/2 on the socket `object`, which another one has read.
 pub const HANDOVER_SERVE: u32 = 7;
+/// A task is about to start another one, and leaves it to that one to send a request: it will say itself who has started it.
+pub const HANDOVER_DELEGATE: u32 = 8;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]

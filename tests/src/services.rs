@@ -9,6 +9,7 @@ pub use names::{configured, lookups};
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,6 +183,14 @@ impl Service {
     /// When it does not start.
     pub fn go_grpc() -> Result<Self> {
         Self::on_port(LOCAL, |address| go_http2("grpc", address))
+    }
+
+    /// Calls of calls by HTTP/2 in Go: see `services/http2`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn go_fan() -> Result<Self> {
+        Self::on_port(LOCAL, |address| go_http2("fan", address))
     }
 
     /// gRPC-Web in Go, by HTTP/1.1: see `services/http2`.
@@ -417,6 +426,16 @@ fn go_http2(what: &str, address: SocketAddr) -> Result<Recipe> {
     let mut command = Command::new(paths::installed("http2")?);
     command.arg(what).arg(address.to_string());
     Ok(Recipe { command, name: "http2", folders: Vec::new() })
+}
+
+/// A client that asks [`Service::go_fan`] for the numbers of a range, all at once on one connection.
+///
+/// # Errors
+/// When it is not installed.
+pub fn fan_client(address: SocketAddr, numbers: &Range<usize>) -> Result<Command> {
+    let mut command = go_http2("askfan", address)?.command;
+    command.args([numbers.start.to_string(), numbers.end.to_string()]);
+    Ok(command)
 }
 
 /// A client that makes the calls of gRPC-Web that its input names.

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM,
-    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE, Handover,
-    INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN,
-    Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK,
-    USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE,
+    Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK,
+    PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK,
+    USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -223,6 +223,7 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_SERVE => How::Serve { sock: record.object, place },
             HANDOVER_CONNECT => How::Connect(record.object),
             HANDOVER_IDLE => How::Idle,
+            HANDOVER_DELEGATE => How::Delegate,
             _ => return Err(DecodeError::Unknown),
         },
     })

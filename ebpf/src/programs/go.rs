@@ -9,11 +9,12 @@ use geophone_ebpf::{
     config::{
         RUNTIME_GO, Runtime,
         go::{
-            CLOSE_GRPC, CLOSE_TCP, CLOSE_TLS, CLOSE_UNIX, G_ID, G_M, G_PARENT, GRPC_CLIENT_CONN, GRPC_HANDLE,
-            GRPC_POINTS, GRPC_SERVER_CONN, GRPC_STREAM_ID, GRPC_WRITE, M_CURG, PERSIST_CONN, SYSFD, TLS,
+            CLOSE_TCP, CLOSE_UNIX, G_ID, G_M, G_PARENT, GRPC_CLIENT_CONN, GRPC_HANDLE, GRPC_POINTS, GRPC_SERVER_CONN,
+            GRPC_STREAM_ID, GRPC_WRITE, HTTP2_CONN, HTTP2_SERVE, M_CURG, PERSIST_CONN, SYSFD, TLS, X_HTTP2_CONN,
+            X_HTTP2_SERVE,
         },
     },
-    record::{HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_WAKE},
+    record::{HANDOVER_CLAIM, HANDOVER_DELEGATE, HANDOVER_SERVE, HANDOVER_WAKE},
     stats::Counter,
 };
 
@@ -33,12 +34,23 @@ const MOST: u64 = 1 << 39;
 /// Where in an `itab` its first method is (`abi.ITab.Fun`), which for a `net.Conn` is `Close`.
 const ITAB_CLOSE: u64 = 24;
 
+/// How often a connection may be wrapped: by TLS, and that by gRPC, and what it encrypts by a listener's own type.
+const WRAPPED: u32 = 4;
+
 /// A value of the type `net.Conn`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Interface {
     itab: u64,
     data: u64,
+}
+
+/// How `http2stream` of `net/http` begins, and `stream` of `golang.org/x/net/http2`: the same since 2020.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Stream {
+    connection: u64,
+    id: u32,
 }
 
 /// Finds the goroutine's number, and that of the one that started it. What is on the way is read into where they will be: the stack
@@ -123,7 +135,8 @@ pub fn grpc_write(ctx: &ProbeContext) {
     let transport = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
     let stream = read::<u64>(regs, config!(offsets.regs_go_second)).unwrap_or_default();
     let conn = transport.wrapping_add(runtime.at[GRPC_CLIENT_CONN]);
-    tell_stream(HANDOVER_CLAIM, (who, runtime), (conn, stream), anchor(regs, runtime.at[GRPC_WRITE]));
+    let anchor = anchor(regs, runtime.at[GRPC_WRITE]);
+    tell_stream(HANDOVER_CLAIM, (who, runtime), (conn, grpc_stream(runtime, stream)), anchor);
 }
 
 /// `func (s *Server) handleStream(t transport.ServerTransport, stream *transport.ServerStream)` is entered, in the goroutine that will
@@ -138,14 +151,60 @@ pub fn grpc_handle(ctx: &ProbeContext) {
     let transport = read::<u64>(regs, config!(offsets.regs_go_third)).unwrap_or_default();
     let stream = read::<u64>(regs, config!(offsets.regs_go_fourth)).unwrap_or_default();
     let conn = transport.wrapping_add(runtime.at[GRPC_SERVER_CONN]);
-    tell_stream(HANDOVER_SERVE, (who, runtime), (conn, stream), anchor(regs, runtime.at[GRPC_HANDLE]));
+    let anchor = anchor(regs, runtime.at[GRPC_HANDLE]);
+    tell_stream(HANDOVER_SERVE, (who, runtime), (conn, grpc_stream(runtime, stream)), anchor);
 }
 
-/// Tells of a stream of gRPC, whose connection is at the first address, and itself at the second one.
+/// The number of gRPC's stream at an address.
 #[inline(always)]
-fn tell_stream(what: u32, (who, runtime): (Current, &Runtime), (conn, stream): (u64, u64), anchor: u64) {
+fn grpc_stream(runtime: &Runtime, stream: u64) -> u32 {
     let stream = if runtime.at[GRPC_POINTS] == 0 { stream } else { read_user_or_zero(stream) };
-    let id: u32 = read_user_or_zero(stream.wrapping_add(runtime.at[GRPC_STREAM_ID]));
+    read_user_or_zero(stream.wrapping_add(runtime.at[GRPC_STREAM_ID]))
+}
+
+/// `func (sc *http2serverConn) runHandler(rw *http2responseWriter, ...)` is entered, in the goroutine that will run the handler; the
+/// request was read by one of the connection's own, which reads all of them.
+#[inline(always)]
+pub fn http2_serve(ctx: &ProbeContext) {
+    if let Some((who, runtime)) = traced() {
+        serve(ctx, (who, runtime), runtime.at[HTTP2_CONN], runtime.at[HTTP2_SERVE]);
+    }
+}
+
+/// As [`http2_serve`], of `golang.org/x/net/http2`.
+#[inline(always)]
+pub fn x_http2_serve(ctx: &ProbeContext) {
+    if let Some((who, runtime)) = traced() {
+        serve(ctx, (who, runtime), runtime.at[X_HTTP2_CONN], runtime.at[X_HTTP2_SERVE]);
+    }
+}
+
+/// Of either; with the offset of the connection, and where the function is.
+#[inline(always)]
+fn serve(ctx: &ProbeContext, whose: (Current, &Runtime), conn: u64, distance: u64) {
+    let regs = ctx.as_ptr() as u64;
+    let connection = read::<u64>(regs, config!(offsets.regs_go_first)).unwrap_or_default();
+    let writer = read::<u64>(regs, config!(offsets.regs_go_second)).unwrap_or_default();
+    // It is a pointer to what begins with a pointer to the stream.
+    let state: u64 = read_user_or_zero(writer);
+    let at: u64 = read_user_or_zero(state);
+    let stream: Stream = read_user_or_zero(at);
+    let id = if stream.connection == connection { stream.id } else { 0 };
+    tell_stream(HANDOVER_SERVE, whose, (connection.wrapping_add(conn), id), anchor(regs, distance));
+}
+
+/// `func (cc *http2ClientConn) roundTrip(req *Request, ...)` is entered: it starts a goroutine that sends the request. What is seen of
+/// that one names this one, but not who has started this one.
+#[inline(always)]
+pub fn http2_round_trip() {
+    if let Some((who, _)) = traced() {
+        handover::tell(HANDOVER_DELEGATE, who, (who.tgid, 0, 0), 0);
+    }
+}
+
+/// Tells of the stream with this number, on the connection that is kept at this address.
+#[inline(always)]
+fn tell_stream(what: u32, (who, runtime): (Current, &Runtime), (conn, id): (u64, u32), anchor: u64) {
     // Clients' streams have odd numbers of 31 bits (RFC 9113, section 5.1.1).
     let is_likely = id & 0x8000_0001 == 1;
     match socket_of_conn(runtime, conn, anchor) {
@@ -160,24 +219,23 @@ fn anchor(regs: u64, distance: u64) -> u64 {
     read::<u64>(regs, config!(offsets.regs_ip)).unwrap_or_default().wrapping_sub(distance)
 }
 
-/// The socket of the `net.Conn` at an address: one of TCP or Unix sockets, or of TLS around one of them, or gRPC's around that. What type it is tells the address of
-/// its methods: seen from `here`, it is the same wherever the program was loaded.
+/// The socket of the `net.Conn` at an address: one of TCP or Unix sockets, or of a type that begins with one of them, or with another such
+/// type. So do those of TLS, gRPC and `h2c`, and nearly all that programs wrap around their connections. What type it is tells the address
+/// of its methods: seen from `here`, it is the same wherever the program was loaded.
 #[inline(always)]
 pub fn socket_of_conn(runtime: &Runtime, at: u64, here: u64) -> Option<u64> {
     let mut conn: Interface = read_user_or_zero(at);
-    let mut close = close_of(conn, here);
-    if close != 0 && close == runtime.at[CLOSE_GRPC] {
-        // So does what gRPC wraps around that.
+    let mut wrapped = 0;
+    loop {
+        let close = close_of(conn, here);
+        if close != 0 && (close == runtime.at[CLOSE_TCP] || close == runtime.at[CLOSE_UNIX]) {
+            break;
+        }
+        if wrapped == WRAPPED {
+            return None;
+        }
         conn = read_user_or_zero(conn.data);
-        close = close_of(conn, here);
-    }
-    if close == runtime.at[CLOSE_TLS] {
-        // `tls.Conn` begins with the connection that it encrypts.
-        conn = read_user_or_zero(conn.data);
-        close = close_of(conn, here);
-    }
-    if close == 0 || (close != runtime.at[CLOSE_TCP] && close != runtime.at[CLOSE_UNIX]) {
-        return None;
+        wrapped += 1;
     }
     // `TCPConn` and `UnixConn` are a pointer to their `netFD`.
     let descriptor: u64 = read_user_or_zero(conn.data);

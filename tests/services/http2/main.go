@@ -1,5 +1,5 @@
-// Command http2 serves and calls over HTTP/2 without TLS. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT;
-// web HOST:PORT and callweb HOST:PORT are gRPC-Web over HTTP/1.1.
+// Command http2 serves and calls over HTTP/2. Arguments: h2c HOST:PORT, grpc HOST:PORT, or call HOST:PORT; web HOST:PORT and
+// callweb HOST:PORT are gRPC-Web over HTTP/1.1; fan HOST:PORT and askfan HOST:PORT FROM TO make calls of calls.
 package main
 
 import (
@@ -47,6 +47,14 @@ func main() {
 		callWeb(os.Args[2])
 		return
 	}
+	if os.Args[1] == "askfan" {
+		from, _ := strconv.Atoi(os.Args[3])
+		to, _ := strconv.Atoi(os.Args[4])
+		if err := askFan(os.Args[2], from, to); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	listener, err := net.Listen("tcp", os.Args[2])
 	if err != nil {
 		log.Fatal(err)
@@ -56,6 +64,9 @@ func main() {
 	}
 	if os.Args[1] == "web" {
 		log.Fatal(serveWeb(listener))
+	}
+	if os.Args[1] == "fan" {
+		log.Fatal(serveFan(listener))
 	}
 	log.Fatal(http.Serve(listener, h2c.NewHandler(http.HandlerFunc(route), &http2.Server{})))
 }

@@ -1,17 +1,17 @@
-//! HTTP/2 without TLS: by prior knowledge and by upgrade, one stream and many.
+//! HTTP/2 without TLS: by prior knowledge and by upgrade, one stream and many; and whose calls are whose in Go, also with TLS.
 
 use std::collections::HashMap;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use geophone_tests::agent::{Agent, Capture, Report};
-use geophone_tests::services::Service;
+use geophone_tests::services::{Service, fan_client};
 use geophone_tests::span::Span;
 use geophone_tests::{child, paths, wait};
 
-use crate::support::{both, nothing_lost, port};
+use crate::support::{both, nothing_lost, parent, pids, port};
 
-both!(curl_with_prior_knowledge, curl_upgrades, many_streams_of_nginx, many_streams_of_go);
+both!(curl_with_prior_knowledge, curl_upgrades, many_streams_of_nginx, many_streams_of_go, goroutines);
 
 /// The one span of a kind and target.
 fn find<'a>(report: &'a Report, kind: &str, target: &str) -> Result<&'a Span> {
@@ -122,5 +122,37 @@ fn many_streams(capture: Capture, service: &Service, target: &str, size: u64) ->
         ensure!(client.number("network.local.port") == server.number("network.peer.port"), "{client:#?}, {server:#?}");
         ensure!(client.start() <= server.start() + 1_000_000, "{client:#?}, {server:#?}");
     }
+    nothing_lost(&report)
+}
+
+/// Requests at once on one connection, each of which makes calls in two levels, from goroutines of its own as from the handler: whose each is,
+/// though it is sent by one goroutine, for another one, and served by one for which others have read it. Servers of `golang.org/x/net` and
+/// `net/http`, without TLS and with it, and clients of both. The program is stripped.
+fn goroutines(capture: Capture) -> Result<()> {
+    const NUMBERS: std::ops::Range<usize> = 100..116;
+    let _shared = wait::shared();
+    let service = Service::go_fan()?;
+    let agent = Agent::start_on(None, capture, &pids([service.pid()]))?;
+    child::output(&mut fan_client(service.address, &NUMBERS)?, wait::PATIENCE)?;
+    // Each request, three of its own, and three of each of those; all but the first at both ends.
+    let expected = NUMBERS.len() * (1 + 2 * 12);
+    agent.wait_spans(expected);
+    let report = agent.finish()?;
+    let log = report.log.join("\n");
+    ensure!(report.spans.len() == expected, "{} spans of {expected}\n{log}", report.spans.len());
+    let number = |span: &Span| -> Result<usize> {
+        let target = span.target();
+        let (_, number) = target.rsplit_once('/').with_context(|| format!("{span:#?}"))?;
+        Ok(number.parse()?)
+    };
+    for span in report.spans.iter().filter(|span| span.kind == "CLIENT") {
+        let above = parent(span, &report.spans)?;
+        ensure!(
+            above.kind == "SERVER" && number(above)? == number(span)? / 10,
+            "another parent: {span:#?}, {above:#?}"
+        );
+        ensure!(span.text("geophone.link") == "task", "{span:#?}");
+    }
+    ensure!(report.count("unclaimed").is_none(), "{log}");
     nothing_lost(&report)
 }

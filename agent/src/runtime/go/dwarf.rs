@@ -22,7 +22,7 @@ use super::{
 const LARGEST: u64 = 256 << 20;
 
 /// The structures and fields that are looked for, in the order of [`Layout`].
-const FIELDS: [(&str, &str); 8] = [
+const FIELDS: [(&str, &str); 11] = [
     ("runtime.g", "m"),
     ("runtime.g", "goid"),
     ("runtime.g", "parentGoid"),
@@ -31,9 +31,12 @@ const FIELDS: [(&str, &str); 8] = [
     ("net.netFD", "pfd"),
     ("internal/poll.FD", "Sysfd"),
     ("crypto/tls.Conn", "conn"),
+    ("net/http.http2serverConn", "conn"),
+    ("net/http/internal/http2.serverConn", "conn"),
+    ("golang.org/x/net/http2.serverConn", "conn"),
 ];
-/// What Go before 1.21 does not have, and what a program does not have that calls nobody.
-const OPTIONAL: [bool; 8] = [false, false, true, false, true, true, true, true];
+/// What Go before 1.21 does not have, and what a program does not have that calls nobody, or serves nobody.
+const OPTIONAL: [bool; 11] = [false, false, true, false, true, true, true, true, true, true, true];
 
 type Slice<'a> = EndianSlice<'a, NativeEndian>;
 
@@ -49,11 +52,21 @@ pub fn layout(image: &Image) -> Result<Option<Layout>, Refusal> {
     if found.iter().zip(OPTIONAL).any(|(found, optional)| found.is_none() && !optional) {
         return Err(Refusal::Malformed("its debugging information lacks a structure of the runtime"));
     }
-    let [g_m, g_goid, g_parent_goid, m_curg, persist_conn, pfd, sysfd, tls_conn] = found.map(Option::unwrap_or_default);
+    let [g_m, g_goid, g_parent_goid, m_curg, persist_conn, pfd, sysfd, tls_conn, http2_conn, moved, x_http2_conn] =
+        found.map(Option::unwrap_or_default);
     if tls_conn != 0 {
         return Err(Refusal::Malformed("a TLS connection does not begin with what it encrypts"));
     }
-    Ok(Some(Layout { g_m, g_goid, g_parent_goid, m_curg, persist_conn, sysfd: pfd.saturating_add(sysfd) }))
+    Ok(Some(Layout {
+        g_m,
+        g_goid,
+        g_parent_goid,
+        m_curg,
+        persist_conn,
+        sysfd: pfd.saturating_add(sysfd),
+        http2_conn: http2_conn.max(moved),
+        x_http2_conn,
+    }))
 }
 
 /// Where fields are, each after the name of its structure; `None` for what is not described.

@@ -14,8 +14,6 @@ pub const WRITE: &str = "google.golang.org/grpc/internal/transport.(*http2Client
 pub const OLD_WRITE: &str = "google.golang.org/grpc/internal/transport.(*http2Client).Write";
 /// The function that serves a stream, in the goroutine that runs the handler.
 pub const HANDLE: &str = "google.golang.org/grpc.(*Server).handleStream";
-/// Of a connection that gRPC has wrapped around one of TLS: it begins with that.
-pub const CLOSE: &str = "google.golang.org/grpc/internal/credentials.(*syscallConn).Close";
 
 /// Offsets in bytes, in structures of `google.golang.org/grpc/internal/transport`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

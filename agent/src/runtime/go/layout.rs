@@ -1,5 +1,5 @@
-//! Where fields are in the structures of Go's runtime and of `net/http`, by the version of Go: the same on all 64-bit
-//! architectures. `cargo run --example go_layout` compares this with the debugging information of programs.
+//! Where fields are in the structures of Go's runtime, of `net/http` and of `golang.org/x/net/http2`, by the version of Go: the same on
+//! all 64-bit architectures. `cargo run --example go_layout` compares this with the debugging information of programs.
 
 use super::Refusal;
 
@@ -18,18 +18,34 @@ pub struct Layout {
     pub persist_conn: u64,
     /// `net.netFD.pfd.Sysfd`
     pub sysfd: u64,
+    /// `net/http.http2serverConn.conn`; since Go 1.27 `net/http/internal/http2.serverConn.conn`.
+    pub http2_conn: u64,
+    /// `golang.org/x/net/http2.serverConn.conn`, in all versions of that module since 2020.
+    pub x_http2_conn: u64,
 }
 
-/// Go 1.N, from the first version to the last, with `g.goid`, `g.parentGoid`, `m.curg`.
-const VERSIONS: &[(u32, u32, u64, u64, u64)] = &[
-    (20, 20, 152, 0, 192),
-    (21, 22, 152, 272, 192),
-    (23, 24, 160, 280, 192),
-    (25, 25, 152, 272, 184),
-    (26, 27, 152, 280, 184),
+/// Go 1.N, from the first version to the last, with `g.goid`, `g.parentGoid`, `m.curg`, and the connection of HTTP/2.
+const VERSIONS: &[(u32, u32, u64, u64, u64, u64)] = &[
+    (20, 20, 152, 0, 192, 16),
+    (21, 22, 152, 272, 192, 16),
+    (23, 24, 160, 280, 192, 16),
+    (25, 25, 152, 272, 184, 16),
+    (26, 26, 152, 280, 184, 16),
+    (27, 27, 152, 280, 184, 24),
 ];
 
 impl Layout {
+    /// As debugging information says, with this for what the program does not have.
+    pub(super) fn filled(&self, described: Self) -> Self {
+        let or = |described, table| if described == 0 { table } else { described };
+        Self {
+            persist_conn: or(described.persist_conn, self.persist_conn),
+            http2_conn: or(described.http2_conn, self.http2_conn),
+            x_http2_conn: or(described.x_http2_conn, self.x_http2_conn),
+            ..described
+        }
+    }
+
     /// Of a version as `go version` says it.
     ///
     /// # Errors
@@ -38,8 +54,8 @@ impl Layout {
         let unknown = || Refusal::Version(version.to_owned());
         let minor = minor(version).ok_or_else(unknown)?;
         let row = VERSIONS.iter().find(|(from, to, ..)| (*from..=*to).contains(&minor)).ok_or_else(unknown)?;
-        let (_, _, g_goid, g_parent_goid, m_curg) = *row;
-        Ok(Self { g_m: 48, g_goid, g_parent_goid, m_curg, persist_conn: 80, sysfd: 16 })
+        let (_, _, g_goid, g_parent_goid, m_curg, http2_conn) = *row;
+        Ok(Self { g_m: 48, g_goid, g_parent_goid, m_curg, persist_conn: 80, sysfd: 16, http2_conn, x_http2_conn: 16 })
     }
 }
 
@@ -71,6 +87,7 @@ mod tests {
         }
         assert_eq!(Layout::of("go1.20.14").unwrap().g_parent_goid, 0);
         assert_eq!(Layout::of("go1.25").unwrap().m_curg, 184);
+        assert_eq!(["go1.26.8", "go1.27rc1"].map(|version| Layout::of(version).unwrap().http2_conn), [16, 24]);
         for unknown in ["go1.19.13", "go1.28", "devel +abc"] {
             assert_eq!(Layout::of(unknown).unwrap_err().to_string(), format!("{unknown} is not known"));
         }

@@ -1,9 +1,10 @@
 //! Go: goroutines. Where a thread has the address of its goroutine, where that has its number and its parent's, and where
-//! `net/http` and gRPC hand a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
+//! `net/http`, its HTTP/2 and gRPC hand a request over to the goroutines of a connection. All of it is the same for every process that runs a file.
 
 mod buildinfo;
 mod dwarf;
 mod grpc;
+mod http2;
 mod layout;
 mod modules;
 mod pclntab;
@@ -28,35 +29,28 @@ const READY: &str = "runtime.ready";
 /// What tells of which type a `net.Conn` is: the first method in its table, by the alphabet.
 const CLOSE_TCP: &str = "net.(*TCPConn).Close";
 const CLOSE_UNIX: &str = "net.(*UnixConn).Close";
-const CLOSE_TLS: &str = "crypto/tls.(*Conn).Close";
 /// What encrypts and decrypts.
 const TLS_READ: &str = "crypto/tls.(*Conn).Read";
 const TLS_WRITE: &str = "crypto/tls.(*Conn).Write";
 
 /// What is looked for: those that probes are put at, and those whose addresses only are of use.
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 16] = [
     ROUND_TRIP,
     READY,
     TLS_READ,
     TLS_WRITE,
+    CLOSE_TCP,
+    CLOSE_UNIX,
     grpc::WRITE,
     grpc::OLD_WRITE,
     grpc::HANDLE,
-    CLOSE_TCP,
-    CLOSE_UNIX,
-    CLOSE_TLS,
-    grpc::CLOSE,
-];
-/// Where the distances of the latter go, and of others.
-const PLACES: [usize; 8] = [
-    go::CLOSE_TCP,
-    go::CLOSE_UNIX,
-    go::CLOSE_TLS,
-    go::CLOSE_GRPC,
-    go::TLS_READ,
-    go::TLS_WRITE,
-    go::GRPC_WRITE,
-    go::GRPC_HANDLE,
+    http2::SERVE,
+    http2::MOVED_SERVE,
+    http2::X_SERVE,
+    http2::ROUND_TRIP,
+    http2::MOVED_ROUND_TRIP,
+    http2::X_ROUND_TRIP,
+    http2::X_OLD_ROUND_TRIP,
 ];
 
 impl Detector for Go {
@@ -87,10 +81,24 @@ impl Detector for Go {
         set(go::M_CURG, layout.m_curg);
         set(go::PERSIST_CONN, layout.persist_conn);
         set(go::SYSFD, layout.sysfd);
+        set(go::HTTP2_CONN, layout.http2_conn);
+        set(go::X_HTTP2_CONN, layout.x_http2_conn);
         let mut probes = Vec::new();
         let mut tls = Vec::new();
-        let [round_trip, ready, read, write, grpc_write, grpc_old_write, grpc_handle, closes @ ..] =
-            pclntab::functions(image, FUNCTIONS)?;
+        let [
+            round_trip,
+            ready,
+            read,
+            write,
+            close_tcp,
+            close_unix,
+            grpc_write,
+            grpc_old_write,
+            grpc_handle,
+            http2 @ ..,
+        ] = pclntab::functions(image, FUNCTIONS)?;
+        let http2 = http2::Functions::of(http2);
+        probes.extend(http2.probes(image)?);
         let grpc_write = grpc_write.or(grpc_old_write);
         if let Some(function) = round_trip {
             probes.push(probe(image, "go_http_round_trip", function.begin)?);
@@ -117,9 +125,18 @@ impl Detector for Go {
                 }
             }
         }
-        if let Some(anchor) = round_trip.or(write).or(grpc_write).or(grpc_handle) {
-            let others = [read, write, grpc_write, grpc_handle];
-            for (index, function) in PLACES.into_iter().zip(closes.into_iter().chain(others)) {
+        let anchors = [round_trip, write, grpc_write, grpc_handle, http2.serve, http2.x_serve];
+        if let Some(anchor) = anchors.into_iter().flatten().next() {
+            for (index, function) in [
+                (go::CLOSE_TCP, close_tcp),
+                (go::CLOSE_UNIX, close_unix),
+                (go::TLS_READ, read),
+                (go::TLS_WRITE, write),
+                (go::GRPC_WRITE, grpc_write),
+                (go::GRPC_HANDLE, grpc_handle),
+                (go::HTTP2_SERVE, http2.serve),
+                (go::X_HTTP2_SERVE, http2.x_serve),
+            ] {
                 set(index, function.map_or(0, |function| function.begin.wrapping_sub(anchor.begin)));
             }
         }
@@ -165,7 +182,7 @@ fn tls_probes(image: &Image, read: Function, write: Function) -> Result<Vec<Prob
 pub struct Layouts {
     /// Version of Go.
     pub version: String,
-    /// Go's structures.
+    /// Go's structures; of what the program does not have, debugging information says what the table says.
     pub go: (Layout, Option<Layout>),
     /// gRPC's, if they are known.
     pub grpc: (Option<Streams>, Option<Streams>),
@@ -179,7 +196,8 @@ pub fn layouts(image: &Image) -> Result<Option<Layouts>, Refusal> {
     let Some(build) = buildinfo::read(image)? else {
         return Ok(None);
     };
-    let go = (Layout::of(&build.version)?, dwarf::layout(image)?);
+    let table = Layout::of(&build.version)?;
+    let go = (table, dwarf::layout(image)?.map(|described| table.filled(described)));
     let grpc = (build.module(grpc::MODULE).and_then(Streams::known), Streams::described(image)?);
     Ok(Some(Layouts { version: build.version, go, grpc }))
 }

@@ -89,7 +89,7 @@ fn found(running: &Running) -> Found {
 }
 
 /// What the kernel side does (`ebpf/src/programs/python.rs`).
-fn task(memory: &Memory, at: &[u64; 20], pointer: u64) -> u64 {
+fn task(memory: &Memory, at: &[u64; 22], pointer: u64) -> u64 {
     let word = |address: u64| memory.word(address).unwrap();
     let mut state = word(pointer.wrapping_add(at[THREAD_WORD]));
     if at[THREAD_TABLE] != NONE {

@@ -2,10 +2,9 @@
 //! request has worked for it.
 
 use super::{
-    call::{Call, Cause, Hint, Link, Serial, Sign},
+    call::{Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     loops::Sent,
-    trust::Kind,
     turns::For,
     work::{Key, On},
 };
@@ -238,6 +237,7 @@ impl Engine {
         call.is_answered = true;
         let start = call.start;
         self.prove_samples(key, serial);
+        let since = self.shows_turns(serial, answered);
         if !matches!(key, Key::Thread(tid) if self.crowded.contains(&tid)) {
             self.claim_answered(answered.thread, serial, start, answered.time);
         }
@@ -246,6 +246,9 @@ impl Engine {
                 self.answerers.insert(answered.id.socket, key);
                 self.workers.answered(key, serial, answered.id.socket, answered.time);
                 Link::Task
+            }
+            Key::Thread(_) if self.takes_turns(answered.thread) => {
+                return self.answered_for_another(serial, key, since, answered.time);
             }
             Key::Thread(tid) if self.crowded.contains(&tid) => {
                 if let Some(on) = self.workers.own(key).map(|work| work.on)
@@ -275,7 +278,7 @@ impl Engine {
                     cost.is_whole = is_same;
                 }
                 if !is_same {
-                    return self.answered_for_another(serial, key, start);
+                    return self.answered_for_another(serial, key, since, answered.time);
                 }
                 Link::Thread
             }
@@ -288,27 +291,6 @@ impl Engine {
             });
             if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));
-            }
-        }
-    }
-
-    /// A thread has answered a request that another one has read. If it does one thing at a time, what it has asked for meanwhile was for
-    /// that; a loop that answers for others has more under way.
-    fn answered_for_another(&mut self, request: Serial, key: Key, start: Nanos) {
-        let Some(tgid) = self.calls.get(&request).map(Call::tgid) else {
-            return;
-        };
-        let mut made = self.pending.by(key);
-        made.retain(|call| self.calls.get(call).is_some_and(|call| call.start >= start));
-        if made.is_empty() {
-            return;
-        }
-        let all_done = made.iter().all(|call| self.calls.get(call).is_some_and(|call| call.is_answered));
-        self.tried(tgid, Kind::Answerer, Sign::Answerer, all_done);
-        let hint = Hint { request, link: Link::Thread, sign: Sign::Answerer };
-        for call in made {
-            if all_done && self.may_cause(request, call) {
-                self.suggest(call, hint);
             }
         }
     }

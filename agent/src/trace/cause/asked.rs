@@ -203,6 +203,7 @@ impl Engine {
             // Whoever sends it does so for somebody else, who will say so.
             None if claim == Claimed::Later => None,
             None if thread.task.id != 0 => self.work_of(thread),
+            None if self.takes_turns(thread) => None,
             // An event loop sends the first request when the connection is there, whatever it has read meanwhile.
             None if connected == Some(None) && self.crowded.contains(&thread.tid) => None,
             None => connected
@@ -212,7 +213,8 @@ impl Engine {
                 .or_else(|| self.work_of(thread)),
         };
         // What an event loop has read last may be something else.
-        let is_loop = claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid);
+        let is_loop =
+            claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid) && !self.takes_turns(thread);
         let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
         let is_own = is_loop && self.turns.is_own(thread, call.id.socket);
         let is_sure = !is_loop
@@ -376,6 +378,9 @@ impl Engine {
     fn search(&mut self, call: &mut Call, hint: Option<Hint>, who: Thread, now: Nanos) -> Cause {
         self.workers.drop_answer(Key::of(who));
         self.workers.use_up(Key::of(who));
+        if self.workers.is_elsewhere(who) {
+            return Cause::None;
+        }
         let Some(candidates) = self.open.get(&call.tgid()).cloned() else {
             // It has served nothing yet: it is starting, or it is no server.
             return Cause::None;

@@ -11,6 +11,7 @@ use super::{
     carried::Contexts,
     claims::Claims,
     ends::Ends,
+    followers::Followers,
     held::Deadlines,
     hosts::Hosts,
     injected::Written,
@@ -135,6 +136,8 @@ pub struct Engine {
     pub(super) loops: Loops,
     /// And of those whose callbacks have ids.
     pub(super) turns: Turns,
+    /// What is known of threads that read for each other.
+    pub(super) followers: Followers,
     /// Processes whose tasks are seen to wake each other.
     pub(super) wakers: HashSet<u32, foldhash::fast::RandomState>,
     /// Processes that are not understood.
@@ -216,6 +219,7 @@ impl Engine {
             crowded: HashSet::default(),
             loops: Loops::default(),
             turns: Turns::default(),
+            followers: Followers::default(),
             wakers: HashSet::default(),
             puzzles: Puzzles::default(),
             locks: Locks::default(),
@@ -327,6 +331,7 @@ impl Engine {
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
         self.turns.ended(tgid);
+        self.followers.ended(tgid);
         self.trust.ended(tgid);
         self.locks.ended(tgid);
         self.puzzles.ended(tgid);

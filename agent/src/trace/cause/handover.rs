@@ -1,13 +1,13 @@
 //! Work that passes from one thread or task to another.
 
 use super::{
-    call::Link,
+    call::{Link, Serial},
     claims::Placed,
     engine::Engine,
     work::{Key, On, Work},
 };
 use crate::{
-    event::{Handover, How, Nanos, Thread},
+    event::{Handover, How, Nanos, SocketId, Thread},
     protocol::CallId,
 };
 
@@ -48,6 +48,7 @@ impl Engine {
                 self.loops.idle(from.tid);
                 self.workers.clear(Key::of(from));
             }
+            How::Delegate => self.workers.born(from, time),
             How::Wake(object) => self.woken(handover, object),
         }
     }
@@ -56,14 +57,24 @@ impl Engine {
     fn begins_to_serve(&mut self, sock: u64, place: u64, from: Thread, time: Nanos) {
         let key = Key::of(from);
         let socket = self.claims.id(sock);
-        let request = socket.and_then(|socket| self.by_id.get(&(CallId { socket, place }, true)).copied());
+        let request = socket.and_then(|socket| {
+            let is_stream = self.by_id.get(&(CallId { socket, place }, true)).copied();
+            is_stream.or_else(|| self.upgraded(socket, from).filter(|_| place == 1))
+        });
         match request.filter(|request| self.is_open(On::Request(*request))) {
             Some(request) => self.workers.set(key, On::Request(request), time, Link::Task),
-            // Not what it has served before, nor what whoever started it has read since.
-            None => {
-                self.workers.clear(key);
-                self.workers.share(key, time);
+            None => self.workers.serves_unseen(key, time),
+        }
+    }
+
+    /// The request of HTTP/1 by which a connection became one of HTTP/2, where its answer is the first stream: the task has read it that has
+    /// started the one which serves it.
+    fn upgraded(&self, socket: SocketId, from: Thread) -> Option<Serial> {
+        match self.workers.own(Key::Task(from.tgid, from.task.parent))?.on {
+            On::Request(request) => {
+                Some(request).filter(|request| self.calls.get(request).is_some_and(|call| call.id.socket == socket))
             }
+            On::Like(_) => None,
         }
     }
 }

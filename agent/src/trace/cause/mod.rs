@@ -14,6 +14,7 @@ mod contexts;
 mod endpoints;
 mod ends;
 mod engine;
+mod followers;
 mod forget;
 mod handover;
 mod held;

@@ -69,6 +69,11 @@ impl Proof {
         self.seen() >= ENOUGH && self.wrong > self.right
     }
 
+    /// It was seen often, and was right more often than wrong.
+    pub(super) fn is_mostly_right(self) -> bool {
+        self.seen() >= ENOUGH && self.right > self.wrong
+    }
+
     /// It was seen often, and was wrong too often.
     pub(super) fn has_failed(self) -> bool {
         self.seen() >= ENOUGH && self.is_often_wrong()
@@ -93,6 +98,8 @@ pub(super) enum Kind {
     Own,
     /// That whoever answers a request which somebody else has read has served nothing else meanwhile.
     Answerer,
+    /// That whoever answers a request, and reads requests too, has not read that one.
+    Turns,
 }
 
 impl From<Link> for Kind {

@@ -53,6 +53,10 @@ impl Engine {
         if matches!(Key::of(handover.to), Key::Task(..)) {
             self.wakers.insert(handover.from.tgid);
         }
+        // One of them waits in another one's place from now on.
+        if self.takes_turns(handover.from) && self.takes_turns(handover.to) {
+            return;
+        }
         let wake = self.wake(handover);
         if self.is_lock(&wake, object) {
             return;

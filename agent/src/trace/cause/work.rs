@@ -140,6 +140,8 @@ struct Worker {
     guess: Option<On>,
     /// The connection on which it has answered.
     answers: Option<SocketId>,
+    /// When it has answered a request last.
+    answered: Nanos,
     /// The request that it has read last.
     reads: Option<Serial>,
     /// It has read answers, and no requests.
@@ -148,6 +150,8 @@ struct Worker {
     answer: Option<Answer>,
     /// It works for whoever wakes it, and no longer for what it was made for.
     is_shared: bool,
+    /// It has begun to serve a request that was not seen.
+    is_elsewhere: bool,
     /// When it was last heard of.
     seen: Nanos,
 }
@@ -173,6 +177,7 @@ impl Workers {
         let worker = self.worker(key, new.since);
         if worker.work.is_none_or(|work| work.since <= new.since) {
             worker.work = Some(new);
+            worker.is_elsewhere = false;
         }
     }
 
@@ -242,6 +247,34 @@ impl Workers {
                 worker.work = None;
             }
         }
+    }
+
+    /// A worker has begun to serve a request that was not seen: not what it has served before, nor what whoever started it has read since.
+    pub(super) fn serves_unseen(&mut self, key: Key, now: Nanos) {
+        self.clear(key);
+        self.share(key, now);
+        self.worker(key, now).is_elsewhere = true;
+    }
+
+    /// Whether whoever makes a call does so for a request that was not seen, and so for none of those that were.
+    pub(super) fn is_elsewhere(&self, thread: Thread) -> bool {
+        let (mut task, mut parent) = (thread.task.id, thread.task.parent);
+        for _ in 0..GENERATIONS {
+            let worker = self.workers.get(&Key::Task(thread.tgid, task));
+            match worker {
+                Some(worker) if worker.is_elsewhere => return true,
+                Some(worker) if worker.work.is_some() || worker.is_shared => return false,
+                _ => {}
+            }
+            if let Some(worker) = worker.filter(|worker| worker.parent != 0) {
+                parent = worker.parent;
+            }
+            (task, parent) = (parent, 0);
+            if task == 0 {
+                return false;
+            }
+        }
+        false
     }
 
     /// A worker that was made for one thing was woken by whoever works for another: it may turn to that.
@@ -319,6 +352,11 @@ impl Workers {
         self.worker(key, now).answers = Some(socket);
     }
 
+    /// A worker answers a request. Returns when it did so for the last time.
+    pub(super) fn answered_at(&mut self, key: Key, now: Nanos) -> Nanos {
+        std::mem::replace(&mut self.worker(key, now).answered, now)
+    }
+
     /// Whether it was this worker that has answered on a connection, and not an earlier one at its address.
     pub(super) fn answers(&self, key: Key, socket: SocketId) -> bool {
         self.workers.get(&key).is_some_and(|worker| worker.answers == Some(socket))
@@ -358,6 +396,13 @@ impl Workers {
             (task, parent) = (parent, 0);
         }
         None
+    }
+
+    /// A task is seen, with the one that has started it.
+    pub(super) fn born(&mut self, thread: Thread, now: Nanos) {
+        if thread.task.parent != 0 {
+            self.worker(Key::Task(thread.tgid, thread.task.id), now).parent = thread.task.parent;
+        }
     }
 
     /// Whoever made a call, and the tasks that started it, as far as they may have done so for this call.

@@ -86,3 +86,44 @@ fn threads_that_answer_what_they_read_are_believed_again() {
         world.caused(End(14, round), End(32, round), Link::Thread);
     }
 }
+
+/// Each of three workers reads what comes while it waits, and wakes the next one to do so; which of them serves a request is not to be seen.
+/// Where `left` says so, somebody else sends the answer.
+fn rounds(left: impl Fn(u64) -> bool) -> World {
+    let mut world = World::new();
+    for round in 0..60 {
+        let [one, two] = [0, 2].map(|more| End(10 + more, round));
+        let [call, other] = [0, 2].map(|more| End(30 + more, round));
+        let [first, second, third] = [0, 1, 2].map(|turn| thread(1, 7 + (round as u32 + turn) % 3));
+        world.serve(one, second).hand(second, third, How::Wake(0x40)).serve(two, third);
+        world.call(call, first).hand(third, first, How::Wake(0x80)).call(other, second);
+        world.read(other, third).read(call, second);
+        world.answer(one, if left(round) { thread(1, 20) } else { first }).answer(two, second);
+    }
+    world.finish();
+    world
+}
+
+#[test]
+fn threads_that_read_for_each_other() {
+    let world = rounds(|_| false);
+    // It has to show.
+    for round in 20..60 {
+        world.caused(End(10, round), End(30, round), Link::Thread);
+        world.caused(End(12, round), End(32, round), Link::Thread);
+    }
+}
+
+#[test]
+fn threads_that_leave_their_answers_to_others() {
+    let world = rounds(|round| round % 5 == 4);
+    let is_right = |call: End, request: End| {
+        let parent = world.span(Side::Client, call).parent;
+        assert!(parent == SpanId::INVALID || parent == world.span(Side::Server, request).span, "{}:{}", call.0, call.1);
+        parent != SpanId::INVALID
+    };
+    let rounds = 20..60;
+    let right =
+        rounds.filter(|round| is_right(End(30, *round), End(10, *round)) & is_right(End(32, *round), End(12, *round)));
+    assert!(right.count() >= 24);
+}

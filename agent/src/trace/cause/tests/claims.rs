@@ -84,3 +84,53 @@ fn a_worker_that_serves_one_stream_after_the_other() {
     world.caused(End(11, 3), End(20, 3), Link::Task);
     assert!(world.span(Side::Client, End(20, 5)).link != Some(Link::Task));
 }
+
+#[test]
+fn a_call_that_is_sent_by_a_task_that_was_started_for_it() {
+    let mut world = two_served();
+    // Each handler starts a task, and that one another one, which sends the request.
+    world.hand(g(20, 7), Thread::default(), How::Delegate).hand(g(21, 8), Thread::default(), How::Delegate);
+    world.call(End(20, 1), g(41, 21)).call(End(20, 3), g(40, 20)).call(End(20, 5), g(42, 22));
+    // A handler does so itself.
+    world.hand(g(8, 5), Thread::default(), How::Delegate).call(End(20, 7), g(43, 8));
+    for place in [3, 1, 7, 5] {
+        world.read(End(20, place), g(31, 7));
+    }
+    world.answer(End(11, 1), g(6, 1)).answer(End(11, 3), g(6, 1)).pass(6_000 * MS);
+    world.caused(End(11, 3), End(20, 1), Link::Task);
+    world.caused(End(11, 1), End(20, 3), Link::Task);
+    world.caused(End(11, 3), End(20, 7), Link::Task);
+    // Who has started the one that has started this one is not known.
+    world.root(Side::Client, End(20, 5));
+}
+
+#[test]
+fn the_request_by_which_a_connection_was_upgraded() {
+    let mut world = World::new();
+    let (connection, reader) = (g(5, 1), g(6, 5));
+    world.serve(End(11, 0), connection).serve(End(11, 3), reader);
+    world.hand(g(7, 5), Thread::default(), How::Serve { sock: 11, place: 1 });
+    world.hand(g(8, 5), Thread::default(), How::Serve { sock: 11, place: 3 });
+    // Not seen to be read.
+    world.hand(g(9, 5), Thread::default(), How::Serve { sock: 11, place: 5 });
+    world.call(End(20, 0), g(8, 5)).call(End(22, 0), g(7, 5)).call(End(24, 0), g(9, 5));
+    world.read(End(20, 0), g(8, 5)).read(End(22, 0), g(7, 5)).read(End(24, 0), g(9, 5));
+    world.answer(End(11, 0), g(10, 5)).answer(End(11, 3), g(10, 5)).pass(6_000 * MS);
+    world.caused(End(11, 3), End(20, 0), Link::Task);
+    world.caused(End(11, 0), End(22, 0), Link::Task);
+    world.root(Side::Client, End(24, 0));
+}
+
+#[test]
+fn whoever_serves_what_was_not_seen_works_for_nothing_that_was() {
+    let mut world = World::new();
+    world.serve(End(11, 1), g(5, 1));
+    world.hand(g(8, 5), Thread::default(), How::Serve { sock: 11, place: 3 });
+    // By itself, and by one that it has started.
+    world.call(End(20, 1), g(8, 5)).read(End(20, 1), g(31, 1)).call(End(20, 3), g(9, 8)).read(End(20, 3), g(31, 1));
+    // Nobody knows who this one is.
+    world.call(End(20, 5), g(40, 0)).read(End(20, 5), g(31, 1));
+    world.answer(End(11, 1), g(6, 1)).pass(6_000 * MS);
+    world.root(Side::Client, End(20, 1)).root(Side::Client, End(20, 3));
+    world.caused(End(11, 1), End(20, 5), Link::Time);
+}
