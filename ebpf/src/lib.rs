@@ -7,6 +7,7 @@ pub mod config;
 pub mod greeting;
 pub mod inject;
 pub mod interpreter;
+pub mod java;
 pub mod node;
 pub mod python;
 pub mod record;

@@ -34,6 +34,8 @@ mod http2;
 mod inject;
 #[path = "programs/interpreter.rs"]
 mod interpreter;
+#[path = "programs/java.rs"]
+mod java;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]
