@@ -25,6 +25,7 @@ mod samples;
 mod sdks;
 mod serving;
 mod values;
+mod waiters;
 
 const MS: Nanos = 1_000_000;
 
