@@ -41,4 +41,5 @@ mod support;
 mod tls;
 mod unix;
 mod unwinding;
+mod virtual_threads;
 mod waits;
