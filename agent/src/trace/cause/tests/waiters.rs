@@ -5,9 +5,10 @@ use super::*;
 /// Two requests that are open at a time, each served by a virtual thread that has had a call made by another one.
 fn two(first_known: bool) -> World {
     let mut world = World::new();
-    for (request, call, own, child) in [(11, 20, 7, 8), (13, 22, 17, 18)] {
+    world.serve(End(11, 0), task(A, 101, 7, 0)).serve(End(13, 0), task(A, 101, 17, 0));
+    for (call, own, child) in [(20, 7, 8), (22, 17, 18)] {
         let parent = if first_known { own } else { 0 };
-        world.serve(End(request, 0), task(A, 101, own, 0)).call(End(call, 0), task(A, 102, child, parent));
+        world.call(End(call, 0), task(A, 102, child, parent));
     }
     world
 }
