@@ -19,7 +19,8 @@ fn who_waits_for_a_task_has_started_it() {
         let mut world = two(first_known);
         world.read(End(22, 0), task(A, 101, 18, 17)).read(End(20, 0), task(A, 102, 8, 7));
         // What it does next is for the same.
-        world.call(End(24, 0), task(A, 101, 8, 0)).read(End(24, 0), task(A, 101, 8, 0));
+        let parent = if first_known { 7 } else { 0 };
+        world.call(End(24, 0), task(A, 101, 8, parent)).read(End(24, 0), task(A, 101, 8, 0));
         world.answer(End(11, 0), task(A, 101, 7, 0)).answer(End(13, 0), task(A, 102, 17, 0)).finish();
         world.caused(End(11, 0), End(20, 0), Link::Task);
         world.caused(End(13, 0), End(22, 0), Link::Task);
