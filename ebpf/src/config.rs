@@ -342,6 +342,8 @@ pub const RUNTIME_PYTHON: u32 = 2;
 pub const RUNTIME_NODE: u32 = 3;
 /// tokio: tasks.
 pub const RUNTIME_TOKIO: u32 = 4;
+/// Java: virtual threads.
+pub const RUNTIME_JAVA: u32 = 5;
 
 /// How the task that runs on a thread of a process is found: the values of the `RUNTIMES` map, by thread group. What `at` holds is
 /// said where each runtime is read.
@@ -354,7 +356,7 @@ pub struct Runtime {
     /// [`REUSED`] when the runtime keeps threads that have ended, and wakes them to begin anew.
     pub no_wakes: u32,
     /// Offsets and addresses.
-    pub at: [u64; 22],
+    pub at: [u64; 24],
     /// A futex in this range of addresses is one of the runtime's own locks: from, to.
     pub locks: [u64; 2],
 }

@@ -10,6 +10,7 @@ pub mod http2;
 pub mod huffman;
 pub mod inject;
 pub mod interpreter;
+pub mod java;
 pub mod node;
 pub mod python;
 pub mod record;

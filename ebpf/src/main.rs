@@ -40,6 +40,8 @@ mod inject_http2;
 mod inject_report;
 #[path = "programs/interpreter.rs"]
 mod interpreter;
+#[path = "programs/java.rs"]
+mod java;
 #[path = "programs/kernel.rs"]
 mod kernel;
 #[path = "programs/life.rs"]

@@ -1,6 +1,9 @@
 //! How the kernel side finds the asyncio task that runs on a thread of a CPython process: what [`Runtime::at`](crate::config::Runtime)
 //! holds, and the layout of CPython's dicts, which is the same in all versions that are read in this way (3.8 to 3.13).
 //!
+//! Greenlets (gevent, eventlet) have no number, but from 3.11 on each has a stack of its own for its frames, in chunks of which each has the
+//! address of the one before, first (`_PyStackChunk.previous`). The address of the lowest one names the greenlet while it lives.
+//!
 //! Each thread has a `PyThreadState`, whose address is in thread-local memory. From 3.14 on the running task is in it. Before, it is
 //! in the dict `_asyncio._current_tasks`, by loop.
 
@@ -23,6 +26,11 @@ pub const OLD_KEYS: usize = 5;
 pub const RUNNING_TASK: usize = 6;
 /// A function's first argument in the registers (`struct pt_regs`).
 pub const FIRST_ARGUMENT: usize = 7;
+
+/// `PyThreadState.datastack_chunk`, or [`NONE`]: there are no greenlets, or they cannot be told from each other.
+pub const STACK_CHUNK: usize = 8;
+/// Chunks of a stack that are looked at: of 16 KiB at least, each for some 30 calls.
+pub const CHUNKS: u64 = 48;
 
 /// `PyDictObject.ma_used`: entries that are not deleted.
 pub const DICT_USED: u64 = 16;

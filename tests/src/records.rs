@@ -16,6 +16,8 @@ pub struct Call {
     pub tid: u32,
     /// The runtime's task that ran on it, or 0.
     pub task: u64,
+    /// The task that has started it or waits for it, or 0.
+    pub task_parent: u64,
     /// The process received.
     pub received: bool,
     /// What was captured.
@@ -77,6 +79,7 @@ impl Records {
                 tgid: u32_at(record, offset_of!(Data, tgid))?,
                 tid: u32_at(record, offset_of!(Data, tid))?,
                 task: u64_at(record, offset_of!(Data, task))?,
+                task_parent: u64_at(record, offset_of!(Data, task_parent))?,
                 received: record.get(offset_of!(Data, direction)) == Some(&RECEIVE),
                 bytes: bytes.to_vec(),
             });

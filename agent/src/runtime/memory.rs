@@ -49,6 +49,16 @@ impl Memory {
         words(&bytes).collect()
     }
 
+    /// The text at an address, up to a zero, if it is one and has no more than `most` bytes.
+    pub fn text(&self, address: u64, most: usize) -> Option<String> {
+        let mut bytes = vec![0; most + 1];
+        let read = self.0.read_at(&mut bytes, address).unwrap_or_default();
+        bytes.truncate(read);
+        let end = bytes.iter().position(|byte| *byte == 0)?;
+        bytes.truncate(end);
+        String::from_utf8(bytes).ok()
+    }
+
     /// Whether `text` is at an address, with a zero behind it.
     pub fn is_text(&self, address: u64, text: &str) -> bool {
         let mut bytes = vec![0; text.len() + 1];

@@ -8,7 +8,9 @@
 mod encryption;
 mod file;
 pub mod go;
+mod java;
 mod later;
+mod maps;
 pub mod memory;
 mod node;
 mod probes;
@@ -59,7 +61,7 @@ pub trait Plan {
 }
 
 /// The runtimes that are known, one line each.
-static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby, &tokio::Tokio];
+static DETECTORS: &[&dyn Detector] = &[&go::Go, &node::Node, &python::Python, &ruby::Ruby, &tokio::Tokio, &java::Java];
 
 /// A process that is looked at.
 #[derive(Debug)]

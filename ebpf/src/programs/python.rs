@@ -25,10 +25,36 @@ pub fn current(runtime: &Runtime, task: &mut u64) {
         (0, at) => thread_state(runtime, task) && (*task == 0 || follow(task, at)),
         (tasks, _) => by_loop(runtime, tasks, task),
     };
-    if !read {
+    if !read || (*task == 0 && runtime.at[python::STACK_CHUNK] != NONE && !greenlet(runtime, task)) {
         *task = 0;
         emit::count(Counter::TaskFault);
     }
+}
+
+/// Finds the lowest chunk of the current greenlet's stack; 0: Python does not run, or it is deeper than is looked at.
+#[inline(always)]
+fn greenlet(runtime: &Runtime, chunk: &mut u64) -> bool {
+    if !thread_state(runtime, chunk) {
+        return false;
+    }
+    if *chunk == 0 {
+        return true;
+    }
+    if !follow(chunk, runtime.at[python::STACK_CHUNK]) {
+        return false;
+    }
+    for _ in 0..python::CHUNKS {
+        let last = *chunk;
+        if last == 0 || !follow(chunk, 0) {
+            return last == 0;
+        }
+        if *chunk == 0 {
+            *chunk = last;
+            return true;
+        }
+    }
+    *chunk = 0;
+    true
 }
 
 /// Before 3.14 a dict has it, by loop. The loop of the current thread is not looked for: a task runs in its own context (PEP 567), and

@@ -19,30 +19,36 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import services.Shape.Callee;
 
 /**
  * A service on the JDK's own server; see ../README.md. Arguments: pool or virtual, which says what threads there are; client, async or
- * url, which says what makes the calls: HttpClient, the same with completion stages, or HttpURLConnection.
+ * url, which says what makes the calls: HttpClient, the same with completion stages, or HttpURLConnection; and perhaps plain: a call that
+ * no other one is made beside is made by the thread that serves the request, and others by tasks that are submitted.
  */
 public final class Service {
     private record Answer(int status, String text) {}
 
     private final ExecutorService calls;
     private final String kind;
+    private final boolean plain;
     private final HttpClient client;
 
-    private Service(ExecutorService calls, String kind) {
+    private Service(ExecutorService calls, String kind, boolean plain) {
         this.calls = calls;
         this.kind = kind;
+        this.plain = plain;
         this.client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     }
 
     public static void main(String[] args) throws Exception {
         boolean virtual = args[0].equals("virtual");
-        Service service = new Service(virtual ? virtualThreads() : Executors.newFixedThreadPool(64), args[1]);
+        ExecutorService calls = virtual ? virtualThreads() : Executors.newFixedThreadPool(64);
+        Service service = new Service(calls, args[1], args.length > 2 && args[2].equals("plain"));
         int port = Integer.parseInt(System.getenv("PORT"));
         HttpServer server = HttpServer.create(new InetSocketAddress(System.getenv("HOST"), port), 1024);
         server.createContext("/", service::serve);
@@ -69,7 +75,7 @@ public final class Service {
             long next = position * 10;
             for (List<Callee> group : GROUPS) {
                 sleep(Shape.think(id, next));
-                served += make(group, id, next);
+                served += plain ? makePlainly(group, id, next) : make(group, id, next);
                 next += group.size();
             }
             answer(exchange, 200, Long.toString(served));
@@ -106,6 +112,28 @@ public final class Service {
                     : CompletableFuture.supplyAsync(() -> call(callee, id, position), calls));
         }
         return futures.stream().mapToLong(CompletableFuture::join).sum();
+    }
+
+    /** The same, as programs for virtual threads are written. */
+    private long makePlainly(List<Callee> group, long id, long first) {
+        if (group.size() == 1) {
+            return call(group.get(0), id, first);
+        }
+        List<Future<Long>> futures = new ArrayList<>();
+        for (int i = 0; i < group.size(); i++) {
+            Callee callee = group.get(i);
+            long position = first + i;
+            futures.add(calls.submit(() -> call(callee, id, position)));
+        }
+        long served = 0;
+        for (Future<Long> future : futures) {
+            try {
+                served += future.get();
+            } catch (InterruptedException | ExecutionException failed) {
+                throw new CompletionException(failed);
+            }
+        }
+        return served;
     }
 
     private long call(Callee callee, long id, long position) {

@@ -90,6 +90,8 @@ pub enum Program {
     JavaAsync,
     /// The JDK's server with virtual threads, calls by `HttpClient` in virtual threads.
     JavaVirtual,
+    /// The JDK's server with virtual threads, calls by `HttpURLConnection` in the same ones, and in others where several are made at once.
+    JavaVirtualUrl,
     /// Spring MVC under Tomcat, calls by `RestTemplate` with Apache's client out of a pool of threads.
     SpringMvc,
     /// Spring WebFlux, calls by `WebClient`, both on Netty's event loops.
@@ -132,7 +134,7 @@ impl Program {
             Self::NodeHttp | Self::NodeFetch => Kit::Node,
             Self::Go | Self::GoChannels | Self::GoStripped => Kit::Go,
             Self::JavaPool | Self::JavaUrl | Self::JavaAsync => Kit::Java,
-            Self::JavaVirtual => Kit::Java21,
+            Self::JavaVirtual | Self::JavaVirtualUrl => Kit::Java21,
             Self::SpringMvc | Self::SpringWebflux | Self::SpringTomcat => Kit::Spring,
             Self::Puma => Kit::Ruby,
             Self::Php => Kit::Php,
@@ -168,6 +170,7 @@ impl Program {
             Self::JavaUrl => java(paths::program("java")?, &["pool", "url"]),
             Self::JavaAsync => java(paths::program("java")?, &["pool", "async"]),
             Self::JavaVirtual => java(jdk21()?, &["virtual", "client"]),
+            Self::JavaVirtualUrl => java(jdk21()?, &["virtual", "url", "plain"]),
             Self::SpringMvc => spring(place, "Mvc", &["--spring.main.web-application-type=servlet"]),
             Self::SpringWebflux => spring(place, "Reactive", &[REACTIVE, "--netty=true"]),
             Self::SpringTomcat => spring(place, "Reactive", &[REACTIVE]),

@@ -48,6 +48,7 @@ pub const STACKS: &[Stack] = &[
     same("java-url", "JDK server in a pool, HttpURLConnection in an ExecutorService", Program::JavaUrl),
     same("java-async", "JDK server in a pool, HttpClient.sendAsync", Program::JavaAsync),
     same("java-virtual", "JDK 21 server and HttpClient in virtual threads", Program::JavaVirtual),
+    same("java-virtual-url", "JDK 21 server and HttpURLConnection in virtual threads", Program::JavaVirtualUrl),
     same("spring", "Spring MVC under Tomcat, RestTemplate in a pool", Program::SpringMvc),
     same("webflux", "Spring WebFlux and WebClient on Netty", Program::SpringWebflux),
     same("webflux-tomcat", "Spring WebFlux under Tomcat, WebClient on Netty", Program::SpringTomcat),

@@ -42,4 +42,5 @@ mod support;
 mod tls;
 mod unix;
 mod unwinding;
+mod virtual_threads;
 mod waits;

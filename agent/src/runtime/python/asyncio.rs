@@ -1,19 +1,15 @@
 //! The way from `_PyRuntime` to asyncio: the module `_asyncio`, its class `Task`, and where the running tasks are.
 
-use geophone_ebpf::python::{
-    CONTEXT, FIRST_ARGUMENT, NONE, OLD_KEYS, RUNNING_TASK, TASK_CONTEXT, TASKS, THREAD_TABLE, THREAD_WORD,
-};
+use geophone_ebpf::python::{CONTEXT, FIRST_ARGUMENT, OLD_KEYS, RUNNING_TASK, TASK_CONTEXT, TASKS};
 
 use super::{
     Located,
     image::{self, Interpreter},
     layout::{self, Layout, Version},
-    maps::Maps,
     objects::{self, NEW_KEYS},
-    set,
-    thread::Place,
+    set, set_threads,
 };
-use crate::runtime::{Found, Image, Probe, Refusal, Target, memory::Memory};
+use crate::runtime::{Found, Image, Probe, Refusal, Target, maps::Maps, memory::Memory};
 
 /// A process that runs Python.
 pub struct Process<'a> {
@@ -45,7 +41,7 @@ impl Process<'_> {
         let Some(interpreter) = located.main()? else {
             return Ok(State::NotYet);
         };
-        let Some(module) = self.module(interpreter)? else {
+        let Some(module) = self.module(interpreter, "_asyncio")? else {
             return Ok(State::NotYet);
         };
         let (Some(class), Some(place)) = (self.lookup(module, "Task")?, located.threads(interpreter)?) else {
@@ -67,24 +63,19 @@ impl Process<'_> {
             set(runtime, TASK_CONTEXT, self.task_context(class)?);
             set(runtime, OLD_KEYS, (self.layout.version < NEW_KEYS).into());
         }
-        let (word, table) = match place {
-            Place::Word(word) => (word, NONE),
-            Place::Table(word, table) => (word, table),
-        };
-        set(runtime, THREAD_WORD, word);
-        set(runtime, THREAD_TABLE, table);
+        set_threads(runtime, place);
         set(runtime, FIRST_ARGUMENT, ARGUMENT);
         found.probes.push(self.probe(class)?);
         Ok(State::Ready)
     }
 
-    /// The dict of the module `_asyncio`; `None` while it is not imported.
-    fn module(&self, interpreter: u64) -> Result<Option<u64>, Refusal> {
+    /// The dict of a module; `None` while it is not imported.
+    pub fn module(&self, interpreter: u64, name: &str) -> Result<Option<u64>, Refusal> {
         let modules = self.memory.word(interpreter.wrapping_add(self.layout.modules))?;
         if modules == 0 {
             return Ok(None);
         }
-        match self.lookup(modules, "_asyncio")? {
+        match self.lookup(modules, name)? {
             Some(module) => Ok(Some(self.memory.word(module.wrapping_add(layout::OBJECT))?)),
             None => Ok(None),
         }

@@ -2,8 +2,8 @@
 //! be the same.
 
 use object::{
-    elf::{PT_INTERP, SHT_DYNSYM},
-    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _},
+    elf::SHT_DYNSYM,
+    read::elf::{SectionHeader as _, Sym as _},
 };
 
 use super::{cold, layout::Version};
@@ -72,12 +72,6 @@ impl Interpreter {
             Ok(Some(Self { runtime, runtime_size, version, asyncio: asyncio(elf), segments, evaluates }))
         })
     }
-}
-
-/// Whether a file needs a dynamic linker, and so may have libraries.
-pub fn is_dynamic(elf: &Elf<'_>) -> Result<bool, Refusal> {
-    let mut headers = elf.header.program_headers(elf.endian, elf.data)?.iter();
-    Ok(headers.any(|header| header.p_type(elf.endian) == PT_INTERP))
 }
 
 /// The offsets that `_asyncio` publishes in a section of its own.

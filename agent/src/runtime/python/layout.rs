@@ -1,7 +1,7 @@
 //! Where in CPython's structures is what. From 3.13 on the interpreter says it itself (`_Py_DebugOffsets`, at the beginning of
 //! `_PyRuntime`); before, it is known by version, from the debugging information of 3.8.18, 3.9.18, 3.10.13, 3.11.7 and 3.12.1.
 
-use std::io;
+use std::{io, path::Path};
 
 use crate::runtime::Refusal;
 use crate::runtime::memory::{Memory, words};
@@ -11,6 +11,13 @@ use crate::runtime::memory::{Memory, words};
 pub struct Version(pub u8);
 
 impl Version {
+    /// The version in the name of the interpreter's file, or in that of a folder with its modules: `python3.9`, `libpython3.9.so`.
+    pub fn from_path(path: &Path) -> Option<Self> {
+        let (_, rest) = path.to_str()?.split_once("python3.")?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..digits)?.parse().ok().map(Self)
+    }
+
     /// From `PY_VERSION_HEX`; `None` if that is not one of Python 3.
     pub fn from_hex(hex: u64) -> Option<Self> {
         (hex >> 24 == 3).then_some(Self((hex >> 16 & 0xff) as u8))
@@ -176,6 +183,17 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_in_names() {
+        let version = |path| Version::from_path(Path::new(path));
+        assert_eq!(version("/usr/bin/python3.9"), Some(Version(9)));
+        assert_eq!(version("/usr/lib/libpython3.11.so.1.0"), Some(Version(11)));
+        assert_eq!(version("/usr/lib/python3.8/lib-dynload/_asyncio.cpython-38-x86_64-linux-gnu.so"), Some(Version(8)));
+        for none in ["/usr/bin/python3", "/usr/bin/python3.", "/opt/python3.x/bin/python", "/usr/bin/node"] {
+            assert_eq!(version(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn what_is_published_is_checked() {

@@ -1,13 +1,13 @@
-//! CPython 3.8 to 3.15: where the asyncio task that runs on a thread is, the function that initialises a task, and the interpreter's
-//! own locks. Needs no symbols: `_PyRuntime` is exported by stripped interpreters too, and all else is reached from it in the process's
+//! CPython 3.8 to 3.15: where the asyncio task or the greenlet that runs on a thread is, the function that initialises a task, and the
+//! interpreter's own locks. Needs no symbols: `_PyRuntime` is exported by stripped interpreters too, and all else is reached from it in the process's
 //! memory. Tasks of `asyncio.tasks._PyTask`, the pure-Python class which runs only where `_asyncio` cannot be imported, are not
 //! followed.
 
 mod asyncio;
 mod cold;
+mod greenlets;
 mod image;
 pub mod layout;
-mod maps;
 mod objects;
 mod thread;
 
@@ -18,18 +18,20 @@ use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
 
 use geophone_ebpf::{
     config::{RUNTIME_PYTHON, Runtime},
-    python::{NONE, RUNNING_TASK},
+    python::{NONE, RUNNING_TASK, STACK_CHUNK, THREAD_TABLE, THREAD_WORD},
 };
 
+use self::layout::{Layout, Version};
 pub use self::{
     image::Interpreter,
     thread::{Likely, Place},
 };
-use self::{
-    layout::Layout,
+use super::{
+    Answer, Detector, FileId, Found, Image, Plan, Refusal, Target,
+    file::is_dynamic,
     maps::{Map, Maps},
+    memory::Memory,
 };
-use super::{Answer, Detector, FileId, Found, Image, Plan, Refusal, Target, memory::Memory};
 
 /// See the module.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Program {
         if let Some(interpreter) = Interpreter::of(image)? {
             return Ok(Some(Self::Static(Rc::new(interpreter))));
         }
-        let dynamic = image.elf(image::is_dynamic)?;
+        let dynamic = image.elf(is_dynamic)?;
         Ok(dynamic.then(|| Self::Shared(RefCell::default())))
     }
 
@@ -137,7 +139,7 @@ impl Located {
         let memory = Memory::open(target)?;
         let mut header = Box::new([0; layout::HEADER]);
         memory.read(base.wrapping_add(interpreter.runtime), header.as_mut_slice())?;
-        let version = interpreter.version.or_else(|| maps.version());
+        let version = interpreter.version.or_else(|| maps.paths().find_map(Version::from_path));
         let layout = Layout::new(&header, version)?;
         Ok(Self { maps, interpreter, base, memory, header, layout })
     }
@@ -209,11 +211,23 @@ fn look(target: &Target, located: &Located) -> Result<Answer, Refusal> {
         ..Found::default()
     };
     set(&mut found.runtime, RUNNING_TASK, NONE);
+    set(&mut found.runtime, STACK_CHUNK, NONE);
     let process = asyncio::Process { target, maps, memory, layout, interpreter };
+    greenlets::find(&process, located, &mut found.runtime)?;
     Ok(match process.find(located, &mut found)? {
         asyncio::State::Ready => Answer::Found(found),
         asyncio::State::NotYet => Answer::SoFar(found),
     })
+}
+
+/// Where each thread's state is.
+fn set_threads(runtime: &mut Runtime, place: Place) {
+    let (word, table) = match place {
+        Place::Word(word) => (word, NONE),
+        Place::Table(word, table) => (word, table),
+    };
+    set(runtime, THREAD_WORD, word);
+    set(runtime, THREAD_TABLE, table);
 }
 
 fn set(runtime: &mut Runtime, index: usize, value: u64) {

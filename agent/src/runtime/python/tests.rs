@@ -89,7 +89,7 @@ fn found(running: &Running) -> Found {
 }
 
 /// What the kernel side does (`ebpf/src/programs/python.rs`).
-fn task(memory: &Memory, at: &[u64; 22], pointer: u64) -> u64 {
+fn task(memory: &Memory, at: &[u64; 24], pointer: u64) -> u64 {
     let word = |address: u64| memory.word(address).unwrap();
     let mut state = word(pointer.wrapping_add(at[THREAD_WORD]));
     if at[THREAD_TABLE] != NONE {
@@ -205,7 +205,7 @@ fn other_programs_are_none_of_it() {
 #[test]
 fn nonsense_in_memory_is_bounded() {
     use std::io::Seek as _;
-    let layout = Layout::new(&[0; layout::HEADER], Some(layout::Version(11))).unwrap();
+    let layout = Layout::new(&[0; layout::HEADER], Some(Version(11))).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     let mut words = [0_u64; 64];
     // A dict whose keys are at 64, with more entries than any.

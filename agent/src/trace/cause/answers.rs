@@ -41,6 +41,7 @@ impl Engine {
         let key = Key::of(thread);
         self.turns.seen(thread);
         self.turned(thread, None);
+        self.waits_by_now(serial, thread, now);
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
@@ -68,6 +69,25 @@ impl Engine {
             Some(on) if self.workers.own(key).is_some_and(|work| work.on == on) => {}
             Some(on) => self.workers.set(key, on, now, Link::Answer),
             None => self.workers.clear(key),
+        }
+    }
+
+    /// Who waits for a task may be known only when it reads the answer to its call.
+    fn waits_by_now(&mut self, serial: Serial, thread: Thread, now: Nanos) {
+        let is_new = |call: &Call| {
+            let caller = call.thread.task;
+            call.cause == Cause::Open && caller.id == thread.task.id && caller.parent == 0 && !call.is_claimed
+        };
+        if thread.task.parent == 0 || !self.calls.get(&serial).is_some_and(is_new) {
+            return;
+        }
+        // It is remembered for what the task does next, too.
+        self.workers.line(thread, now);
+        let work = self.work_of(thread).filter(|work| !work.is_lent() && !work.used);
+        if let Some(request) = work.and_then(|work| self.request_of(work.on))
+            && self.may_cause(request, serial)
+        {
+            self.settle(serial, Cause::Call(request, Link::Task));
         }
     }
 

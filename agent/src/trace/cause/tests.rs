@@ -26,6 +26,7 @@ mod samples;
 mod sdks;
 mod serving;
 mod values;
+mod waiters;
 
 const MS: Nanos = 1_000_000;
 

@@ -1,11 +1,13 @@
 //! What is mapped in a process: files by their names, and where they lie.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
-use super::layout::Version;
-use crate::runtime::{Refusal, Segment, Target};
+use super::{Refusal, Segment, Target};
 
 /// A process's mappings of files.
 #[derive(Debug)]
@@ -53,10 +55,9 @@ impl Maps {
         self.all.iter().find(|map| map.execute && map.start <= address && address < map.end)
     }
 
-    /// The version in the name of the interpreter's file, or in that of a folder with its modules: `python3.9`, `libpython3.9.so`.
-    pub fn version(&self) -> Option<Version> {
-        let exe = self.exe.iter().chain(self.all.iter().map(|map| &map.path));
-        exe.filter_map(|path| path.to_str()).find_map(version)
+    /// The paths of the executable and of all that is mapped.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.exe.iter().chain(self.all.iter().map(|map| &map.path)).map(PathBuf::as_path)
     }
 }
 
@@ -84,21 +85,5 @@ impl Map {
         let same = |segment: &&Segment| segment.offset / PAGE * PAGE == self.offset;
         let segment = segments.iter().find(same)?;
         Some(self.start.wrapping_sub(segment.address / PAGE * PAGE))
-    }
-}
-
-fn version(path: &str) -> Option<Version> {
-    let (_, rest) = path.split_once("python3.")?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest.get(..digits)?.parse().ok().map(Version)
-}
-
-#[test]
-fn versions_are_in_names() {
-    assert_eq!(version("/usr/bin/python3.9"), Some(Version(9)));
-    assert_eq!(version("/usr/lib/libpython3.11.so.1.0"), Some(Version(11)));
-    assert_eq!(version("/usr/lib/python3.8/lib-dynload/_asyncio.cpython-38-x86_64-linux-gnu.so"), Some(Version(8)));
-    for none in ["/usr/bin/python3", "/usr/bin/python3.", "/opt/python3.x/bin/python", "/usr/bin/node"] {
-        assert_eq!(version(none), None, "{none}");
     }
 }
