@@ -2,7 +2,7 @@
 //! request has worked for it.
 
 use super::{
-    call::{Cause, Hint, Link, Serial, Sign},
+    call::{Call, Cause, Hint, Link, Serial, Sign},
     engine::Engine,
     loops::Sent,
     turns::For,
