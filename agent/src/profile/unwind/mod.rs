@@ -3,10 +3,12 @@
 //!
 //! [`elf`] finds what there is in a file, [`rule`] says what one description means for the three registers that matter, [`table`] puts
 //! them together: bytes in, rows out. `loader` does that on a
-//! thread of its own, and `ranges` says which rows are where in the memory of processes.
+//! thread of its own, `places` says which rows are where in a mapping or a file, and `ranges` tells the kernel side so for processes.
 
 pub mod elf;
+mod identity;
 mod loader;
+mod places;
 mod ranges;
 pub mod rule;
 pub mod table;

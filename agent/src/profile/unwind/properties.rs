@@ -11,7 +11,7 @@ fn is_sound(table: &Table) -> bool {
 
 /// A small library with all that matters in it: the code that the kernel puts into this process.
 fn sample() -> Vec<u8> {
-    super::ranges::vdso().unwrap()
+    super::identity::vdso().unwrap()
 }
 
 #[test]

@@ -3,51 +3,27 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     io,
-    os::{
-        fd::AsRawFd as _,
-        unix::fs::{FileExt as _, MetadataExt as _},
-    },
+    os::fd::AsRawFd as _,
     time::{Duration, Instant},
 };
 
-use geophone_ebpf::unwind::{FOREIGN, FileKey, LOADING, NO_ROOM, Range, WITHOUT_ROWS};
+use geophone_ebpf::unwind::{FOREIGN, FileKey, LOADING, NO_ROOM, WITHOUT_ROWS};
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    CompileError, Table,
+    CompileError,
+    identity::{Key, Stamp, file_key, key, own_program, parent, stamp, vdso},
     loader::{Loader, Made, Source},
+    places::{State, of_file, of_table, whole},
 };
 use crate::{
     bpf::{Part, Rows, Tables, Waker},
     profile::{
         files::Files,
-        maps::{self, FileId, Mapped, Mapping},
+        maps::{FileId, Mapped, Mapping},
     },
 };
-
-/// Bytes of the code that the kernel puts into processes.
-const VDSO: u64 = 1 << 20;
-
-/// What rows can be made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Key {
-    File(FileId),
-    /// The same in all processes.
-    Vdso,
-}
-
-/// What is known of it.
-#[derive(Debug)]
-enum State {
-    /// Its rows are being made, or will be.
-    Loading,
-    /// They are in the kernel. Of the table, its rows are not kept.
-    Ready(Table, Vec<Part>),
-    /// It has none: one of the values that say why.
-    Without(u32),
-}
 
 /// What is known of it, and of what.
 #[derive(Debug)]
@@ -63,9 +39,6 @@ struct Known {
 
 /// How long after a file was found in a process that was not read it counts as used: programs that live for a moment come again.
 const LASTS: Duration = Duration::from_secs(30);
-
-/// Seconds, nanoseconds, bytes.
-type Stamp = (i64, i64, u64);
 
 /// All of them.
 #[derive(Debug)]
@@ -320,103 +293,15 @@ impl Known {
     }
 }
 
-fn stamp(file: &File) -> Option<Stamp> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
-}
-
-fn key(what: &Mapped) -> Option<Key> {
-    match what {
-        Mapped::File { id, .. } => Some(Key::File(*id)),
-        Mapped::Kernel(name) if **name == *"[vdso]" => Some(Key::Vdso),
-        Mapped::Kernel(_) | Mapped::Anonymous => None,
-    }
-}
-
-/// What the kernel tells it by.
-fn file_key(key: Key, stamp: Option<Stamp>) -> Option<FileKey> {
-    let Key::File(id) = key else {
-        return Some(FileKey::VDSO);
-    };
-    let (seconds, nanos, size) = stamp?;
-    // As the kernel writes it.
-    let device = ((id.device >> 32) as u32 & 0xfff) << 20 | id.device as u32 & 0xf_ffff;
-    Some(FileKey { inode: id.inode, size, seconds, nanos: u32::try_from(nanos).ok()?, device })
-}
-
-/// Which rows are where in a file: as in a process that has each part of it mapped at the address which is its place.
-fn of_file(state: &State) -> Vec<Range> {
-    const PAGE: u64 = 4096;
-    let everything = |chunk| vec![Range { start: 0, end: u64::MAX, base: 0, chunk, rows: 0 }];
-    let (table, parts) = match state {
-        State::Ready(table, parts) => (table, parts),
-        State::Without(why) => return everything(*why),
-        State::Loading => return everything(LOADING),
-    };
-    let mut ranges = Vec::new();
-    let mut segments = table.segments().to_vec();
-    segments.sort_by_key(|segment| segment.offset);
-    let mut end = 0;
-    for segment in segments {
-        let start = (segment.offset & !(PAGE - 1)).max(end);
-        end = segment.offset.saturating_add(segment.size).div_ceil(PAGE).saturating_mul(PAGE).max(start);
-        of_table(&Mapping { start, end, offset: start, what: Mapped::Anonymous }, table, parts, &mut ranges);
-    }
-    ranges
-}
-
-fn whole(mapping: &Mapping, chunk: u32) -> Range {
-    Range { start: mapping.start, end: mapping.end, base: 0, chunk, rows: 0 }
-}
-
-/// One range for each part of a table that a mapping has to do with.
-fn of_table(mapping: &Mapping, table: &Table, parts: &[Part], ranges: &mut Vec<Range>) {
-    let Some(base) = table.base(mapping.start, mapping.offset) else {
-        ranges.push(whole(mapping, WITHOUT_ROWS));
-        return;
-    };
-    let mut start = mapping.start;
-    for (index, part) in parts.iter().enumerate() {
-        // Where the next one begins.
-        let end = parts.get(index + 1).map(|next| base.wrapping_add(next.from));
-        let end = end.map_or(mapping.end, |end| end.clamp(start, mapping.end));
-        if start < end {
-            ranges.push(Range { start, end, base, chunk: part.chunk, rows: part.rows });
-        }
-        start = end;
-    }
-}
-
-fn own_program() -> Option<FileId> {
-    let path = fs::read_link("/proc/self/exe").ok()?;
-    let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
-    mappings.into_iter().find_map(|mapping| match mapping.what {
-        Mapped::File { id, path: mapped } if path.as_os_str() == &*mapped => Some(id),
-        _ => None,
-    })
-}
-
-fn parent(tgid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).ok()?;
-    // The name before may have anything in it: `PID (NAME) STATE PARENT`.
-    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The code that the kernel has put into this process.
-pub(super) fn vdso() -> Option<Vec<u8>> {
-    let mappings = maps::parse(&fs::read_to_string("/proc/self/maps").ok()?);
-    let vdso = mappings.iter().find(|mapping| key(&mapping.what) == Some(Key::Vdso))?;
-    let len = vdso.end.checked_sub(vdso.start).filter(|len| *len <= VDSO)?;
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    File::open("/proc/self/mem").ok()?.read_exact_at(&mut bytes, vdso.start).ok()?;
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{
+        fs::{self, File},
+        io::Write as _,
+        os::unix::fs::MetadataExt as _,
+    };
 
-    use super::{super::compile, *};
+    use super::{super::Table, *};
 
     /// A file whose number another one gets, as after it was deleted.
     #[test]
@@ -486,76 +371,5 @@ mod tests {
         ranges.known.get_mut(&unused).unwrap().met = Instant::now().checked_sub(LASTS);
         assert!(ranges.evict() && ranges.evicted() == 1);
         assert!(ranges.known.contains_key(&used) && !ranges.known.contains_key(&unused) && ranges.given.len() == 1);
-    }
-
-    #[test]
-    fn a_table_in_several_parts_becomes_ranges_without_gaps() {
-        let table = compile(fs::read("/proc/self/exe").unwrap().as_slice());
-        if cfg!(not(target_arch = "x86_64")) {
-            assert_eq!(table, Err(CompileError::Architecture));
-            return;
-        }
-        let table = table.unwrap();
-        let segment = table.segments[0];
-        let (start, size) = (0x7f00_0000_0000, 0x9000);
-        let mapping = Mapping { start, end: start + size, offset: segment.offset & !0xfff, what: Mapped::Anonymous };
-        let shift = segment.offset & 0xfff;
-        let part = |from, chunk| Part { from, chunk, rows: 5 << 16 };
-        let parts = [part(0x10, 3), part(0x1000, 4), part(0x5000, 5), part(0x10_0000, 6)];
-        let mut ranges = Vec::new();
-        of_table(&mapping, &table, &parts, &mut ranges);
-        let bounds: Vec<_> = ranges.iter().map(|range| (range.start - start, range.end - start, range.chunk)).collect();
-        assert_eq!(bounds, [(0, 0x1000 + shift, 3), (0x1000 + shift, 0x5000 + shift, 4), (0x5000 + shift, size, 5)]);
-        assert!(ranges.iter().all(|range| range.base == start + shift), "{ranges:x?}");
-    }
-
-    #[test]
-    fn ranges_of_a_file_are_of_places_in_it() {
-        let table = compile(fs::read("/proc/self/exe").unwrap().as_slice());
-        if cfg!(not(target_arch = "x86_64")) {
-            assert_eq!(table, Err(CompileError::Architecture));
-            return;
-        }
-        let table = table.unwrap();
-        let segment = table.segments()[0];
-        let (base, from) = (table.base(0x7000_0000_0000, segment.offset & !0xfff).unwrap(), segment.offset & !0xfff);
-        let part = |from, chunk| Part { from, chunk, rows: 5 << 16 };
-        let ranges = of_file(&State::Ready(table, vec![part(0x10, 3), part(0x1000, 4)]));
-        let [first, second] = ranges[..] else { panic!("{ranges:x?}") };
-        assert_eq!((first.start, first.end, first.chunk, second.chunk), (from, second.start, 3, 4));
-        assert!(second.end >= segment.offset + segment.size && second.end % 0x1000 == 0);
-        // As in a process that has it mapped somewhere else.
-        assert_eq!(first.base.wrapping_add(0x7000_0000_0000).wrapping_sub(from), base);
-        let Range { start, end, chunk, .. } = of_file(&State::Without(FOREIGN))[0];
-        assert_eq!((start, end, chunk), (0, u64::MAX, FOREIGN));
-    }
-
-    #[test]
-    fn files_are_told_by_what_the_kernel_knows() {
-        let stamp = |file: &File| stamp(file).unwrap();
-        let file = File::open("/proc/self/exe").unwrap();
-        let key = file_key(Key::File(own_program().unwrap()), Some(stamp(&file))).unwrap();
-        let metadata = file.metadata().unwrap();
-        assert_eq!((key.inode, key.size, key.seconds), (metadata.ino(), metadata.len(), metadata.mtime()));
-        let id = FileId { device: 254 << 32 | 7, inode: 1 };
-        assert_eq!(file_key(Key::File(id), Some((1, 2, 3))).unwrap().device, 254 << 20 | 7);
-        assert_eq!((file_key(Key::Vdso, None), file_key(Key::File(id), None)), (Some(FileKey::VDSO), None));
-    }
-
-    #[test]
-    fn this_program_and_its_parent_are_found() {
-        let own = own_program().unwrap();
-        let metadata = fs::metadata("/proc/self/exe").unwrap();
-        assert_eq!(own.inode, std::os::unix::fs::MetadataExt::ino(&metadata));
-        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
-        assert_eq!(parent(u32::MAX), None);
-    }
-
-    #[test]
-    fn the_kernels_own_code_has_rows() {
-        if cfg!(target_arch = "x86_64") {
-            let table = compile(vdso().unwrap().as_slice()).unwrap();
-            assert!(table.rows().len() > 10);
-        }
     }
 }
