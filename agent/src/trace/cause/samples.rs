@@ -74,6 +74,9 @@ impl Engine {
         };
         call.samples.push(Held { number, time: sample.time, unproved });
         self.held += 1;
+        if is_made {
+            self.unclaimed.seems_to_work(sample.thread.tid, key, sample.time);
+        }
         true
     }
 

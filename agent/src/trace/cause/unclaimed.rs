@@ -42,6 +42,8 @@ pub(super) struct Unclaimed {
     since: Option<Nanos>,
     /// When a worker was done with something for the last time: what it was lent before that says nothing any more.
     done: HashMap<Key, Nanos, foldhash::fast::RandomState>,
+    /// By thread: the task that was sampled there last, of those that have not shown yet what they work for.
+    unproved: HashMap<u32, (Key, Nanos), foldhash::fast::RandomState>,
     /// When was looked the last time.
     looked: Nanos,
 }
@@ -50,6 +52,11 @@ impl Unclaimed {
     /// A sample was taken.
     pub(super) fn sampled(&mut self, time: Nanos) {
         self.since.get_or_insert(time);
+    }
+
+    /// A task was sampled that has not shown what it works for.
+    pub(super) fn seems_to_work(&mut self, tid: u32, task: Key, time: Nanos) {
+        self.unproved.insert(tid, (task, time));
     }
 }
 
@@ -152,6 +159,14 @@ impl Engine {
         }
     }
 
+    /// Somebody without work of its own has woken the one that waits on a request's behalf: where a task has just ended on that thread, its
+    /// scheduler, which does that for it.
+    pub(super) fn prove_ended(&mut self, tid: u32, request: Serial) {
+        if let Some((task, _)) = self.unclaimed.unproved.remove(&tid) {
+            self.prove_samples(task, request);
+        }
+    }
+
     /// A request comes out: what seems to have been done for it, and has found nobody who waited for it, was so where that hardly ever is
     /// wrong.
     pub(super) fn claim_likely(&mut self, request: Serial) {
@@ -207,6 +222,7 @@ impl Engine {
             !waiting.is_empty()
         });
         self.unclaimed.done.retain(|_, time| *time >= before);
+        self.unclaimed.unproved.retain(|_, (_, time)| *time >= before);
         self.unclaimed.by_hint.retain(|request, _| self.calls.contains_key(request));
         self.unclaimed.by_turn.retain(|_, (_, waiting)| {
             late.extend(waiting.extract_if(.., |held| held.time < before));

@@ -66,6 +66,9 @@ impl Engine {
         {
             self.prove_samples(wake.giver(), request);
         }
+        if let Some(request) = wake.waits_for.filter(|_| wake.given.is_none()) {
+            self.prove_ended(wake.from.tid, request);
+        }
         if let Some(request) = wake.waits_for {
             self.claim_woken(wake.giver(), request, self.workers.seen(wake.taker()), wake.time);
         }

@@ -310,3 +310,22 @@ proptest! {
         prop_assert_eq!(world.engine.held, 0);
     }
 }
+
+/// tokio: when a task ends, whoever waits for it is woken by the scheduler's own task.
+#[test]
+fn a_task_that_has_ended_is_proved_by_who_is_woken_then() {
+    for ends in [true, false] {
+        let mut world = World::new();
+        let (serving, made, scheduler) = (task(A, 101, 7, 0), task(A, 102, 8, 0), task(A, 102, 1, 0));
+        world.serve(End(11, 0), serving).hand(serving, made, How::Spawn);
+        // It is seen that tasks wake each other.
+        world.hand(task(A, 103, 20, 0), task(A, 103, 21, 0), How::Wake(0));
+        assert!(world.sample(1, made));
+        if ends {
+            world.hand(scheduler, serving, How::Wake(0));
+        }
+        world.answer(End(11, 0), serving);
+        let (right, wrong) = world.samples(End(11, 0));
+        assert_eq!((right.len(), wrong.len()), if ends { (1, 0) } else { (0, 1) }, "{ends}");
+    }
+}
