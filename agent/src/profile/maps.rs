@@ -43,6 +43,20 @@ pub struct FileId {
     pub inode: u64,
 }
 
+impl FileId {
+    /// By the device's number as the kernel has it in memory (`dev_t`): 12 bits of major number above 20 bits of minor number.
+    #[must_use]
+    pub fn of_kernel(device: u64, inode: u64) -> Self {
+        Self { device: (device >> 20) << 32 | device & 0xf_ffff, inode }
+    }
+
+    /// The device's number as the kernel has it in memory.
+    #[must_use]
+    pub fn kernel_device(self) -> u32 {
+        ((self.device >> 32) as u32 & 0xfff) << 20 | self.device as u32 & 0xf_ffff
+    }
+}
+
 /// The executable mappings, in order of their addresses. Lines that make no sense are left out.
 #[must_use]
 pub fn parse(text: &str) -> Vec<Mapping> {

@@ -192,7 +192,7 @@ impl Spaces {
             space.missing.push(0);
         }
         for record::Mapped { start, end, offset, inode, device } in mapped {
-            let id = FileId { device: (device >> 20) << 32 | device & 0xf_ffff, inode };
+            let id = FileId::of_kernel(device, inode);
             met(id);
             if let Some(path) = self.files.path(id)
                 && maps::find(&space.mappings, start).is_none()

@@ -45,9 +45,7 @@ pub(super) fn file_key(key: Key, stamp: Option<Stamp>) -> Option<FileKey> {
         return Some(FileKey::VDSO);
     };
     let (seconds, nanos, size) = stamp?;
-    // As the kernel writes it.
-    let device = ((id.device >> 32) as u32 & 0xfff) << 20 | id.device as u32 & 0xf_ffff;
-    Some(FileKey { inode: id.inode, size, seconds, nanos: u32::try_from(nanos).ok()?, device })
+    Some(FileKey { inode: id.inode, size, seconds, nanos: u32::try_from(nanos).ok()?, device: id.kernel_device() })
 }
 
 /// The file of this program.

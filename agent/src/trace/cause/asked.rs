@@ -75,12 +75,13 @@ impl Engine {
                 self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
-                if !self.turns.is_own(asked.thread, asked.id.socket) {
+                let is_own = self.turns.is_own(asked.thread, asked.id.socket);
+                if !is_own {
                     self.goes_on(asked.thread, asked.time);
                 }
                 self.take_injected(&mut call);
                 self.take_sent(&mut call);
-                self.outgoing(serial, call, &ids, asked.values);
+                self.outgoing(serial, call, &ids, asked.values, is_own);
                 self.turned(asked.thread, Some(serial));
             }
         }
@@ -190,7 +191,8 @@ impl Engine {
     }
 
     /// A process asks.
-    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64], values: Values) {
+    /// `is_own`: its connection's callback sends it, which has just read an answer there.
+    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64], values: Values, is_own: bool) {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
@@ -216,7 +218,7 @@ impl Engine {
         let is_loop =
             claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid) && !self.takes_turns(thread);
         let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
-        let is_own = is_loop && self.turns.is_own(thread, call.id.socket);
+        let is_own = is_loop && is_own;
         let is_sure = !is_loop
             || !is_refuted
                 && if is_own { self.trust.of(tgid, Kind::Own).is_proved() } else { !self.is_ambiguous(thread, start) };

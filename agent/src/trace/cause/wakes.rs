@@ -61,15 +61,12 @@ impl Engine {
         if self.is_lock(&wake, object) {
             return;
         }
-        if let Some(request) = wake.waits_for
-            && wake.given.is_some_and(|work| self.request_of(work.on) == Some(request))
-        {
-            self.prove_samples(wake.giver(), request);
-        }
-        if let Some(request) = wake.waits_for.filter(|_| wake.given.is_none()) {
-            self.prove_ended(wake.from.tid, request);
-        }
         if let Some(request) = wake.waits_for {
+            match wake.given {
+                None => self.prove_ended(wake.from.tid, request),
+                Some(work) if self.request_of(work.on) == Some(request) => self.prove_samples(wake.giver(), request),
+                Some(_) => {}
+            }
             self.claim_woken(wake.giver(), request, self.workers.seen(wake.taker()), wake.time);
         }
         for key in [wake.giver(), wake.taker()] {

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Whether the call of a round has a parent, and not the request that caused it.
+fn is_wrong(world: &World, round: u64) -> bool {
+    let (above, below) = (world.span(Side::Server, End(11, round)), world.span(Side::Client, End(20, round)));
+    below.parent != SpanId::INVALID && below.parent != above.span
+}
+
 #[test]
 fn a_worker_that_takes_what_others_wait_to_hand_over() {
     let mut world = World::new();
@@ -19,11 +25,7 @@ fn a_worker_that_takes_what_others_wait_to_hand_over() {
         world.answer(End(11, round), handler(round));
     }
     world.finish();
-    let is_wrong = |round: &u64| {
-        let (above, below) = (world.span(Side::Server, End(11, *round)), world.span(Side::Client, End(20, *round)));
-        below.parent != SpanId::INVALID && below.parent != above.span
-    };
-    assert_eq!((0..40).find(is_wrong), None);
+    assert_eq!((0..40).find(|round| is_wrong(&world, *round)), None);
 }
 
 #[test]
@@ -71,9 +73,5 @@ fn items_of_those_who_wait_behind_others_are_not_believed() {
         world.answer(End(11, round), handler(round));
     }
     world.finish();
-    let is_wrong = |round: &u64| {
-        let (above, below) = (world.span(Side::Server, End(11, *round)), world.span(Side::Client, End(20, *round)));
-        below.parent != SpanId::INVALID && below.parent != above.span
-    };
-    assert_eq!((0..72).filter(is_wrong).count(), 0);
+    assert_eq!((0..72).filter(|round| is_wrong(&world, *round)).count(), 0);
 }
