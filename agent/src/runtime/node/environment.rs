@@ -3,7 +3,7 @@
 //! `fields_`, `async_id_fields_`. Node 18 to 26 have them alike. Environments of worker threads are left alone: the first one in memory
 //! is taken, of those that the heap of the main thread has.
 
-use procfs::process::{MMPermissions, MMapPath, Process};
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
 use crate::runtime::{
     Refusal, Target,
@@ -31,32 +31,50 @@ const OVERLAP: u64 = (ARRAYS * 8) as u64;
 /// So many bytes are looked through, and no more.
 const MOST: u64 = 256 << 20;
 
-/// Memory of a process in which its environment may be: the heap first. Where that could not grow, the allocator has mapped what it needed
-/// somewhere else: then what has least in it comes first, so that JavaScript's own heaps, which may be very large, come last.
-pub fn heaps(target: &Target) -> Result<Vec<(u64, u64)>, Refusal> {
+/// Looks for the ids in a process, and gives the address of four `double`s; `None`: they are not there (yet). They are in the heap, or, where that
+/// could not grow, in what the allocator has mapped somewhere else.
+///
+/// # Errors
+/// When the process is gone, or may not be looked at.
+pub fn find(target: &Target, memory: &Memory) -> Result<Option<u64>, Refusal> {
     let process = Process::new_with_root(target.proc.clone())?;
-    let (mut heaps, mut others) = (Vec::new(), Vec::new());
-    for map in process.smaps()? {
-        let writable = map.perms.contains(MMPermissions::READ | MMPermissions::WRITE);
-        let resident = map.extension.map.get("Rss").copied().unwrap_or_default();
-        match map.pathname {
-            MMapPath::Heap if writable => heaps.push(map.address),
-            MMapPath::Anonymous if writable && resident > 0 => others.push((resident, map.address)),
-            _ => {}
-        }
+    let mut left = MOST;
+    match search(heaps(&process)?, memory, &mut left) {
+        Some(ids) => Ok(Some(ids)),
+        None => Ok(search(others(&process)?, memory, &mut left)),
     }
-    others.sort_unstable();
-    heaps.extend(others.into_iter().map(|(_, address)| address));
-    Ok(heaps)
 }
 
-/// Looks for the ids in some ranges of addresses, and gives the address of four `double`s; `None`: they are not there (yet).
-pub fn find(heaps: &[(u64, u64)], memory: &Memory) -> Option<u64> {
-    let mut left = MOST;
+fn heaps(process: &Process) -> Result<Vec<(u64, u64)>, Refusal> {
+    let maps = process.maps()?;
+    Ok(maps
+        .into_iter()
+        .filter(|map| map.pathname == MMapPath::Heap && is_writable(map))
+        .map(|map| map.address)
+        .collect())
+}
+
+/// What has least in it comes first, so that JavaScript's own heaps, which may be very large, come last. The kernel counts for that what there is:
+/// only where there is nothing in the heap.
+fn others(process: &Process) -> Result<Vec<(u64, u64)>, Refusal> {
+    let resident = |map: &MemoryMap| map.extension.map.get("Rss").copied().unwrap_or_default();
+    let is_other = |map: &MemoryMap| map.pathname == MMapPath::Anonymous && is_writable(map) && resident(map) > 0;
+    let maps = process.smaps()?.into_iter().filter(is_other);
+    let mut others: Vec<_> = maps.map(|map| (resident(&map), map.address)).collect();
+    others.sort_unstable();
+    Ok(others.into_iter().map(|(_, address)| address).collect())
+}
+
+fn is_writable(map: &MemoryMap) -> bool {
+    map.perms.contains(MMPermissions::READ | MMPermissions::WRITE)
+}
+
+/// Looks for the ids in some ranges of addresses.
+fn search(ranges: Vec<(u64, u64)>, memory: &Memory, left: &mut u64) -> Option<u64> {
     let mut piece = vec![0; (PIECE + OVERLAP) as usize];
-    for (from, to) in heaps {
-        let mut at = *from;
-        while at < *to && left > 0 {
+    for (from, to) in ranges {
+        let mut at = from;
+        while at < to && *left > 0 {
             let size = (to - at).min(PIECE + OVERLAP) as usize;
             if let Some(piece) = piece.get_mut(..size)
                 && memory.read(at, piece).is_ok()
@@ -67,7 +85,7 @@ pub fn find(heaps: &[(u64, u64)], memory: &Memory) -> Option<u64> {
                     return found;
                 }
             }
-            left = left.saturating_sub(PIECE);
+            *left = left.saturating_sub(PIECE);
             at += PIECE;
         }
     }

@@ -49,7 +49,7 @@ impl Plan for Known {
     fn process(&self, target: &Target) -> Result<Answer, Refusal> {
         let mut found = self.0.clone();
         let memory = Memory::open(target)?;
-        let Some(ids) = environment::find(&environment::heaps(target)?, &memory) else {
+        let Some(ids) = environment::find(target, &memory)? else {
             // It has not come that far, or is of a version that keeps them elsewhere.
             return Ok(Answer::SoFar(found));
         };
@@ -77,7 +77,7 @@ mod tests {
         for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(100));
             let memory = Memory::open(&target).unwrap();
-            found = environment::find(&environment::heaps(&target).unwrap(), &memory);
+            found = environment::find(&target, &memory).unwrap();
             if found.is_some() {
                 break;
             }
