@@ -45,6 +45,7 @@ impl Engine {
             done: None,
             is_answered: false,
             end: None,
+            is_awaited: false,
             effects: Vec::new(),
             alike: Vec::new(),
             perhaps_alike: Vec::new(),
@@ -196,6 +197,7 @@ impl Engine {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
+        let met = self.meet(Side::Client, &names, serial);
         let claim = self.claims.take(sock, call.id.place);
         let claimed = if let Claimed::By(claim) = claim { Some(claim) } else { None };
         call.is_claimed = claimed.is_some();
@@ -261,6 +263,10 @@ impl Engine {
                 None => self.cause_of(&mut call, serial, work, who, start),
             }
         };
+        let cause = match met {
+            Some(request) => without_effect(&mut call, cause, request),
+            None => cause,
+        };
         self.compare_values(&mut call, &cause, values);
         if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own {
             self.loops.sent(thread.tid, Sent::Call(serial));
@@ -274,7 +280,7 @@ impl Engine {
         } else {
             self.settle(serial, cause);
         }
-        match self.meet(Side::Client, &names, serial) {
+        match met {
             Some(request) => self.settle(request, Cause::Call(serial, Link::Socket)),
             None => self.ends.wait(Side::Client, &names, serial),
         }
@@ -398,4 +404,21 @@ impl Engine {
         call.search = Some(Box::new(Search { keys, candidates, hint }));
         Cause::Open
     }
+}
+
+/// The cause of a call which has caused this request, seen before it: that is none of its candidates.
+fn without_effect(call: &mut Call, cause: Cause, request: Serial) -> Cause {
+    if matches!(cause, Cause::Call(above, _) if above == request) {
+        return Cause::None;
+    }
+    let Some(search) = &mut call.search else {
+        return cause;
+    };
+    search.candidates.retain(|candidate| *candidate != request);
+    search.hint = search.hint.filter(|hint| hint.request != request);
+    if search.candidates.is_empty() {
+        call.search = None;
+        return Cause::None;
+    }
+    cause
 }

@@ -142,6 +142,8 @@ pub(super) struct Call {
     pub(super) is_answered: bool,
     /// When it was complete.
     pub(super) end: Option<Nanos>,
+    /// Something that hangs under it is complete, and waits for its trace.
+    pub(super) is_awaited: bool,
     /// Calls that wait for this one's trace, or for its cause.
     pub(super) effects: Vec<Serial>,
     /// Outgoing calls that have the same cause as this one, whatever that is.

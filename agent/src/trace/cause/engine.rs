@@ -292,10 +292,16 @@ impl Engine {
         }
         let mut left: Vec<Serial> = self.calls.keys().copied().collect();
         left.sort_unstable();
-        for serial in left {
-            self.give_up(serial);
+        for serial in &left {
+            self.give_up(*serial);
         }
         self.give_all();
+        for serial in left {
+            // It is not complete itself, but something under it is.
+            if self.is_awaited(serial) {
+                self.abandon(serial);
+            }
+        }
         let calls = std::mem::take(&mut self.calls);
         calls.into_values().for_each(|call| self.give_up_samples(call.samples));
         self.give_up_unclaimed(Nanos::MAX);

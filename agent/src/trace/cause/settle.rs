@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::trace::SpanId;
 
 use super::{
-    call::{Cause, Hint, Link, Serial, Trace},
+    call::{Call, Cause, Hint, Link, Serial, Trace},
     engine::{Engine, Settled, Silence},
     injected::new_trace,
     samples::Sampled,
@@ -153,6 +153,13 @@ impl Engine {
 
     /// Fixes a cause; `trace` is that of a root, a new one by default.
     pub(super) fn conclude(&mut self, serial: Serial, cause: Cause, trace: Option<Trace>) {
+        let cause = match cause {
+            Cause::Call(above, _) if self.hangs_under(above, serial) => {
+                self.stats.unknown += 1;
+                Cause::None
+            }
+            cause => cause,
+        };
         let mut found = trace;
         let mut parent = SpanId::INVALID;
         match &cause {
@@ -220,7 +227,7 @@ impl Engine {
         }
         match found {
             Some(trace) => self.spread(serial, &trace),
-            None if self.is_published(serial) => self.begin_trace(serial),
+            None if self.is_published(serial) || self.is_awaited(serial) => self.begin_trace(serial),
             None => self.emit(serial),
         }
     }
@@ -235,6 +242,28 @@ impl Engine {
         }
     }
 
+    /// Whether something that hangs under a call is complete, and waits for its trace.
+    pub(super) fn is_awaited(&self, serial: Serial) -> bool {
+        self.calls.get(&serial).is_some_and(|call| call.is_awaited)
+    }
+
+    /// Whether a call was caused by this other one, as far as that is known: if it were the cause of that, neither would ever come out.
+    fn hangs_under(&self, below: Serial, above: Serial) -> bool {
+        let mut at = below;
+        for _ in 0..DEEPEST {
+            if at == above {
+                return true;
+            }
+            match self.calls.get(&at) {
+                // What has a trace hangs under nothing that has no cause yet.
+                Some(Call { cause: Cause::Call(next, _), trace: None, .. }) => at = *next,
+                _ => return false,
+            }
+        }
+        // Deeper than a trace can begin.
+        true
+    }
+
     /// A trace of its own for the tree that a call is a part of, unless it is still open what that hangs under. Not before it is needed: an
     /// SDK in one of the processes may begin one.
     fn begin_trace(&mut self, serial: Serial) {
@@ -246,7 +275,13 @@ impl Engine {
                     let trace = self.own_trace(root);
                     return self.spread(root, &trace);
                 }
-                _ => return,
+                Some(Cause::Open) => {
+                    if let Some(root) = self.calls.get_mut(&root) {
+                        root.is_awaited = true;
+                    }
+                    return;
+                }
+                Some(Cause::Outside(..)) | None => return,
             }
         }
     }
@@ -330,6 +365,11 @@ impl Engine {
     }
 
     pub(super) fn forget(&mut self, serial: Serial) {
+        if self.calls.get(&serial).is_some_and(|call| call.trace.is_none() && !call.effects.is_empty()) {
+            // What hangs under it would look for it in vain.
+            let trace = self.own_trace(serial);
+            self.spread(serial, &trace);
+        }
         self.served(serial);
         let Some(call) = self.calls.remove(&serial) else {
             return;
