@@ -229,6 +229,8 @@ pub const HANDOVER_IDLE: u32 = 6;
 pub const HANDOVER_SERVE: u32 = 7;
 /// A task is about to start another one, and leaves it to that one to send a request: it will say itself who has started it.
 pub const HANDOVER_DELEGATE: u32 = 8;
+/// A thread leaves something to be done (`to_task`) to the threads of a pool, while `task` ran.
+pub const HANDOVER_SUBMIT: u32 = 9;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]

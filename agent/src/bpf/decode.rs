@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM,
-    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_WAKE,
+    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_SUBMIT, HANDOVER_WAKE,
     Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK,
     PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK,
     USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
@@ -219,6 +219,7 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),
             HANDOVER_SPAWN => How::Spawn,
+            HANDOVER_SUBMIT => How::Submit,
             HANDOVER_CLAIM => How::Claim { sock: record.object, place },
             HANDOVER_SERVE => How::Serve { sock: record.object, place },
             HANDOVER_CONNECT => How::Connect(record.object),

@@ -28,6 +28,10 @@ impl Engine {
                 let work = self.work_of(from).map(|work| Work { link: Link::Task, since: time, ..work });
                 self.workers.spawned(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
             }
+            How::Submit => {
+                let work = self.lendable(from, time).map(|work| Work { link: Link::Task, since: time, ..work });
+                self.workers.submitted(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
+            }
             How::Claim { sock, place: 0 } => self.claims.next(sock, (from, self.work_of(from)), time),
             How::Claim { sock, place } => {
                 let work = self.work_of(from);
