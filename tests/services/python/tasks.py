@@ -38,7 +38,7 @@ def item():
 def given(parent, more):
     """Says whose it is, and leaves as much to another pool."""
     with socket.create_connection(("127.0.0.1", sink_port)) as connection:
-        text = f"GET /task={item()} parent={parent}; HTTP/1.1\r\nHost: given\r\nConnection: close\r\n\r\n"
+        text = f"GET /task={item()},parent={parent}; HTTP/1.1\r\nHost: given\r\nConnection: close\r\n\r\n"
         connection.sendall(text.encode())
         while connection.recv(1000):
             pass

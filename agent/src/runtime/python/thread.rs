@@ -38,13 +38,23 @@ const VARIABLE: Version = Version(15);
 /// thread runs Python code (`_Py_tss_tstate`).
 const LOOKS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often it is looked before: a thread that is just beginning or ending has not everything in its place.
+const TRIES: u32 = 4;
 
 /// Finds the place; `None` when it cannot be told (yet).
 ///
 /// # Errors
 /// When memory is not mapped that should be.
 pub fn find(memory: &Memory, layout: &Layout, interpreter: u64) -> io::Result<Option<Place>> {
-    Ok(likely(memory, layout, interpreter)?.filter(|likely| likely.is_certain).map(|likely| likely.place))
+    let mut place = None;
+    for _ in 0..if layout.version < VARIABLE { TRIES } else { 1 } {
+        place = likely(memory, layout, interpreter)?.filter(|likely| likely.is_certain).map(|likely| likely.place);
+        if place.is_some() {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(place)
 }
 
 /// Where a thread's state is found at least while it runs Python code.
