@@ -200,7 +200,7 @@ impl Engine {
                 .iter()
                 .filter(|next| **next > call)
                 .filter_map(|next| self.calls.get(next))
-                .any(|next| next.id.socket == before.id.socket && !next.is_answered)
+                .any(|next| next.id.socket == before.id.socket && !next.is_answered())
         })
     }
 
@@ -254,7 +254,7 @@ impl Engine {
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
-        call.is_answered = true;
+        call.answered = Some(answered.time);
         let start = call.start;
         self.prove_samples(key, serial);
         let since = self.shows_turns(serial, answered);
@@ -307,7 +307,7 @@ impl Engine {
             // What others have done for it has an answer by now.
             let fits = self.calls.get(&call).is_some_and(|call| {
                 let is_own = call.search.as_ref().is_some_and(|search| search.keys.first() == Some(&key));
-                call.start >= start && (is_own || call.is_answered)
+                call.start >= start && (is_own || call.is_answered())
             });
             if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));

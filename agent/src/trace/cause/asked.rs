@@ -43,7 +43,7 @@ impl Engine {
             may_be_begun: false,
             is_out: false,
             done: None,
-            is_answered: false,
+            answered: None,
             end: None,
             is_awaited: false,
             effects: Vec::new(),
@@ -106,7 +106,7 @@ impl Engine {
         let may_be_near = matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_));
         let near = call.remote.map_or(may_be_near, |remote| remote.is_loopback());
         self.calls.insert(serial, call);
-        let is_unanswered = |last| self.calls.get(&last).is_some_and(|call| !call.is_answered && call.end.is_none());
+        let is_unanswered = |last| self.calls.get(&last).is_some_and(|call| !call.is_answered() && call.end.is_none());
         if let Key::Thread(tid) = key
             && self.workers.has_read(key).is_some_and(is_unanswered)
         {

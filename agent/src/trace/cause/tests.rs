@@ -264,6 +264,26 @@ fn a_request_is_no_cause_of_what_caused_it() {
     world.root(Side::Client, End(20, 0));
 }
 
+/// That an answer is complete is known late, as on connections that are older than the agent: meanwhile others work for themselves.
+#[test]
+fn what_begins_behind_an_answer_is_not_for_the_request() {
+    for answered in [false, true] {
+        let mut world = World::new();
+        let (one, two) = (thread(A, 101), thread(A, 102));
+        world.serve(End(11, 0), one);
+        if answered {
+            let side = Side::Server;
+            world.engine.answered(&Answered { id: id(End(11, 0)), side, time: world.now, thread: one });
+        }
+        world.call(End(20, 0), two).read(End(20, 0), two).done(Side::Server, End(11, 0), one, Some(0)).finish();
+        if answered {
+            world.root(Side::Client, End(20, 0));
+        } else {
+            world.caused(End(11, 0), End(20, 0), Link::Time);
+        }
+    }
+}
+
 proptest! {
     /// Whoever asks whom, itself included, and in whatever order that is seen: each call that is complete comes out once, or is
     /// counted as given up.
