@@ -11,7 +11,7 @@ use geophone_ebpf::{
     config::{INJECT_HTTP1, INJECT_HTTP2},
     http2::PREFACE,
     inject::word,
-    record::{INJECT_OVER, Inject, Kind, NOWHERE},
+    record::{INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE},
     stats::Counter,
 };
 
@@ -207,9 +207,23 @@ pub fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
     SK_PASS
 }
 
+/// Tells the agent of a context that is about to be written into what is sent, at a position: what it has not heard of must not be on the wire. Of its
+/// own it knows.
+#[inline(always)]
+pub fn announce(sk: u64, id: u64, state: &mut Injecting, at: u64, context: ([u64; 2], u64, u32)) -> bool {
+    let ([high, low], span, flags) = context;
+    let record = &mut state.record;
+    record.at = at;
+    record.trace[..8].copy_from_slice(&high.to_be_bytes());
+    record.trace[8..].copy_from_slice(&low.to_be_bytes());
+    record.span = span.to_be_bytes();
+    record.flags = flags;
+    is_own(id) || tell(sk, id, state, INJECT_DONE)
+}
+
 /// Tells the agent what is in the state's record.
 #[inline(always)]
-pub fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
+fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
     let record = &mut state.record;
     record.kind = Kind::Inject as u32;
     record.what = what;
