@@ -2,12 +2,15 @@
 //! the socket. What tells that they are the same is that the loop handles a frame of the session which it has just read from the socket; until
 //! then, what it has asked for on the session waits. What follows from it is in `streams`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 
-use super::{claims::Claim, forget::older_half};
-use crate::event::{Nanos, SocketId, Thread};
+use super::{call::Serial, claims::Claim, forget::older_half};
+use crate::{
+    event::{Nanos, SocketId, Thread},
+    protocol::CallId,
+};
 
 /// Most sessions, and streams that have not been answered, that are known at a time.
 const MOST: usize = 65_536;
@@ -42,6 +45,8 @@ struct Read {
     at: Nanos,
     socket: SocketId,
     places: Vec<u64>,
+    /// Calls that were complete with what was read, also before.
+    done: VecDeque<(CallId, Serial)>,
 }
 
 /// See the module.
@@ -60,7 +65,8 @@ pub(super) struct Sessions {
 impl Sessions {
     /// A loop has read the beginning of a message.
     pub(super) fn reads(&mut self, tid: u32, socket: SocketId, place: u64, at: Nanos) {
-        let read = self.reads.entry(tid).or_insert_with(|| Read { at, socket, places: Vec::new() });
+        let read =
+            self.reads.entry(tid).or_insert_with(|| Read { at, socket, places: Vec::new(), done: VecDeque::new() });
         if read.at != at || read.socket != socket {
             (read.at, read.socket) = (at, socket);
             read.places.clear();
@@ -68,6 +74,22 @@ impl Sessions {
         if read.places.len() < FRESH {
             read.places.push(place);
         }
+    }
+
+    /// A call is complete. What was read of it may not have been handled.
+    pub(super) fn is_done(&mut self, tid: u32, id: CallId, call: Serial) {
+        if let Some(read) = self.reads.get_mut(&tid) {
+            if read.done.len() == FRESH {
+                read.done.pop_front();
+            }
+            read.done.push_back((id, call));
+        }
+    }
+
+    /// A call that was complete when its answer was read.
+    pub(super) fn done(&self, tid: u32, id: CallId) -> Option<Serial> {
+        let done = &self.reads.get(&tid)?.done;
+        done.iter().rev().find(|(other, _)| *other == id).map(|(_, call)| *call)
     }
 
     /// The loop has something to do with a stream of a session. Returns the session's socket, and what has waited for that to be known.

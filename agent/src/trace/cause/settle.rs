@@ -45,6 +45,7 @@ impl Engine {
         call.end = Some(now);
         if !server {
             let tgid = call.tgid();
+            self.sessions.is_done(call.thread.tid, exchange.id, serial);
             self.sdk_exports(tgid, &exchange);
         }
         let Some(call) = self.calls.get(&serial) else {

@@ -23,11 +23,11 @@ impl Engine {
                 self.claims_stream(socket, place, claim, time);
             }
         }
-        let call = |socket, is_server| {
-            let serial = self.by_id.get(&(CallId { socket, place }, is_server)).copied();
-            serial.filter(|serial| !is_server || self.is_open(On::Request(*serial)))
-        };
-        let [served, asked] = [true, false].map(|is_server| socket.and_then(|socket| call(socket, is_server)));
+        let id = socket.map(|socket| CallId { socket, place });
+        let served = id.and_then(|id| self.by_id.get(&(id, true)).copied());
+        let served = served.filter(|request| self.is_open(On::Request(*request)));
+        let is_asked = |id| self.by_id.get(&(id, false)).copied().or_else(|| self.sessions.done(from.tid, id));
+        let asked = id.and_then(is_asked).filter(|call| self.calls.contains_key(call));
         match (served, asked) {
             (Some(request), _) => {
                 self.loop_reads(from, time, On::Request(request));
