@@ -46,7 +46,18 @@ struct Read {
     socket: SocketId,
     places: Vec<u64>,
     /// Calls that were complete with what was read, also before.
-    done: VecDeque<(CallId, Serial)>,
+    done: HashMap<CallId, Done, foldhash::fast::RandomState>,
+    /// In the order in which they were.
+    order: VecDeque<CallId>,
+}
+
+/// A call that is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Which.
+    pub(super) call: Serial,
+    /// What it was for, once that is settled and the call forgotten.
+    pub(super) request: Option<Serial>,
 }
 
 /// See the module.
@@ -65,8 +76,8 @@ pub(super) struct Sessions {
 impl Sessions {
     /// A loop has read the beginning of a message.
     pub(super) fn reads(&mut self, tid: u32, socket: SocketId, place: u64, at: Nanos) {
-        let read =
-            self.reads.entry(tid).or_insert_with(|| Read { at, socket, places: Vec::new(), done: VecDeque::new() });
+        let new = || Read { at, socket, places: Vec::new(), done: HashMap::default(), order: VecDeque::new() };
+        let read = self.reads.entry(tid).or_insert_with(new);
         if read.at != at || read.socket != socket {
             (read.at, read.socket) = (at, socket);
             read.places.clear();
@@ -79,17 +90,26 @@ impl Sessions {
     /// A call is complete. What was read of it may not have been handled.
     pub(super) fn is_done(&mut self, tid: u32, id: CallId, call: Serial) {
         if let Some(read) = self.reads.get_mut(&tid) {
-            if read.done.len() == FRESH {
-                read.done.pop_front();
+            if read.order.len() == FRESH
+                && let Some(oldest) = read.order.pop_front()
+            {
+                read.done.remove(&oldest);
             }
-            read.done.push_back((id, call));
+            read.order.push_back(id);
+            read.done.insert(id, Done { call, request: None });
+        }
+    }
+
+    /// A call is forgotten that was for this request.
+    pub(super) fn forgets(&mut self, tid: u32, id: CallId, request: Serial) {
+        if let Some(done) = self.reads.get_mut(&tid).and_then(|read| read.done.get_mut(&id)) {
+            done.request = Some(request);
         }
     }
 
     /// A call that was complete when its answer was read.
-    pub(super) fn done(&self, tid: u32, id: CallId) -> Option<Serial> {
-        let done = &self.reads.get(&tid)?.done;
-        done.iter().rev().find(|(other, _)| *other == id).map(|(_, call)| *call)
+    pub(super) fn done(&self, tid: u32, id: CallId) -> Option<Done> {
+        self.reads.get(&tid)?.done.get(&id).copied()
     }
 
     /// The loop has something to do with a stream of a session. Returns the session's socket, and what has waited for that to be known.
@@ -101,7 +121,7 @@ impl Sessions {
         now: Nanos,
     ) -> (Option<SocketId>, BTreeMap<u64, Claim>) {
         let address = (from.tgid, session);
-        let is_fresh = |read: &&Read| now.saturating_sub(read.at) < SOON && read.places.contains(&place);
+        let is_fresh = |read: &&Read| place != 0 && now.saturating_sub(read.at) < SOON && read.places.contains(&place);
         let read = self.reads.get(&from.tid).filter(is_fresh).map(|read| read.socket);
         let session = self.session(address, now);
         let Some(socket) = read.filter(|socket| session.socket != Some(*socket)) else {

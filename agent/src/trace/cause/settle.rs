@@ -381,6 +381,9 @@ impl Engine {
         self.give_up_samples(call.samples);
         self.ends.leave(call.side, &call.names, serial);
         self.by_id.remove(&(call.id, call.side == Side::Server));
+        if let Cause::Call(request, _) = call.cause {
+            self.sessions.forgets(call.thread.tid, call.id, request);
+        }
     }
 }
 

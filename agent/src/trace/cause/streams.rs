@@ -24,17 +24,21 @@ impl Engine {
             }
         }
         let id = socket.map(|socket| CallId { socket, place });
-        let served = id.and_then(|id| self.by_id.get(&(id, true)).copied());
-        let served = served.filter(|request| self.is_open(On::Request(*request)));
-        let is_asked = |id| self.by_id.get(&(id, false)).copied().or_else(|| self.sessions.done(from.tid, id));
-        let asked = id.and_then(is_asked).filter(|call| self.calls.contains_key(call));
-        match (served, asked) {
-            (Some(request), _) => {
-                self.loop_reads(from, time, On::Request(request));
-                self.workers.set(Key::of(from), On::Request(request), time, Link::Thread);
+        let served = id.and_then(|id| self.by_id.get(&(id, true)).copied()).map(On::Request);
+        let done = id.and_then(|id| self.sessions.done(from.tid, id));
+        let asked = id.and_then(|id| self.by_id.get(&(id, false)).copied()).or(done.map(|done| done.call));
+        if let Some(call) = asked.filter(|call| self.calls.contains_key(call)) {
+            return self.read_answer(call, from, time);
+        }
+        // What its answer was for may go on for longer than the call is known.
+        let answered = done.and_then(|done| done.request).map(On::Request);
+        let link = if served.is_some() { Link::Thread } else { Link::Answer };
+        match served.or(answered).filter(|on| self.is_open(*on)) {
+            Some(on) => {
+                self.loop_reads(from, time, on);
+                self.workers.set(Key::of(from), on, time, link);
             }
-            (None, Some(call)) => self.read_answer(call, from, time),
-            (None, None) => {
+            None => {
                 self.turns.idle(from.tid);
                 self.workers.clear(Key::of(from));
             }
