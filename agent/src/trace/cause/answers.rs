@@ -25,8 +25,14 @@ impl Engine {
         let key = Key::of(answered.thread);
         match answered.side {
             Side::Client => {
+                self.sees_message(answered.thread, answered.id, answered.time);
                 self.read_answer(serial, answered.thread, answered.time);
                 self.outlived(serial, answered.time);
+            }
+            Side::Server if self.sessions.has(answered.id.socket) => {
+                if let Some(call) = self.calls.get_mut(&serial) {
+                    call.answered.get_or_insert(answered.time);
+                }
             }
             Side::Server => {
                 self.goes_on(answered.thread, answered.time);
@@ -37,7 +43,7 @@ impl Engine {
     }
 
     /// Whoever reads an answer goes on with what it was asked for.
-    fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
+    pub(super) fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
         let key = Key::of(thread);
         self.turns.seen(thread);
         self.turned(thread, None);
@@ -250,7 +256,7 @@ impl Engine {
     }
 
     /// Whoever answers a request has worked for it.
-    fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
+    pub(super) fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };

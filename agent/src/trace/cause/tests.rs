@@ -26,6 +26,7 @@ mod queues;
 mod samples;
 mod sdks;
 mod serving;
+mod sessions;
 mod values;
 mod waiters;
 
