@@ -436,6 +436,8 @@ pub enum How {
     Wake(u64),
     /// The runtime has started the task `to` while `from` ran.
     Spawn,
+    /// `from` leaves `to` to the threads of a pool: something to be done, as a task of its own.
+    Submit,
     /// `from` is about to have a request sent on its behalf, whoever sends it.
     Claim {
         /// The `struct sock` of its connection.
@@ -473,7 +475,7 @@ pub enum How {
         stream: u64,
     },
     /// The event loop on `from` makes a request, which its session will send later.
-    Submit {
+    Request {
         /// The session.
         session: u64,
         /// The stream.

@@ -188,6 +188,13 @@ pub fn python_task(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// `_queue.SimpleQueue.put(self, item, ...)` of CPython.
+#[uprobe]
+pub fn python_submit(ctx: ProbeContext) -> u32 {
+    preempt::without(|| python::submitted(&ctx));
+    0
+}
+
 /// Node.js: the entry of `node::Environment::RunTimers`.
 #[uprobe]
 pub fn node_timers(_ctx: ProbeContext) -> u32 {

@@ -235,9 +235,11 @@ pub const HANDOVER_TURN: u32 = 9;
 /// The same, and the stream has just begun; at which address it is, say `to_tgid` (its lower half) and `to_tid`.
 pub const HANDOVER_BEGIN: u32 = 10;
 /// An event loop makes a request on the stream `to_task` of the session `object`.
-pub const HANDOVER_SUBMIT: u32 = 11;
+pub const HANDOVER_REQUEST: u32 = 11;
 /// An event loop answers on the stream at the address `object`.
 pub const HANDOVER_RESPOND: u32 = 12;
+/// A thread leaves something to be done (`to_task`) to the threads of a pool, while `task` ran.
+pub const HANDOVER_SUBMIT: u32 = 13;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]

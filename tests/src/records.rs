@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use geophone_ebpf::record::{Data, HANDOVER_SPAWN, HANDOVER_WAKE, Handover, Kind, RECEIVE};
+use geophone_ebpf::record::{Data, HANDOVER_SPAWN, HANDOVER_SUBMIT, HANDOVER_WAKE, Handover, Kind, RECEIVE};
 
 /// A call that moved bytes.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Call {
     pub bytes: Vec<u8>,
 }
 
-/// A task was started.
+/// A task was started, or left to the threads of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn {
     /// Process.
@@ -33,6 +33,8 @@ pub struct Spawn {
     pub from: u64,
     /// The task.
     pub task: u64,
+    /// It was left to a pool.
+    pub is_submitted: bool,
 }
 
 /// What was recorded.
@@ -85,11 +87,13 @@ impl Records {
             });
         } else if kind == Kind::Handover as u32 {
             let tgid = u32_at(record, offset_of!(Handover, tgid))?;
-            match u32_at(record, offset_of!(Handover, what))? {
-                HANDOVER_SPAWN => self.spawns.push(Spawn {
+            let what = u32_at(record, offset_of!(Handover, what))?;
+            match what {
+                HANDOVER_SPAWN | HANDOVER_SUBMIT => self.spawns.push(Spawn {
                     tgid,
                     from: u64_at(record, offset_of!(Handover, task))?,
                     task: u64_at(record, offset_of!(Handover, to_task))?,
+                    is_submitted: what == HANDOVER_SUBMIT,
                 }),
                 HANDOVER_WAKE => self.wakes.push((tgid, u64_at(record, offset_of!(Handover, object))?)),
                 _ => {}

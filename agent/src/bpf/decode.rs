@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
     CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_BEGIN,
-    HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_RESPOND,
-    HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_SUBMIT, HANDOVER_TURN, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER,
-    Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE,
-    ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE,
-    USAGE_SLEEP, Usage,
+    HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_REQUEST,
+    HANDOVER_RESPOND, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_SUBMIT, HANDOVER_TURN, HANDOVER_WAKE, Handover,
+    INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN,
+    Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK,
+    USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -208,7 +208,7 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
         parent = std::mem::take(&mut record.object);
     }
     let mut place = 0;
-    let names_stream = [HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_TURN, HANDOVER_BEGIN, HANDOVER_SUBMIT];
+    let names_stream = [HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_TURN, HANDOVER_BEGIN, HANDOVER_REQUEST];
     if names_stream.contains(&record.what) {
         // It names a stream, not a task.
         place = std::mem::take(&mut record.to_task);
@@ -225,6 +225,7 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_CLONE => How::Clone,
             HANDOVER_WAKE => How::Wake(record.object),
             HANDOVER_SPAWN => How::Spawn,
+            HANDOVER_SUBMIT => How::Submit,
             HANDOVER_CLAIM => How::Claim { sock: record.object, place },
             HANDOVER_SERVE => How::Serve { sock: record.object, place },
             HANDOVER_CONNECT => How::Connect(record.object),
@@ -232,7 +233,7 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_DELEGATE => How::Delegate,
             HANDOVER_TURN => How::Turn { session: record.object, place },
             HANDOVER_BEGIN => How::Begin { session: record.object, place, stream },
-            HANDOVER_SUBMIT => How::Submit { session: record.object, place },
+            HANDOVER_REQUEST => How::Request { session: record.object, place },
             HANDOVER_RESPOND => How::Respond { stream: record.object },
             _ => return Err(DecodeError::Unknown),
         },

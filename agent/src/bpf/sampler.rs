@@ -60,6 +60,7 @@ const UNUSED: &[&str] = &[
     "CONNECTIONS",
     "POLICIES",
     "RUNTIMES",
+    "PYTHON_WORKERS",
     "PORTS",
     "OWN_PEERS",
     "VECTORS",

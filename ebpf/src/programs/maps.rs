@@ -83,6 +83,10 @@ pub static PROCESSES: HashMap<u32, u32, 32_768> = HashMap::new();
 #[btf_map]
 pub static RUNTIMES: HashMap<u32, Runtime, 8192> = HashMap::new();
 
+/// Threads of Python's pools, by thread.
+#[btf_map]
+pub static PYTHON_WORKERS: LruHashMap<u32, PythonWorker, 16_384> = LruHashMap::new();
+
 /// Files whose being run was told.
 #[btf_map]
 pub static EXECUTED: LruHashMap<File, u8, 4096> = LruHashMap::new();
@@ -199,6 +203,18 @@ pub static CARRYING: HashMap<u64, Carrying, 1> = HashMap::new();
 /// The last context that has come on connections that were accepted; one entry where none are read.
 #[btf_map]
 pub static CARRIED: LruHashMap<u64, Came, 1> = LruHashMap::new();
+
+/// What is known of a thread that may be one of a pool's.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct PythonWorker {
+    /// The frame that holds what it has been given; 0: it has none.
+    pub frame: u64,
+    /// Until when that counts.
+    pub until: u64,
+    /// For how long it counted when it was looked for the last time, in nanoseconds.
+    pub wait: u64,
+}
 
 /// The agent writes to it without system calls.
 const MAPPED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;

@@ -6,7 +6,7 @@ use aya_ebpf::{EbpfContext as _, programs::ProbeContext};
 use geophone_ebpf::{
     config::{RUNTIME_NODE, Runtime},
     node::{IDS, pack, whole},
-    record::{HANDOVER_BEGIN, HANDOVER_IDLE, HANDOVER_RESPOND, HANDOVER_SUBMIT, HANDOVER_TURN},
+    record::{HANDOVER_BEGIN, HANDOVER_IDLE, HANDOVER_REQUEST, HANDOVER_RESPOND, HANDOVER_TURN},
     stats::Counter,
 };
 
@@ -106,7 +106,7 @@ pub fn stream(ctx: &ProbeContext) {
         let stream = argument(ctx, 0);
         handover::tell(HANDOVER_BEGIN, who, (stream as u32, (stream >> 32) as u32, u64::from(id)), session);
     } else {
-        handover::tell(HANDOVER_SUBMIT, who, (who.tgid, who.tid, u64::from(id)), session);
+        handover::tell(HANDOVER_REQUEST, who, (who.tgid, who.tid, u64::from(id)), session);
     }
 }
 

@@ -1,18 +1,22 @@
-//! CPython: the asyncio task that runs on the current thread, and new tasks. How it is found is described at
+//! CPython: the asyncio task that runs on the current thread, and new tasks; what threads of pools were given. How it is found is described at
 //! [`geophone_ebpf::python`]; the agent finds the addresses and offsets in the process's memory.
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_task, programs::ProbeContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns},
+    programs::ProbeContext,
+};
 use geophone_ebpf::{
     config::{RUNTIME_PYTHON, Runtime},
     python::{self, NONE},
-    record::HANDOVER_SPAWN,
+    record::{HANDOVER_SPAWN, HANDOVER_SUBMIT},
     stats::Counter,
 };
 
 use crate::{
     emit, handover,
     kernel::{copy, copy_user, read},
-    maps::{RUNTIMES, config},
+    maps::{PYTHON_WORKERS, PythonWorker, RUNTIMES, config},
     process::Current,
 };
 
@@ -25,6 +29,9 @@ pub fn current(runtime: &Runtime, task: &mut u64) {
         (0, at) => thread_state(runtime, task) && (*task == 0 || follow(task, at)),
         (tasks, _) => by_loop(runtime, tasks, task),
     };
+    if read && *task == 0 && (runtime.at[python::ITEM_CODE] | runtime.at[python::FUTURE_CODE]) != 0 {
+        *task = python_worker();
+    }
     if !read || (*task == 0 && runtime.at[python::STACK_CHUNK] != NONE && !greenlet(runtime, task)) {
         *task = 0;
         emit::count(Counter::TaskFault);
@@ -153,6 +160,135 @@ pub fn follow(address: &mut u64, offset: u64) -> bool {
     let from = address.wrapping_add(offset);
     // SAFETY: there is room for it.
     unsafe { copy_user(core::ptr::from_mut(address).cast(), 8, from) }
+}
+
+/// What the current thread was given as one of a pool's: the item, or the task that waits for it; 0: nothing. Global, so that the verifier looks
+/// at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn python_worker() -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    // SAFETY: the map keeps the value alive while the program runs.
+    let Some(runtime) = (unsafe { RUNTIMES.get((id >> 32) as u32) }) else {
+        return 0;
+    };
+    let frame = worker_frame(runtime, id as u32);
+    let mut code = frame;
+    if frame == 0 || !follow(&mut code, runtime.at[python::FRAME_CODE]) {
+        return 0;
+    }
+    let code = code & !python::FLAGS;
+    let mut given = frame;
+    if code == runtime.at[python::ITEM_CODE] {
+        if !follow(&mut given, runtime.at[python::ITEM_LOCAL]) {
+            return 0;
+        }
+        given &= !python::FLAGS;
+        if is_of(given, runtime.at[python::ITEM_CLASS]) { given } else { 0 }
+    } else if code == runtime.at[python::FUTURE_CODE] {
+        if !follow(&mut given, runtime.at[python::FUTURE_LOCAL]) {
+            return 0;
+        }
+        given &= !python::FLAGS;
+        if given == 0 || !follow(&mut given, python::FUTURE_CALLBACK) || given == 0 {
+            return 0;
+        }
+        for offset in python::WAKES {
+            let mut task = given;
+            if follow(&mut task, offset) && is_of(task, runtime.at[python::TASK_CLASS]) {
+                return task;
+            }
+        }
+        0
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn is_of(object: u64, class: u64) -> bool {
+    let mut of = object;
+    object != 0 && follow(&mut of, python::OBJECT_TYPE) && of == class
+}
+
+/// The frame of the current thread that holds what it was given, which is there as long as the thread, or nearly so; 0: it has none.
+#[inline(always)]
+fn worker_frame(runtime: &Runtime, tid: u32) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut wait = python::FIRST_LOOK;
+    // SAFETY: the map keeps the value alive while the program runs; it is this thread's.
+    if let Some(known) = unsafe { PYTHON_WORKERS.get(tid) } {
+        if now < known.until {
+            return known.frame;
+        }
+        wait = known.wait << 1;
+        if wait > python::LAST_LOOK {
+            wait = python::LAST_LOOK;
+        }
+    }
+    let frame = find_worker_frame(runtime);
+    if frame != 0 {
+        wait = python::LAST_LOOK;
+    }
+    // An LRU map: an insertion makes room for itself.
+    let _ = PYTHON_WORKERS.insert(tid, PythonWorker { frame, until: now.wrapping_add(wait), wait }, 0);
+    frame
+}
+
+#[inline(always)]
+fn find_worker_frame(runtime: &Runtime) -> u64 {
+    let mut frame = 0;
+    if !thread_state(runtime, &mut frame) || frame == 0 || !follow(&mut frame, runtime.at[python::FRAME_OF_STATE]) {
+        return 0;
+    }
+    let chain = runtime.at[python::FRAME_OF_CHAIN];
+    if chain != NONE && (frame == 0 || !follow(&mut frame, chain)) {
+        return 0;
+    }
+    for _ in 0..python::FRAMES {
+        let mut code = frame;
+        if frame == 0 || !follow(&mut code, runtime.at[python::FRAME_CODE]) {
+            return 0;
+        }
+        code &= !python::FLAGS;
+        if code == runtime.at[python::ITEM_CODE] || code == runtime.at[python::FUTURE_CODE] {
+            return frame;
+        }
+        for index in 0..python::LOOPS {
+            if code == runtime.at[python::LOOP_CODE + index] {
+                return 0;
+            }
+        }
+        if !follow(&mut frame, runtime.at[python::FRAME_PREVIOUS]) {
+            return 0;
+        }
+    }
+    0
+}
+
+/// At the entry of `put(PyObject *self, PyObject **arguments, ...)` of a queue: a pool's, if an item of one is put in.
+#[inline(always)]
+pub fn submitted(ctx: &ProbeContext) {
+    let Some(who) = Current::traced() else {
+        return;
+    };
+    // SAFETY: the map keeps the value alive while the program runs.
+    let Some(runtime) = (unsafe { RUNTIMES.get(who.tgid) }) else {
+        return;
+    };
+    if runtime.kind != RUNTIME_PYTHON || runtime.at[python::ITEM_CODE] == 0 {
+        return;
+    }
+    let Some(mut item) = read::<u64>(ctx.as_ptr() as u64, runtime.at[python::SECOND_ARGUMENT] as u32) else {
+        return emit::count(Counter::TaskFault);
+    };
+    if !follow(&mut item, 0) {
+        return emit::count(Counter::TaskFault);
+    }
+    if is_of(item, runtime.at[python::ITEM_CLASS]) {
+        handover::tell(HANDOVER_SUBMIT, who, (who.tgid, 0, item), 0);
+    }
 }
 
 /// At the entry of the function that initialises a task: `int init(PyObject *self, ...)`.

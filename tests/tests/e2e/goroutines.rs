@@ -71,8 +71,17 @@ fn read(recording: &Path, pid: u32) -> Result<Seen> {
                 How::Wake(_) => {
                     ensure!(handover.from.task.id == 0, "a wake-up by Go's scheduler was told: {handover:?}");
                 }
-                How::Clone | How::Spawn | How::Connect(_) | How::Idle | How::Delegate | How::Serve { .. } => {}
-                How::Turn { .. } | How::Begin { .. } | How::Submit { .. } | How::Respond { .. } => {}
+                How::Clone
+                | How::Spawn
+                | How::Submit
+                | How::Connect(_)
+                | How::Idle
+                | How::Delegate
+                | How::Serve { .. }
+                | How::Turn { .. }
+                | How::Begin { .. }
+                | How::Request { .. }
+                | How::Respond { .. } => {}
             },
             _ => {}
         }

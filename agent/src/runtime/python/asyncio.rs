@@ -81,7 +81,8 @@ impl Process<'_> {
         }
     }
 
-    fn lookup(&self, dict: u64, name: &str) -> Result<Option<u64>, Refusal> {
+    /// The value of a name in a dict; `None` also where the dict cannot be understood.
+    pub fn lookup(&self, dict: u64, name: &str) -> Result<Option<u64>, Refusal> {
         Ok(objects::lookup(self.memory, self.layout, dict, name)?)
     }
 
@@ -118,14 +119,18 @@ impl Process<'_> {
     /// The function that initialises a task.
     fn probe(&self, class: u64) -> Result<Probe, Refusal> {
         let name = class.wrapping_add(self.layout.tp_name);
-        let init = self.memory.word(name.wrapping_add(layout::INIT))?;
-        let Some(map) = self.maps.code(init) else {
-            return Err(Refusal::Malformed("the function that initialises a task is in no file"));
+        self.function("python_task", self.memory.word(name.wrapping_add(layout::INIT))?)
+    }
+
+    /// The entry of a function, by its address, for a kernel program.
+    pub fn function(&self, program: &'static str, address: u64) -> Result<Probe, Refusal> {
+        let Some(map) = self.maps.code(address) else {
+            return Err(Refusal::Malformed("a function that is to be watched is in no file"));
         };
         let Some(image) = Image::open(&map.file(self.target))? else {
-            return Err(Refusal::Malformed("the function that initialises a task is in no program"));
+            return Err(Refusal::Malformed("a function that is to be watched is in no program"));
         };
-        let offset = map.offset_of(init);
-        Ok(Probe { program: "python_task", file: image.file().clone(), id: image.id(), offset })
+        let offset = map.offset_of(address);
+        Ok(Probe { program, file: image.file().clone(), id: image.id(), offset })
     }
 }

@@ -91,6 +91,8 @@ pub struct Layout {
 
 /// From `tp_name` to `tp_basicsize`.
 pub const BASIC_SIZE: u64 = 8;
+/// From `tp_name` to `tp_dict`.
+pub const MEMBERS: u64 = 240;
 /// From `tp_name` to `tp_init`.
 pub const INIT: u64 = 272;
 

@@ -1,15 +1,17 @@
-//! CPython 3.8 to 3.15: where the asyncio task or the greenlet that runs on a thread is, the function that initialises a task, and the
-//! interpreter's own locks. Needs no symbols: `_PyRuntime` is exported by stripped interpreters too, and all else is reached from it in the process's
+//! CPython 3.8 to 3.15: where the asyncio task or the greenlet that runs on a thread is, or what the thread was given as one of a pool's, the
+//! functions that initialise a task and that submit something to a pool, and the interpreter's own locks. Needs no symbols: `_PyRuntime` is exported by stripped interpreters too, and all else is reached from it in the process's
 //! memory. Tasks of `asyncio.tasks._PyTask`, the pure-Python class which runs only where `_asyncio` cannot be imported, are not
 //! followed.
 
 mod asyncio;
 mod cold;
+mod frames;
 mod greenlets;
 mod image;
 pub mod layout;
 mod objects;
 mod thread;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -214,10 +216,10 @@ fn look(target: &Target, located: &Located) -> Result<Answer, Refusal> {
     set(&mut found.runtime, STACK_CHUNK, NONE);
     let process = asyncio::Process { target, maps, memory, layout, interpreter };
     greenlets::find(&process, located, &mut found.runtime)?;
-    Ok(match process.find(located, &mut found)? {
-        asyncio::State::Ready => Answer::Found(found),
-        asyncio::State::NotYet => Answer::SoFar(found),
-    })
+    let workers = workers::find(&process, located, &mut found)?;
+    let tasks = process.find(located, &mut found)?;
+    let is_complete = workers == asyncio::State::Ready && tasks == asyncio::State::Ready;
+    Ok(if is_complete { Answer::Found(found) } else { Answer::SoFar(found) })
 }
 
 /// Where each thread's state is.

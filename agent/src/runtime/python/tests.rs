@@ -83,7 +83,8 @@ fn answer(running: &Running) -> Answer {
 
 fn found(running: &Running) -> Found {
     match answer(running) {
-        Answer::Found(found) => found,
+        // What it has not imported may still come.
+        Answer::Found(found) | Answer::SoFar(found) => found,
         answer => panic!("{answer:?}"),
     }
 }
@@ -134,6 +135,132 @@ fn the_running_task_is_found() {
             running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         }
         assert_eq!(seen, ["task", "inner", "again", "callback", "thread", "other", "both"], "{python}");
+    }
+}
+
+/// Says the same of threads of pools: what they were given, when that is done by many functions, and when it is to run a loop. The class
+/// of anyio is as in its version 4.
+const POOLS: &str = r#"
+import asyncio, contextvars, os, queue, sys, threading, types
+from concurrent.futures import ThreadPoolExecutor
+def say(*what):
+    print(*what, flush=True)
+    os.read(0, 1)
+anyio = types.ModuleType('anyio._backends._asyncio')
+sys.modules[anyio.__name__] = anyio
+class WorkerThread(threading.Thread):
+    def __init__(self, loop):
+        super().__init__()
+        self.loop = loop
+        self.queue = queue.Queue(2)
+    def run(self):
+        while True:
+            item = self.queue.get()
+            if item is None:
+                return
+            context, func, args, future = item
+            result = context.run(func, *args)
+            self.loop.call_soon_threadsafe(future.set_result, result)
+            self.queue.task_done()
+            del item, context, func, args, future
+anyio.WorkerThread = WorkerThread
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()
+def item(depth):
+    if depth:
+        return item(depth - 1)
+    frame = sys._getframe()
+    while frame.f_code.co_name != '_worker':
+        frame = frame.f_back
+    say('item', threading.get_ident(), id(frame.f_locals['work_item']))
+say('main', threading.get_ident(), 0)
+for depth in 0, 200:
+    pool.submit(item, depth).result()
+async def within():
+    say('task', threading.get_ident(), id(asyncio.current_task()))
+    asyncio.get_running_loop().call_soon(lambda: say('callback', threading.get_ident(), 0))
+    await asyncio.sleep(0)
+pool.submit(asyncio.run, within()).result()
+async def main():
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(pool, item, 3)
+    thread = WorkerThread(loop)
+    thread.start()
+    for _ in range(2):
+        future = loop.create_future()
+        task = id(asyncio.current_task())
+        func = lambda: say('future', threading.get_ident(), task)
+        thread.queue.put_nowait((contextvars.copy_context(), func, (), future))
+        await future
+    thread.queue.put_nowait(None)
+    thread.join()
+asyncio.run(main())
+"#;
+
+/// What the kernel side does where no task runs.
+fn given(memory: &Memory, at: &[u64; 24], pointer: u64) -> u64 {
+    let word = |address: u64| memory.word(address).unwrap();
+    let is_of = |object: u64, class| object != 0 && memory.word(object + OBJECT_TYPE).is_ok_and(|found| found == class);
+    let mut state = word(pointer.wrapping_add(at[THREAD_WORD]));
+    if at[THREAD_TABLE] != NONE {
+        state = word(state + at[THREAD_TABLE]);
+    }
+    let mut frame = word(state + at[FRAME_OF_STATE]);
+    if at[FRAME_OF_CHAIN] != NONE {
+        frame = word(frame + at[FRAME_OF_CHAIN]);
+    }
+    for _ in 0..FRAMES {
+        if frame == 0 {
+            break;
+        }
+        let code = word(frame + at[FRAME_CODE]) & !FLAGS;
+        if code == at[ITEM_CODE] {
+            let item = word(frame + at[ITEM_LOCAL]) & !FLAGS;
+            return if is_of(item, at[ITEM_CLASS]) { item } else { 0 };
+        }
+        if code == at[FUTURE_CODE] {
+            let future = word(frame + at[FUTURE_LOCAL]) & !FLAGS;
+            let wakes = word(future + FUTURE_CALLBACK);
+            let tasks = WAKES.map(|offset| word(wakes + offset));
+            return tasks.into_iter().find(|task| is_of(*task, at[TASK_CLASS])).unwrap_or_default();
+        }
+        if at[LOOP_CODE..LOOP_CODE + LOOPS].contains(&code) {
+            break;
+        }
+        frame = word(frame + at[FRAME_PREVIOUS]);
+    }
+    0
+}
+
+#[test]
+fn what_threads_of_pools_were_given_is_found() {
+    for python in pythons() {
+        let mut running = start(&python, POOLS);
+        let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+        let mut known: Option<Found> = None;
+        let mut seen = Vec::new();
+        for line in lines {
+            let line = line.unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            let (what, thread, id) = (words[0], words[1].parse().unwrap(), words[2].parse::<u64>().unwrap());
+            let found = known.get_or_insert_with(|| match answer(&running) {
+                Answer::Found(found) => found,
+                answer => panic!("{python}: {answer:?}"),
+            });
+            let pid = running.0.id();
+            let memory = Memory::open(&Target { pid, proc: format!("/proc/{pid}").into() }).unwrap();
+            let runs = match task(&memory, &found.runtime.at, thread) {
+                0 => given(&memory, &found.runtime.at, thread),
+                task => task,
+            };
+            assert_eq!(runs, id, "{python}: {what}: {:?}", found.runtime);
+            seen.push(what.to_owned());
+            running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        }
+        let expected = ["main", "item", "item", "task", "callback", "item", "future", "future"];
+        assert_eq!(seen, expected, "{python}");
+        let programs: Vec<_> = known.unwrap().probes.iter().map(|probe| probe.program).collect();
+        assert_eq!(programs, ["python_submit", "python_task"], "{python}");
     }
 }
 
@@ -188,7 +315,9 @@ fn asyncio_may_come_later() {
         }
         running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         lines.next();
-        assert_eq!(found(&running).probes.len(), 1, "{python}");
+        let found = found(&running);
+        assert_eq!(found.probes.len(), 1, "{python}");
+        assert_eq!((found.runtime.at[ITEM_CODE], found.runtime.at[FUTURE_CODE]), (0, 0), "there are no pools");
     }
 }
 

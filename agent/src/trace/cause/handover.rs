@@ -28,6 +28,10 @@ impl Engine {
                 let work = self.work_of(from).map(|work| Work { link: Link::Task, since: time, ..work });
                 self.workers.spawned(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
             }
+            How::Submit => {
+                let work = self.lendable(from, time).map(|work| Work { link: Link::Task, since: time, ..work });
+                self.workers.submitted(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
+            }
             How::Claim { sock, place } => {
                 let claim = Claim { who: from, work: self.work_of(from), doubt: None };
                 if place == 0 {
@@ -57,7 +61,7 @@ impl Engine {
                 self.turns_to(session, place, from, time);
             }
             How::Begin { session, place, stream } => self.begins_stream((session, place, stream), from, time),
-            How::Submit { session, place } => self.submits(session, place, from, time),
+            How::Request { session, place } => self.submits(session, place, from, time),
             How::Respond { stream } => self.responds(stream, from, time),
             How::Wake(object) => self.woken(handover, object),
         }

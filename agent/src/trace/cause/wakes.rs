@@ -90,16 +90,35 @@ impl Engine {
         }
     }
 
+    /// What a thread or task is busy with, as far as that says what it has others do. What an event loop is busy with may not be that.
+    fn given(&self, from: Thread, time: Nanos) -> Option<Work> {
+        let work = self.work_of(from).filter(|_| from.task.id != 0 || !self.is_ambiguous(from, time));
+        work.filter(|work| !self.reads_only(work, from.tgid))
+    }
+
+    /// Whether it is busy with what it only reads, and leaves to others to answer.
+    fn reads_only(&self, work: &Work, tgid: u32) -> bool {
+        work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong()
+    }
+
+    /// What a thread or task leaves to a pool is for, if that can be told.
+    pub(super) fn lendable(&self, from: Thread, time: Nanos) -> Option<Work> {
+        let reads_for_others = from.task.id == 0 && self.takes_turns(from);
+        self.given(from, time).filter(|work| !reads_for_others && self.may_lend(work, from.tgid))
+    }
+
+    /// Whether what comes next is for what a worker is busy with.
+    fn may_lend(&self, work: &Work, tgid: u32) -> bool {
+        let may_last = |lender: Option<Lender>| lender.is_none_or(|l| !self.trust.of(tgid, l).is_refuted());
+        work.must_last().is_ok_and(may_last)
+    }
+
     fn wake(&self, handover: &Handover) -> Wake {
         let Handover { time, from, to, .. } = *handover;
-        // What an event loop is busy with is not what it is woken for, and may not be what it wakes others for.
-        let given = self.work_of(from).filter(|_| from.task.id != 0 || !self.is_ambiguous(from, time));
+        let given = self.given(from, time);
+        // What an event loop is busy with is not what it is woken for.
         let taken = self.work_of(to).filter(|_| to.task.id != 0 || !self.crowded.contains(&to.tid));
-        // Nor is a thread which only reads requests, and leaves it to others to answer them.
-        let reads_only =
-            |work: &Work, tgid| work.link == Link::Thread && self.trust.of(tgid, Link::Thread).is_mostly_wrong();
-        let given = given.filter(|work| !reads_only(work, from.tgid));
-        let taken = taken.filter(|work| !reads_only(work, to.tgid));
+        let taken = taken.filter(|work| !self.reads_only(work, to.tgid));
         let by_task = from.task.id != 0 && to.task.id == 0;
         // A thread to which a task has lent something has other things to wait for, too; but an event loop wakes it for something new.
         let keeps = |work: &Work| !by_task && !self.workers.is_reader(Key::of(from)) && self.lasts(to.tgid, work);
@@ -180,9 +199,7 @@ impl Engine {
             // What it had done for the other one is done.
             return self.workers.clear(giver);
         }
-        let tgid = wake.from.tgid;
-        let may_last = |lender: Option<Lender>| lender.is_none_or(|l| !self.trust.of(tgid, l).is_refuted());
-        let Some(work) = wake.given.filter(|work| work.must_last().is_ok_and(may_last)) else {
+        let Some(work) = wake.given.filter(|work| self.may_lend(work, wake.from.tgid)) else {
             // For what, cannot be told: it may be for that what it does next.
             if wake.taken.is_some_and(|taken| taken.is_lent() && taken.link == Link::Wake) {
                 self.workers.clear(taker);

@@ -312,6 +312,12 @@ impl Workers {
         *worker = Worker { work, parent, guess, seen: now, ..Worker::default() };
     }
 
+    /// A worker has left something to be done to others, while it was busy with something.
+    pub(super) fn submitted(&mut self, task: Key, parent: u64, work: Option<Work>, now: Nanos) {
+        let work = work.map(|work| Work { right: Right::Made, ..work });
+        *self.worker(task, now) = Worker { work, parent, seen: now, ..Worker::default() };
+    }
+
     /// Whether tasks that a process' event loop starts work for what it has read last, as far as that has shown.
     fn trusts(&self, tgid: u32) -> bool {
         self.guesses.get(&tgid).is_some_and(|(right, wrong)| *right >= ENOUGH && wrong * RARE < *right)

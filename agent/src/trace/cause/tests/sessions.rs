@@ -33,7 +33,7 @@ impl Node {
         for place in [one, other] {
             self.hand(How::Begin { session: SERVER, place, stream: place });
             self.hand(How::Turn { session: SERVER, place });
-            self.hand(How::Submit { session: CLIENT, place });
+            self.hand(How::Request { session: CLIENT, place });
         }
         // By the id of the session.
         let own = main(2, self.made);
