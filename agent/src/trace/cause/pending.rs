@@ -81,7 +81,7 @@ impl Engine {
         match candidates[..] {
             [] => self.give_up(serial),
             [only] if self.is_before_answer(serial, only) && self.is_alone(serial) => {
-                self.settle(serial, Cause::Call(only, Link::Time))
+                self.settle(serial, Cause::Call(only, Link::Time));
             }
             _ => {
                 if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
