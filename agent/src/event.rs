@@ -458,4 +458,32 @@ pub enum How {
     Idle,
     /// `from` is about to start a task that will send a request, and will say itself who has started it.
     Delegate,
+    /// The event loop on `from` turns to what it has read for a stream of HTTP/2. Sessions are told by their addresses in the process.
+    Turn {
+        /// The session.
+        session: u64,
+        /// The stream; 0: none in particular.
+        place: u64,
+    },
+    /// The same, and the stream begins, with a request.
+    Begin {
+        /// The session.
+        session: u64,
+        /// The stream.
+        place: u64,
+        /// At which address the process keeps it.
+        stream: u64,
+    },
+    /// The event loop on `from` makes a request, which its session will send later.
+    Request {
+        /// The session.
+        session: u64,
+        /// The stream.
+        place: u64,
+    },
+    /// The event loop on `from` answers a request, which its session will send later.
+    Respond {
+        /// At which address the process keeps the stream.
+        stream: u64,
+    },
 }

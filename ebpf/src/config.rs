@@ -195,7 +195,7 @@ pub struct Offsets {
     /// `pt_regs`: the stack pointer.
     pub regs_sp: u32,
     /// `pt_regs`: the first arguments of a C function.
-    pub regs_function: [u32; 4],
+    pub regs_function: [u32; 6],
     /// `pt_regs`: where a Rust function puts a result that fits no register, and its first arguments.
     pub regs_rust: [u32; 4],
     /// `pt_regs`: what a C function returns.

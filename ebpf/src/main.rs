@@ -202,6 +202,41 @@ pub fn node_timers(_ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Node.js: the entry of `node::http2::Http2Session::Http2Session`.
+#[uprobe]
+pub fn node_http2_session(ctx: ProbeContext) -> u32 {
+    preempt::without(|| node::session(&ctx));
+    0
+}
+
+/// Node.js: the entry of `node::http2::Http2Stream::Http2Stream`.
+#[uprobe]
+pub fn node_http2_stream(ctx: ProbeContext) -> u32 {
+    preempt::without(|| node::stream(&ctx));
+    0
+}
+
+/// Node.js: the entry of `node::http2::Http2Session::HandleHeadersFrame`, `HandleDataFrame` or `HandleSettingsFrame`.
+#[uprobe]
+pub fn node_http2_frame(ctx: ProbeContext) -> u32 {
+    preempt::without(|| node::frame(&ctx));
+    0
+}
+
+/// Node.js: the entry of `node::http2::Http2Session::OnDataChunkReceived`.
+#[uprobe]
+pub fn node_http2_chunk(ctx: ProbeContext) -> u32 {
+    preempt::without(|| node::chunk(&ctx));
+    0
+}
+
+/// Node.js: the entry of `node::http2::Http2Stream::SubmitResponse`.
+#[uprobe]
+pub fn node_http2_respond(ctx: ProbeContext) -> u32 {
+    preempt::without(|| node::respond(&ctx));
+    0
+}
+
 /// Go: the entry of `net/http.(*persistConn).roundTrip`.
 #[uprobe]
 pub fn go_http_round_trip(ctx: ProbeContext) -> u32 {

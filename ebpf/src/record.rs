@@ -229,8 +229,17 @@ pub const HANDOVER_IDLE: u32 = 6;
 pub const HANDOVER_SERVE: u32 = 7;
 /// A task is about to start another one, and leaves it to that one to send a request: it will say itself who has started it.
 pub const HANDOVER_DELEGATE: u32 = 8;
+/// An event loop has something to do with the stream `to_task` of the session `object` of HTTP/2, of which something has been read; 0: with
+/// none in particular. What a session is, only the process knows: which socket it has, is for the agent to find out.
+pub const HANDOVER_TURN: u32 = 9;
+/// The same, and the stream has just begun; at which address it is, say `to_tgid` (its lower half) and `to_tid`.
+pub const HANDOVER_BEGIN: u32 = 10;
+/// An event loop makes a request on the stream `to_task` of the session `object`.
+pub const HANDOVER_REQUEST: u32 = 11;
+/// An event loop answers on the stream at the address `object`.
+pub const HANDOVER_RESPOND: u32 = 12;
 /// A thread leaves something to be done (`to_task`) to the threads of a pool, while `task` ran.
-pub const HANDOVER_SUBMIT: u32 = 9;
+pub const HANDOVER_SUBMIT: u32 = 13;
 
 /// Work may have passed from one thread or task to another.
 #[repr(C)]
@@ -250,7 +259,7 @@ pub struct Handover {
     pub task: u64,
     /// The task that started that one, or 0; as in [`Data`].
     pub task_parent: u64,
-    /// Process that it goes to.
+    /// Process that it goes to; see also `HANDOVER_BEGIN`.
     pub to_tgid: u32,
     /// Thread that it goes to; 0 where it goes to a task.
     pub to_tid: u32,

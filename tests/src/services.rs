@@ -97,6 +97,19 @@ impl Service {
         })
     }
 
+    /// Node.js' `http2`, which asks another one first.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn node_http2(asked: Option<SocketAddr>) -> Result<Self> {
+        Self::on_port(LOCAL, |address| {
+            let mut command = Command::new(paths::program("node")?);
+            command.arg(paths::service("node/http2_chain.js")).args(host_and_port(address));
+            command.args(asked.map(|asked| asked.to_string()));
+            Ok(Recipe { command, name: "http2-node", folders: Vec::new() })
+        })
+    }
+
     /// Go's `net/http`.
     ///
     /// # Errors

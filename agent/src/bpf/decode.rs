@@ -4,11 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use geophone_ebpf::record::{
-    CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_CLAIM,
-    HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_SERVE, HANDOVER_SPAWN,
-    HANDOVER_SUBMIT, HANDOVER_WAKE, Handover, INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC,
-    PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN, Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State,
-    USAGE_CPU, USAGE_DISK, USAGE_LOCK, USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
+    CARRIED_RECEIVED, CARRIED_SENT, Carried, DATAGRAM, DECRYPTED, Data, END, Ends, Greeted, HANDOVER_BEGIN,
+    HANDOVER_CLAIM, HANDOVER_CLONE, HANDOVER_CONNECT, HANDOVER_DELEGATE, HANDOVER_IDLE, HANDOVER_REQUEST,
+    HANDOVER_RESPOND, HANDOVER_SERVE, HANDOVER_SPAWN, HANDOVER_SUBMIT, HANDOVER_TURN, HANDOVER_WAKE, Handover,
+    INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_SEEN,
+    Process, RECEIVE, RELATIVE, ROLE_ACCEPT, ROLE_CONNECT, Sample, State, USAGE_CPU, USAGE_DISK, USAGE_LOCK,
+    USAGE_NETWORK, USAGE_RUN_QUEUE, USAGE_SLEEP, Usage,
 };
 use thiserror::Error;
 
@@ -207,9 +208,14 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
         parent = std::mem::take(&mut record.object);
     }
     let mut place = 0;
-    if matches!(record.what, HANDOVER_CLAIM | HANDOVER_SERVE) {
+    let names_stream = [HANDOVER_CLAIM, HANDOVER_SERVE, HANDOVER_TURN, HANDOVER_BEGIN, HANDOVER_REQUEST];
+    if names_stream.contains(&record.what) {
         // It names a stream, not a task.
         place = std::mem::take(&mut record.to_task);
+    }
+    let mut stream = 0;
+    if record.what == HANDOVER_BEGIN {
+        stream = u64::from(std::mem::take(&mut record.to_tid)) << 32 | u64::from(std::mem::take(&mut record.to_tgid));
     }
     Ok(event::Handover {
         time: record.time,
@@ -225,6 +231,10 @@ fn handover(bytes: &[u8]) -> Result<event::Handover, DecodeError> {
             HANDOVER_CONNECT => How::Connect(record.object),
             HANDOVER_IDLE => How::Idle,
             HANDOVER_DELEGATE => How::Delegate,
+            HANDOVER_TURN => How::Turn { session: record.object, place },
+            HANDOVER_BEGIN => How::Begin { session: record.object, place, stream },
+            HANDOVER_REQUEST => How::Request { session: record.object, place },
+            HANDOVER_RESPOND => How::Respond { stream: record.object },
             _ => return Err(DecodeError::Unknown),
         },
     })

@@ -252,14 +252,22 @@ mod arch {
         btf.offset("pt_regs.sp")
     }
 
-    /// rdi, rsi, rdx, rcx
-    pub fn regs_function(btf: &Btf) -> Result<[u32; 4], BtfError> {
-        Ok([btf.offset("pt_regs.di")?, btf.offset("pt_regs.si")?, btf.offset("pt_regs.dx")?, btf.offset("pt_regs.cx")?])
+    /// rdi, rsi, rdx, rcx, r8, r9
+    pub fn regs_function(btf: &Btf) -> Result<[u32; 6], BtfError> {
+        Ok([
+            btf.offset("pt_regs.di")?,
+            btf.offset("pt_regs.si")?,
+            btf.offset("pt_regs.dx")?,
+            btf.offset("pt_regs.cx")?,
+            btf.offset("pt_regs.r8")?,
+            btf.offset("pt_regs.r9")?,
+        ])
     }
 
     /// The address for the result is the first argument.
     pub fn regs_rust(btf: &Btf) -> Result<[u32; 4], BtfError> {
-        regs_function(btf)
+        let [first, second, third, fourth, ..] = regs_function(btf)?;
+        Ok([first, second, third, fourth])
     }
 
     /// Of Go, also the first argument.
@@ -324,9 +332,9 @@ mod arch {
         btf.offset("pt_regs.sp")
     }
 
-    pub fn regs_function(btf: &Btf) -> Result<[u32; 4], BtfError> {
+    pub fn regs_function(btf: &Btf) -> Result<[u32; 6], BtfError> {
         let regs = btf.offset("pt_regs.regs")?;
-        Ok([regs, regs + 8, regs + 16, regs + 24])
+        Ok([regs, regs + 8, regs + 16, regs + 24, regs + 32, regs + 40])
     }
 
     /// The address for the result is in x8.

@@ -10,7 +10,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
     },
     helpers::{
-        bpf_get_current_task, bpf_get_prandom_u32, bpf_ktime_get_ns,
+        bpf_get_current_task, bpf_ktime_get_ns,
         generated::{bpf_load_hdr_opt, bpf_reserve_hdr_opt, bpf_store_hdr_opt},
     },
     programs::SockOpsContext,
@@ -252,11 +252,9 @@ pub fn write(ctx: &SockOpsContext) -> bool {
 #[inline(always)]
 fn assign(ctx: &SockOpsContext, state: &mut Carrying) -> bool {
     let (trace, flags) = serving::trace(state.thread);
-    // SAFETY: the helper has no preconditions.
-    let (a, b) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
     state.trace = trace;
     state.flags = flags;
-    state.span = u64::from(a) << 32 | u64::from(b | 1);
+    state.span = serving::new_span();
     state.phase |= CARRY_ASSIGNED;
     // What this side has received; its SYN is not among that.
     let answers = field!(ctx, rcv_nxt).wrapping_sub(wide!(ctx, bytes_received, u64) as u32);

@@ -11,7 +11,7 @@ use geophone_ebpf::{
     config::{INJECT_HTTP1, INJECT_HTTP2},
     http2::PREFACE,
     inject::word,
-    record::{INJECT_OVER, Inject, Kind, NOWHERE},
+    record::{INJECT_DONE, INJECT_OVER, Inject, Kind, NOWHERE},
     stats::Counter,
 };
 
@@ -20,7 +20,7 @@ use crate::{
     kernel::read,
     maps::{
         CONNECTION_INJECT, CONNECTIONS, INJECT_BLANK, INJECT_PROCESSES, INJECT_PROGRAMS, INJECT_SOCKETS, INJECT_STATES,
-        Injecting, PORTS, config,
+        INJECT_STREAMS, Injecting, PORTS, config,
     },
     process::Current,
 };
@@ -70,13 +70,16 @@ pub fn established(ctx: &SockOpsContext) {
         return;
     }
     let mut sk = read::<u64>(ctx.ops as u64, config!(offsets.sock_ops_sk)).unwrap_or_default();
-    let Some(entry) = CONNECTIONS.get_ptr(sk) else {
+    let Some(entry) = CONNECTIONS.get_ptr_mut(sk) else {
         return;
     };
     // SAFETY: the map keeps the value alive while the program runs.
-    if unsafe { (*entry).flags } & CONNECTION_INJECT == 0 {
+    let flags = unsafe { &mut (*entry).flags };
+    if *flags & CONNECTION_INJECT == 0 {
         return;
     }
+    // Until it is enrolled: what is left of an earlier socket at this address says nothing of it.
+    *flags &= !CONNECTION_INJECT;
     if config!(by_port) != 0 {
         let [remote, local] = read::<[u16; 2]>(sk, config!(offsets.sock_portpair)).unwrap_or_default();
         // SAFETY: only whether there is an entry matters.
@@ -95,12 +98,16 @@ pub fn established(ctx: &SockOpsContext) {
     if INJECT_SOCKETS.update(&mut sk, unsafe { &mut *ctx.ops }, 0).is_err() {
         let _ = INJECT_STATES.remove(sk);
         emit::count(Counter::InjectRefused);
+        return;
     }
+    *flags |= CONNECTION_INJECT;
 }
 
 /// The state of a socket that has sent nothing yet.
 #[inline(always)]
 fn begin(sk: u64) -> Option<*mut Injecting> {
+    // An earlier socket at this address may have left frames.
+    let _ = INJECT_STREAMS.remove(sk);
     let blank = INJECT_BLANK.get_ptr(0)?;
     // SAFETY: the map keeps it alive, and nobody writes to it.
     INJECT_STATES.insert(sk, unsafe { &*blank }, 0).ok()?;
@@ -200,9 +207,23 @@ pub fn over(sk: u64, id: u64, state: &mut Injecting, why: Counter) -> u32 {
     SK_PASS
 }
 
+/// Tells the agent of a context that is about to be written into what is sent, at a position: what it has not heard of must not be on the wire. Of its
+/// own it knows.
+#[inline(always)]
+pub fn announce(sk: u64, id: u64, state: &mut Injecting, at: u64, context: ([u64; 2], u64, u32)) -> bool {
+    let ([high, low], span, flags) = context;
+    let record = &mut state.record;
+    record.at = at;
+    record.trace[..8].copy_from_slice(&high.to_be_bytes());
+    record.trace[8..].copy_from_slice(&low.to_be_bytes());
+    record.span = span.to_be_bytes();
+    record.flags = flags;
+    is_own(id) || tell(sk, id, state, INJECT_DONE)
+}
+
 /// Tells the agent what is in the state's record.
 #[inline(always)]
-pub fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
+fn tell(sk: u64, id: u64, state: &mut Injecting, what: u32) -> bool {
     let record = &mut state.record;
     record.kind = Kind::Inject as u32;
     record.what = what;

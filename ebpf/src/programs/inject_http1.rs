@@ -4,12 +4,11 @@
 //! where the next one begins. From the first one on that does not say, the connection is left as it is.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
+    helpers::{bpf_get_current_pid_tgid, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
     programs::SkMsgContext,
 };
 use geophone_ebpf::{
     inject::{HEADER, value},
-    record::INJECT_DONE,
     stats::Counter,
 };
 
@@ -17,7 +16,7 @@ use crate::{
     capture::at_most,
     emit,
     head::{BLOCKS, EMPTY, HEAD_CONTEXT, HEAD_LOST, HEAD_OTHER, HEAD_SIGNED, LONGEST, is_request, scan_sending},
-    inject::{SK_DROP, SK_PASS, is_own, over, socket, tell},
+    inject::{SK_DROP, SK_PASS, announce, is_own, over, socket},
     kernel::{copy_kernel, read},
     maps::{BLOCK, INJECT_STATES, Injecting, config},
     serving,
@@ -115,25 +114,17 @@ const BROKEN: u32 = 2;
 /// Tells the agent of a context, and writes it into the message at `at`.
 #[inline(always)]
 fn write(ctx: &SkMsgContext, sk: u64, id: u64, state: &mut Injecting, at: u32) -> u32 {
-    let ([high, low], flags) = serving::trace(id);
-    // SAFETY: the helper has no preconditions.
-    let (a, b) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
-    let span = u64::from(a) << 32 | u64::from(b | 1);
-    let record = &mut state.record;
-    record.at = state.position.wrapping_add(u64::from(at));
-    record.trace[..8].copy_from_slice(&high.to_be_bytes());
-    record.trace[8..].copy_from_slice(&low.to_be_bytes());
-    record.span = span.to_be_bytes();
-    record.flags = flags;
-    // What the agent has not heard of must not be on the wire.
-    if !is_own(id) && !tell(sk, id, state, INJECT_DONE) {
+    let (trace, flags) = serving::trace(id);
+    let span = serving::new_span();
+    let place = state.position.wrapping_add(u64::from(at));
+    if !announce(sk, id, state, place, (trace, span, flags)) {
         return UNTOUCHED;
     }
     let header = &mut state.header;
     header[..13].copy_from_slice(b"traceparent: ");
     header[68..70].copy_from_slice(b"\r\n");
     // SAFETY: it has room for so many.
-    unsafe { value((&raw mut *header).cast::<u8>().add(13), [high, low], span, flags) };
+    unsafe { value((&raw mut *header).cast::<u8>().add(13), trace, span, flags) };
     // SAFETY: the kernel checks what it is given.
     unsafe {
         if bpf_msg_push_data(ctx.msg, at, HEADER as u32, 0) != 0 {

@@ -1,7 +1,7 @@
 //! Contexts written into requests: what [`geophone_ebpf::http2`] decides is done here to messages of HTTP/2.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
+    helpers::{bpf_get_current_pid_tgid, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data},
     programs::SkMsgContext,
 };
 use geophone_ebpf::{
@@ -9,14 +9,13 @@ use geophone_ebpf::{
     hpack::{self, WINDOW},
     http2::{FRAMES, Frames, HEADER, PUTS, Put, Step},
     inject::{FIELD, value},
-    record::INJECT_DONE,
     stats::Counter,
 };
 
 use crate::{
     capture::at_most,
     emit,
-    inject::{SK_DROP, SK_PASS, is_own, over, pull, socket, tell},
+    inject::{SK_DROP, SK_PASS, announce, is_own, over, pull, socket},
     kernel::{copy_kernel, read},
     maps::{INJECT_NAMES, INJECT_STATES, INJECT_STREAMS, INJECT_UNWALKED, config},
     serving,
@@ -193,25 +192,16 @@ extern "C" fn prepare_put(sk: u64, id: u64) -> u64 {
     // SAFETY: the map keeps it alive while the program runs.
     let state = unsafe { &mut *state };
     // What several threads have sent may be sent by one of them for another.
-    let ([high, low], flags) = if frames.is_of(id) { serving::trace(id) } else { serving::new_trace() };
-    // SAFETY: the helper has no preconditions.
-    let (a, b) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
-    let span = u64::from(a) << 32 | u64::from(b | 1);
+    let (trace, flags) = if frames.is_of(id) { serving::trace(id) } else { serving::new_trace() };
+    let span = serving::new_span();
     // SAFETY: inside of the array.
     let put = unsafe { &mut *(&raw mut frames.puts).cast::<Put>().add(frames.count as usize & (PUTS - 1)) };
     put.frame = frames.position.wrapping_add(u64::from(frames.from));
     put.at = frames.position.wrapping_add(u64::from(frames.at));
     put.length = frames.length;
-    (put.trace, put.span, put.flags) = ([high, low], span, flags);
-    let record = &mut state.record;
-    record.at = put.at;
-    record.trace[..8].copy_from_slice(&high.to_be_bytes());
-    record.trace[8..].copy_from_slice(&low.to_be_bytes());
-    record.span = span.to_be_bytes();
-    record.flags = flags;
+    (put.trace, put.span, put.flags) = (trace, span, flags);
     render(&mut frames.field, put);
-    // What the agent has not heard of must not be on the wire.
-    if !is_own(id) && !tell(sk, id, state, INJECT_DONE) {
+    if !announce(sk, id, state, put.at, (trace, span, flags)) {
         return set(frames, Step::Busy);
     }
     0

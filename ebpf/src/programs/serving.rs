@@ -39,11 +39,21 @@ pub fn trace(id: u64) -> ([u64; 2], u32) {
     new_trace()
 }
 
+/// The id of a span that begins: not zero.
+#[inline(always)]
+pub fn new_span() -> u64 {
+    random() | 1
+}
+
+#[inline(always)]
+fn random() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) }
+}
+
 /// A trace that begins here.
 #[inline(always)]
 pub fn new_trace() -> ([u64; 2], u32) {
-    // SAFETY: the helper has no preconditions.
-    let random = || unsafe { u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) };
     ([random(), random() | 1], 1)
 }
 

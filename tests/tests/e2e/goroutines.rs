@@ -77,7 +77,11 @@ fn read(recording: &Path, pid: u32) -> Result<Seen> {
                 | How::Connect(_)
                 | How::Idle
                 | How::Delegate
-                | How::Serve { .. } => {}
+                | How::Serve { .. }
+                | How::Turn { .. }
+                | How::Begin { .. }
+                | How::Request { .. }
+                | How::Respond { .. } => {}
             },
             _ => {}
         }

@@ -154,7 +154,7 @@ fn contexts_are_written_and_exported(capture: Capture) -> Result<()> {
 fn exported(report: &Report, sent: &[(String, String)]) -> Result<()> {
     for (trace, span) in sent {
         let mut found = report.spans.iter().filter(|s| s.span_id == *span);
-        let client = found.next().with_context(|| format!("no span {span}: {:#?}", report.log))?;
+        let client = found.next().with_context(|| format!("no span {span} of {sent:?}: {:#?}", report.log))?;
         ensure!((&*client.kind, &client.trace_id) == ("CLIENT", trace) && found.next().is_none(), "{client:#?}");
         let server = report.spans.iter().find(|s| s.parent_span_id == *span && s.kind == "SERVER");
         let server = server.with_context(|| format!("nothing hangs under {client:#?}"))?;

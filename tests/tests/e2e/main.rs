@@ -29,6 +29,7 @@ mod lines;
 mod link;
 mod messages;
 mod namespaces;
+mod node_http2;
 mod oracle;
 mod output;
 mod profile;

@@ -2,6 +2,7 @@
 //! timer, Node does not keep after an `await`; what runs as a callback of `setImmediate` or of a timer itself is known by its async id.
 
 mod environment;
+mod http2;
 
 use std::sync::Arc;
 
@@ -24,18 +25,28 @@ impl Detector for Node {
     }
 
     fn file(&self, image: &Image) -> Result<Option<Box<dyn Plan>>, Refusal> {
-        let found = image.elf(|elf| {
-            let [exported] = elf.exported([RUN_TIMERS])?;
-            if exported.is_some() { Ok([exported]) } else { elf.named([RUN_TIMERS]) }
-        })?;
-        let [Some(address)] = found else {
+        let [Some(timers)] = find(image, [RUN_TIMERS])? else {
             return Ok(None);
         };
-        let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
-        let probe = Probe { program: "node_timers", file: Arc::clone(image.file()), id: image.id(), offset };
+        let mut probes = vec![probe(image, "node_timers", timers)?];
+        probes.extend(http2::probes(image)?);
         let runtime = Runtime { kind: RUNTIME_NODE, ..Runtime::default() };
-        Ok(Some(Box::new(Known(Found { runtime, probes: vec![probe], ..Found::default() }))))
+        Ok(Some(Box::new(Known(Found { runtime, probes, ..Found::default() }))))
     }
+}
+
+/// Where functions of Node's own are: it exports them, unless somebody has built it otherwise.
+fn find<const N: usize>(image: &Image, names: [&str; N]) -> Result<[Option<u64>; N], Refusal> {
+    image.elf(|elf| {
+        let exported = elf.exported(names)?;
+        if exported.iter().any(Option::is_some) { Ok(exported) } else { elf.named(names) }
+    })
+}
+
+/// Runs a kernel program at the entry of a function.
+fn probe(image: &Image, program: &'static str, address: u64) -> Result<Probe, Refusal> {
+    let offset = image.offset_of(address).ok_or(Refusal::Malformed("a function is not in the file"))?;
+    Ok(Probe { program, file: Arc::clone(image.file()), id: image.id(), offset })
 }
 
 /// The same in each process, but for where its main thread's environment is.

@@ -183,7 +183,7 @@ impl Workers<'_> {
         let memory = self.process.memory;
         let class = memory.word(object.wrapping_add(layout::OBJECT - 8));
         let name = class.and_then(|class| memory.word(class.wrapping_add(self.process.layout.tp_name)));
-        object % 8 == 0 && name.is_ok_and(|name| memory.is_text(name, "code"))
+        object.is_multiple_of(8) && name.is_ok_and(|name| memory.is_text(name, "code"))
     }
 
     /// Where in a frame a local variable is.

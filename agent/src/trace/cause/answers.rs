@@ -25,8 +25,14 @@ impl Engine {
         let key = Key::of(answered.thread);
         match answered.side {
             Side::Client => {
+                self.sees_message(answered.thread, answered.id, answered.time);
                 self.read_answer(serial, answered.thread, answered.time);
                 self.outlived(serial, answered.time);
+            }
+            Side::Server if self.sessions.has(answered.id.socket) => {
+                if let Some(call) = self.calls.get_mut(&serial) {
+                    call.answered.get_or_insert(answered.time);
+                }
             }
             Side::Server => {
                 self.goes_on(answered.thread, answered.time);
@@ -37,7 +43,7 @@ impl Engine {
     }
 
     /// Whoever reads an answer goes on with what it was asked for.
-    fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
+    pub(super) fn read_answer(&mut self, serial: Serial, thread: Thread, now: Nanos) {
         let key = Key::of(thread);
         self.turns.seen(thread);
         self.turned(thread, None);
@@ -200,7 +206,7 @@ impl Engine {
                 .iter()
                 .filter(|next| **next > call)
                 .filter_map(|next| self.calls.get(next))
-                .any(|next| next.id.socket == before.id.socket && !next.is_answered)
+                .any(|next| next.id.socket == before.id.socket && !next.is_answered())
         })
     }
 
@@ -250,11 +256,11 @@ impl Engine {
     }
 
     /// Whoever answers a request has worked for it.
-    fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
+    pub(super) fn wrote_answer(&mut self, serial: Serial, key: Key, answered: &Answered) {
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
-        call.is_answered = true;
+        call.answered = Some(answered.time);
         let start = call.start;
         self.prove_samples(key, serial);
         let since = self.shows_turns(serial, answered);
@@ -307,7 +313,7 @@ impl Engine {
             // What others have done for it has an answer by now.
             let fits = self.calls.get(&call).is_some_and(|call| {
                 let is_own = call.search.as_ref().is_some_and(|search| search.keys.first() == Some(&key));
-                call.start >= start && (is_own || call.is_answered)
+                call.start >= start && (is_own || call.is_answered())
             });
             if fits && self.may_cause(serial, call) {
                 self.settle(call, Cause::Call(serial, link));

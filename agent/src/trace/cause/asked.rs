@@ -4,7 +4,7 @@ use opentelemetry::trace::SpanId;
 
 use super::{
     call::{Brought, Call, Cause, Hint, Link, Origin, Search, Serial, Sign},
-    claims::Claimed,
+    claims::{Claim, Claimed},
     ends::{self, Names},
     engine::Engine,
     loops::Sent,
@@ -43,7 +43,7 @@ impl Engine {
             may_be_begun: false,
             is_out: false,
             done: None,
-            is_answered: false,
+            answered: None,
             end: None,
             is_awaited: false,
             effects: Vec::new(),
@@ -71,19 +71,23 @@ impl Engine {
         }
         match asked.side {
             Side::Server => {
+                self.sees_message(asked.thread, asked.id, asked.time);
                 self.turns.seen(asked.thread);
                 self.turned(asked.thread, None);
                 self.request(serial, call, ids, asked.values);
             }
             Side::Client => {
-                let is_own = self.turns.is_own(asked.thread, asked.id.socket);
-                if !is_own {
+                let is_told = self.is_told(asked.thread, asked.id);
+                let is_own = !is_told && self.turns.is_own(asked.thread, asked.id.socket);
+                if !is_own && !is_told {
                     self.goes_on(asked.thread, asked.time);
                 }
                 self.take_injected(&mut call);
                 self.take_sent(&mut call);
                 self.outgoing(serial, call, &ids, asked.values, is_own);
-                self.turned(asked.thread, Some(serial));
+                if !is_told {
+                    self.turned(asked.thread, Some(serial));
+                }
             }
         }
     }
@@ -106,7 +110,7 @@ impl Engine {
         let may_be_near = matches!(call.other_end, OtherEnd::Sock(_) | OtherEnd::Datagram(_));
         let near = call.remote.map_or(may_be_near, |remote| remote.is_loopback());
         self.calls.insert(serial, call);
-        let is_unanswered = |last| self.calls.get(&last).is_some_and(|call| !call.is_answered && call.end.is_none());
+        let is_unanswered = |last| self.calls.get(&last).is_some_and(|call| !call.is_answered() && call.end.is_none());
         if let Key::Thread(tid) = key
             && self.workers.has_read(key).is_some_and(is_unanswered)
         {
@@ -198,12 +202,15 @@ impl Engine {
         let sock = call.id.socket.sock;
         let names = call.names;
         let met = self.meet(Side::Client, &names, serial);
-        let claim = self.claims.take(sock, call.id.place);
+        let claim = match self.claims.take(sock, call.id.place) {
+            Claimed::No if self.is_told(thread, call.id) => Claimed::Later,
+            claim => claim,
+        };
         let claimed = if let Claimed::By(claim) = claim { Some(claim) } else { None };
         call.is_claimed = claimed.is_some();
         let connected = self.connects.remove(&sock);
         let work = match claimed {
-            Some((_, work)) => work.filter(|work| self.is_open(work.on)),
+            Some(Claim { work, .. }) => work.filter(|work| self.is_open(work.on)),
             // Whoever sends it does so for somebody else, who will say so.
             None if claim == Claimed::Later => None,
             None if thread.task.id != 0 => self.work_of(thread),
@@ -221,9 +228,14 @@ impl Engine {
             claimed.is_none() && thread.task.id == 0 && self.crowded.contains(&thread.tid) && !self.takes_turns(thread);
         let is_refuted = is_loop && thread.turn.is_none() && self.loop_is_contradicted(thread, work, values, start);
         let is_own = is_loop && is_own;
-        let is_sure = !is_loop
-            || !is_refuted
-                && if is_own { self.trust.of(tgid, Kind::Own).is_proved() } else { !self.is_ambiguous(thread, start) };
+        let sign = match claimed {
+            Some(Claim { doubt, .. }) => doubt,
+            None if !is_loop => None,
+            None if is_own => (is_refuted || !self.trust.of(tgid, Kind::Own).is_proved()).then_some(Sign::Own),
+            None if !is_refuted && !self.is_ambiguous(thread, start) => None,
+            None if self.loops.is_lone(thread.tid, start) => Some(Sign::Lone),
+            None => Some(Sign::Loop),
+        };
         let passed_on = call.origin.as_ref().and_then(|origin| self.passed_on(tgid, origin, work));
         let cause = if let Some(request) = passed_on {
             Cause::Call(request, Link::Header)
@@ -240,26 +252,9 @@ impl Engine {
         } else if claim == Claimed::Later {
             self.await_claim(&mut call)
         } else {
-            let who = claimed.map_or(thread, |(claimer, _)| claimer);
-            match work.filter(|_| !is_sure) {
-                Some(work) => {
-                    let request = self.likely(work.on);
-                    let sign = match self.loops.is_lone(thread.tid, start) {
-                        _ if is_own => Sign::Own,
-                        true => Sign::Lone,
-                        false => Sign::Loop,
-                    };
-                    let hint = request.map(|request| Hint { request, link: work.link, sign });
-                    let cause = self.search(&mut call, hint, who, start);
-                    if let On::Like(earlier) = work.on
-                        && !is_own
-                        && let Some(other) = self.calls.get_mut(&earlier)
-                    {
-                        other.perhaps_alike.push(serial);
-                        call.perhaps_alike.push(earlier);
-                    }
-                    cause
-                }
+            let who = claimed.map_or(thread, |claim| claim.who);
+            match work.zip(sign) {
+                Some((work, sign)) => self.doubtful(&mut call, serial, work, sign, who),
                 None => self.cause_of(&mut call, serial, work, who, start),
             }
         };
@@ -268,10 +263,11 @@ impl Engine {
             None => cause,
         };
         self.compare_values(&mut call, &cause, values);
-        if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own {
+        let is_told = claim != Claimed::No;
+        if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own && !is_told {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }
-        if cause == Cause::Open && !is_own {
+        if cause == Cause::Open && !is_own && !is_told {
             self.turns.asks(thread.tid, serial);
         }
         self.calls.insert(serial, call);
@@ -305,7 +301,7 @@ impl Engine {
     }
 
     /// It is said for whom a call is that has gone out already. Messages of a stream that follow say it again.
-    pub(super) fn claimed_late(&mut self, id: CallId, who: Thread, work: Option<Work>) {
+    pub(super) fn claimed_late(&mut self, id: CallId, claim: Claim) {
         let Some(&serial) = self.by_id.get(&(id, false)) else {
             return;
         };
@@ -321,9 +317,13 @@ impl Engine {
         if let Some(search) = &earlier {
             self.pending.remove(serial, search);
         }
+        let Claim { who, work, doubt } = claim;
         let work = work.filter(|work| self.is_open(work.on));
         let now = call.start;
-        let cause = self.cause_of(&mut call, serial, work, who, now);
+        let cause = match work.zip(doubt) {
+            Some((work, sign)) => self.doubtful(&mut call, serial, work, sign, who),
+            None => self.cause_of(&mut call, serial, work, who, now),
+        };
         if let Some((search, earlier)) = call.search.as_mut().zip(earlier) {
             search.candidates.retain(|candidate| earlier.candidates.contains(candidate));
         }
@@ -333,6 +333,21 @@ impl Engine {
         } else {
             self.settle(serial, cause);
         }
+    }
+
+    /// What points to a cause may be chance: [`Cause::Open`] with that, until it has proved itself.
+    fn doubtful(&mut self, call: &mut Call, serial: Serial, work: Work, sign: Sign, who: Thread) -> Cause {
+        let hint = self.likely(work.on).map(|request| Hint { request, link: work.link, sign });
+        let now = call.start;
+        let cause = self.search(call, hint, who, now);
+        if let On::Like(earlier) = work.on
+            && sign != Sign::Own
+            && let Some(other) = self.calls.get_mut(&earlier)
+        {
+            other.perhaps_alike.push(serial);
+            call.perhaps_alike.push(earlier);
+        }
+        cause
     }
 
     /// The cause by what a worker is busy with; [`Cause::Open`] with what there is to search by.

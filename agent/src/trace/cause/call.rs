@@ -138,8 +138,8 @@ pub(super) struct Call {
     pub(super) done: Option<Box<(Exchange, Arc<Resource>)>>,
     /// Its span has come out.
     pub(super) is_out: bool,
-    /// Its answer has begun. That it is complete may be known much later.
-    pub(super) is_answered: bool,
+    /// When its answer began. That it is complete may be known much later.
+    pub(super) answered: Option<Nanos>,
     /// When it was complete.
     pub(super) end: Option<Nanos>,
     /// Something that hangs under it is complete, and waits for its trace.
@@ -228,6 +228,10 @@ pub(super) enum Sign {
 }
 
 impl Call {
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
     pub(super) fn tgid(&self) -> u32 {
         self.thread.tgid
     }

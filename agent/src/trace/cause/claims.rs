@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::{forget::older_half, work::Work};
+use super::{call::Sign, forget::older_half, work::Work};
 use crate::event::{Nanos, SocketId, Thread};
 
 /// Most sockets that are known at a time.
@@ -13,8 +13,16 @@ const SOCKETS: usize = 65_536;
 /// Most streams of a connection that have been claimed, and not begun.
 const STREAMS: usize = 1024;
 
-/// Who it was, and what it was busy with.
-pub(super) type Claim = (Thread, Option<Work>);
+/// Whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Who has said so.
+    pub(super) who: Thread,
+    /// What it was busy with.
+    pub(super) work: Option<Work>,
+    /// What kind of sign that is, where it is not certain.
+    pub(super) doubt: Option<Sign>,
+}
 
 /// What is known of a request that goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +140,7 @@ mod tests {
     use super::*;
 
     fn claim(tid: u32) -> Claim {
-        (Thread { tgid: 1, tid, ..Thread::default() }, None)
+        Claim { who: Thread { tgid: 1, tid, ..Thread::default() }, work: None, doubt: None }
     }
 
     #[test]

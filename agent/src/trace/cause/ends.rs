@@ -1,6 +1,9 @@
 //! The two ends of one connection: which outgoing call is which request.
 
-use std::net::SocketAddr;
+use std::{
+    hash::{BuildHasher as _, Hash},
+    net::SocketAddr,
+};
 
 use hashbrown::{HashMap, hash_map::Entry};
 
@@ -30,19 +33,18 @@ pub enum Name {
     },
     /// Unix sockets, on which requests are taken in order.
     Unix(u64),
-    /// A datagram. The server's address is not a part of it, because a server that listens on all of them need not know it.
-    Datagram {
-        /// See [`Addresses`].
-        netns: u32,
-        /// Who asks.
-        client: SocketAddr,
-        /// The port that is asked.
-        port: u16,
-        /// The message's id.
-        id: u16,
-    },
-    /// The addresses of a TCP connection, and the stream offset of the request, for an end whose sequence numbers are not right.
-    Addresses(Addresses, u64),
+    /// A datagram: a hash of who asks, the port that is asked, and the message's id. The server's address is not a part of it, because a server
+    /// that listens on all of them need not know it.
+    Datagram(u64),
+    /// A hash of the addresses of a TCP connection, and of the stream offset of the request, for an end whose sequence numbers are not right.
+    Addresses(u64),
+}
+
+// Each call has several, which are looked for in tables: what is long is hashed once.
+const _: () = assert!(size_of::<Name>() == 16);
+
+fn hashed(what: impl Hash) -> u64 {
+    foldhash::quality::FixedState::default().hash_one(what)
 }
 
 /// All names of a request, the better one first.
@@ -54,7 +56,8 @@ pub(super) fn names(asked: &Asked) -> Names {
         return [datagram(asked.addresses, id), None, None];
     }
     let whole = !matches!(asked.other_end, OtherEnd::Encrypted { whole: false, .. });
-    let addresses = asked.addresses.filter(|_| whole).map(|addresses| Name::Addresses(addresses, asked.id.place));
+    let addresses =
+        asked.addresses.filter(|_| whole).map(|addresses| Name::Addresses(hashed((addresses, asked.id.place))));
     [name(asked.side, asked.id, asked.other_end), record(asked), addresses]
 }
 
@@ -62,7 +65,7 @@ pub(super) fn names(asked: &Asked) -> Names {
 pub(super) fn datagram(addresses: Option<Addresses>, id: u16) -> Option<Name> {
     let Addresses { netns, client, server } = addresses?;
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    (!client.ip().is_unspecified()).then_some(Name::Datagram { netns, client, port: server.port(), id })
+    (!client.ip().is_unspecified()).then(|| Name::Datagram(hashed((netns, client, server.port(), id))))
 }
 
 /// The name by the TLS record, which is the same at both ends whenever they began to look.

@@ -24,6 +24,7 @@ use super::{
     samples::Samples,
     sdks::Sdk,
     serving::Threads,
+    sessions::Sessions,
     trust::Trust,
     turns::Turns,
     unclaimed::Unclaimed,
@@ -152,6 +153,8 @@ pub struct Engine {
     pub(super) answerers: HashMap<SocketId, Key, foldhash::fast::RandomState>,
     /// Who has requests sent on its behalf.
     pub(super) claims: Claims,
+    /// Sessions of HTTP/2 in Node.
+    pub(super) sessions: Sessions,
     /// Connections whose other ends were not seen when there was something to see.
     pub(super) silent: HashMap<SocketId, Silence, foldhash::fast::RandomState>,
     /// What the thread that opened a connection was busy with.
@@ -227,6 +230,7 @@ impl Engine {
             open: HashMap::default(),
             answerers: HashMap::default(),
             claims: Claims::default(),
+            sessions: Sessions::default(),
             silent: HashMap::default(),
             connects: HashMap::default(),
             originators: HashSet::default(),
@@ -252,7 +256,7 @@ impl Engine {
     /// What was found, and what was given up.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { forgotten: self.workers.forgotten + self.claims.forgotten, ..self.stats }
+        Stats { forgotten: self.workers.forgotten + self.claims.forgotten + self.sessions.forgotten, ..self.stats }
     }
 
     /// Processes in which tasks have begun to work that nobody is known to have given work: each once.
@@ -337,6 +341,7 @@ impl Engine {
         self.crowded.remove(&tgid);
         self.loops.ended(tgid);
         self.turns.ended(tgid);
+        self.sessions.ended(tgid);
         self.followers.ended(tgid);
         self.trust.ended(tgid);
         self.locks.ended(tgid);
@@ -353,6 +358,7 @@ impl Engine {
         self.answerers.remove(&socket);
         self.silent.remove(&socket);
         self.claims.closed(socket.sock);
+        self.sessions.closed(socket);
         self.connects.remove(&socket.sock);
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::{
-    call::{Hint, Link, Serial, Sign},
+    call::{Call, Hint, Link, Serial, Sign},
     engine::Engine,
     trust::Kind,
     work::Key,
@@ -78,7 +78,7 @@ impl Engine {
             // It may have been somebody else who has worked for it.
             return self.followers.left(tgid, start, now);
         }
-        let all_done = made.iter().all(|call| self.calls.get(call).is_some_and(|call| call.is_answered));
+        let all_done = made.iter().all(|call| self.calls.get(call).is_some_and(Call::is_answered));
         self.tried(tgid, Kind::Answerer, Sign::Answerer, all_done);
         let hint = Hint { request, link: Link::Thread, sign: Sign::Answerer };
         for serial in made {

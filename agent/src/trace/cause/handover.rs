@@ -2,7 +2,7 @@
 
 use super::{
     call::{Link, Serial},
-    claims::Placed,
+    claims::{Claim, Placed},
     engine::Engine,
     work::{Key, On, Work},
 };
@@ -32,11 +32,12 @@ impl Engine {
                 let work = self.lendable(from, time).map(|work| Work { link: Link::Task, since: time, ..work });
                 self.workers.submitted(Key::Task(to.tgid, to.task.id), from.task.id, work, time);
             }
-            How::Claim { sock, place: 0 } => self.claims.next(sock, (from, self.work_of(from)), time),
             How::Claim { sock, place } => {
-                let work = self.work_of(from);
-                if let Placed::Late(socket) = self.claims.stream(sock, place, (from, work), time) {
-                    self.claimed_late(CallId { socket, place }, from, work);
+                let claim = Claim { who: from, work: self.work_of(from), doubt: None };
+                if place == 0 {
+                    self.claims.next(sock, claim, time);
+                } else if let Placed::Late(socket) = self.claims.stream(sock, place, claim, time) {
+                    self.claimed_late(CallId { socket, place }, claim);
                 }
             }
             How::Serve { sock, place } => self.begins_to_serve(sock, place, from, time),
@@ -53,6 +54,15 @@ impl Engine {
                 self.workers.clear(Key::of(from));
             }
             How::Delegate => self.workers.born(from, time),
+            How::Turn { session, place } => {
+                if place == 0 {
+                    self.sessions.begins(from.tgid, session);
+                }
+                self.turns_to(session, place, from, time);
+            }
+            How::Begin { session, place, stream } => self.begins_stream((session, place, stream), from, time),
+            How::Request { session, place } => self.submits(session, place, from, time),
+            How::Respond { stream } => self.responds(stream, from, time),
             How::Wake(object) => self.woken(handover, object),
         }
     }

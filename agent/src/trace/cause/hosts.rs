@@ -116,7 +116,7 @@ impl Engine {
 fn between(side: Side, id: crate::protocol::CallId, other_end: crate::protocol::OtherEnd) -> Option<peer::Name> {
     match ends::name(side, id, other_end)? {
         Name::Tcp { server_first, request } => Some(peer::Name { answers: server_first, request }),
-        Name::Tls { .. } | Name::Unix(_) | Name::Datagram { .. } | Name::Addresses(..) => None,
+        Name::Tls { .. } | Name::Unix(_) | Name::Datagram(_) | Name::Addresses(_) => None,
     }
 }
 

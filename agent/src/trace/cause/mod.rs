@@ -30,7 +30,9 @@ mod rhythm;
 mod samples;
 mod sdks;
 mod serving;
+mod sessions;
 mod settle;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod trust;

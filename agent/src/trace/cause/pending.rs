@@ -60,7 +60,9 @@ impl Engine {
         let Some(call) = self.calls.get_mut(&serial) else {
             return;
         };
-        if !std::mem::replace(&mut call.is_answered, true) && call.cause == Cause::Open {
+        let is_first = call.answered.is_none();
+        call.answered.get_or_insert(now);
+        if is_first && call.cause == Cause::Open {
             self.nested(serial, now);
         }
     }
@@ -78,13 +80,23 @@ impl Engine {
         }
         match candidates[..] {
             [] => self.give_up(serial),
-            [only] if self.is_alone(serial) => self.settle(serial, Cause::Call(only, Link::Time)),
+            [only] if self.is_before_answer(serial, only) && self.is_alone(serial) => {
+                self.settle(serial, Cause::Call(only, Link::Time));
+            }
             _ => {
                 if let Some(search) = self.calls.get_mut(&serial).and_then(|call| call.search.as_mut()) {
                     search.candidates = candidates;
                 }
             }
         }
+    }
+
+    /// Whether a call began before the request's answer: what comes later may be for the request that goes out as it is made, or for nobody. When
+    /// an answer ends is known late, if order cannot be trusted on its connection.
+    fn is_before_answer(&self, call: Serial, request: Serial) -> bool {
+        let start = self.calls.get(&call).map(|call| call.start);
+        let answered = self.calls.get(&request).and_then(|request| request.answered);
+        answered.is_none_or(|answered| start.is_some_and(|start| start <= answered))
     }
 
     /// Whether the only request that a call lies in is likely to have caused it: not in a process that makes many calls while it serves none.
@@ -130,7 +142,7 @@ impl Engine {
                 .search
                 .as_ref()?
                 .hint
-                .filter(|hint| hint.sign == sign && call.is_answered && call.tgid() == tgid)?;
+                .filter(|hint| hint.sign == sign && call.is_answered() && call.tgid() == tgid)?;
             let request = self.calls.get(&hint.request)?;
             request.end.is_some().then_some(hint)
         };
@@ -173,7 +185,7 @@ impl Engine {
             let Some(call) = self.calls.get_mut(&serial) else {
                 continue;
             };
-            let (complete, tgid) = (call.is_answered, call.tgid());
+            let (complete, tgid) = (call.is_answered(), call.tgid());
             let Some(search) = call.search.as_mut() else {
                 continue;
             };

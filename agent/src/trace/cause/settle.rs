@@ -45,6 +45,7 @@ impl Engine {
         call.end = Some(now);
         if !server {
             let tgid = call.tgid();
+            self.sessions.is_done(call.thread.tid, exchange.id, serial);
             self.sdk_exports(tgid, &exchange);
         }
         let Some(call) = self.calls.get(&serial) else {
@@ -380,6 +381,9 @@ impl Engine {
         self.give_up_samples(call.samples);
         self.ends.leave(call.side, &call.names, serial);
         self.by_id.remove(&(call.id, call.side == Side::Server));
+        if let Cause::Call(request, _) = call.cause {
+            self.sessions.forgets(call.thread.tid, call.id, request);
+        }
     }
 }
 

@@ -237,6 +237,15 @@ impl Turns {
         }
     }
 
+    /// A loop makes a stream of HTTP/2, which will have the next id: what runs by that later is for what is read for it.
+    pub(super) fn opens_stream(&mut self, thread: Thread) {
+        let of = self.loops.get_mut(&thread.tid);
+        if let Some((of, turn)) = of.zip(thread.turn).filter(|(of, turn)| of.made == turn.made) {
+            of.made = turn.made.wrapping_add(1);
+            of.gave(of.made, Did::Opened);
+        }
+    }
+
     /// A loop turns to timers.
     pub(super) fn idle(&mut self, tid: u32) {
         if let Some(thread) = self.loops.get_mut(&tid) {
