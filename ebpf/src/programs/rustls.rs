@@ -50,11 +50,11 @@ type Vector = [u64; 3];
 /// Before 0.23, `Result<PlainMessage, Error>`: 0 if it is a message, and the message.
 type Plain = [u64; 5];
 
-/// The entry of `fn encrypt(&mut self, msg: OutboundPlainMessage<'_>, seq: u64) -> Result<OutboundOpaqueMessage, Error>`; `older`: of what was in its
+/// The entry of `fn encrypt(&mut self, msg: OutboundPlainMessage<'_>, seq: u64) -> Result<OutboundOpaqueMessage, Error>`; `OLDER`: of what was in its
 /// place before 0.23, `fn encrypt(&mut self, msg: BorrowedPlainMessage<'_>, seq: u64) -> Result<OpaqueMessage, Error>`.
 #[inline(always)]
-pub fn encrypt(ctx: &ProbeContext, older: bool) {
-    entered(ctx, older, |_| {
+pub fn encrypt<const OLDER: bool>(ctx: &ProbeContext) {
+    entered::<OLDER>(ctx, |_| {
         if rustls_encrypt() == 0 {
             return;
         }
@@ -65,17 +65,18 @@ pub fn encrypt(ctx: &ProbeContext, older: bool) {
     });
 }
 
-/// The entry of `fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error>`; `older`: of what was in
+/// The entry of `fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error>`; `OLDER`: of what was in
 /// its place before 0.23, `fn decrypt(&mut self, msg: OpaqueMessage, seq: u64) -> Result<PlainMessage, Error>`.
 #[inline(always)]
-pub fn decrypt(ctx: &ProbeContext, older: bool) {
-    entered(ctx, older, |_| {
+pub fn decrypt<const OLDER: bool>(ctx: &ProbeContext) {
+    entered::<OLDER>(ctx, |_| {
         rustls_decrypt();
     });
 }
 
+/// Made for each program by itself: a function that two of them call is one more frame on the stack, which has no room for it before Linux 6.8.
 #[inline(always)]
-fn entered(ctx: &ProbeContext, older: bool, then: impl FnOnce(*mut Scratch)) {
+fn entered<const OLDER: bool>(ctx: &ProbeContext, then: impl FnOnce(*mut Scratch)) {
     let Some(who) = Current::traced() else {
         return;
     };
@@ -90,7 +91,7 @@ fn entered(ctx: &ProbeContext, older: bool, then: impl FnOnce(*mut Scratch)) {
             cipher: argument(1),
             message: argument(2),
             number: argument(3),
-            older: u64::from(older),
+            older: u64::from(OLDER),
             stack: read::<u64>(regs, config!(offsets.regs_sp)).unwrap_or_default(),
             from: 0,
             len: 0,
@@ -104,7 +105,7 @@ fn entered(ctx: &ProbeContext, older: bool, then: impl FnOnce(*mut Scratch)) {
 
 /// `decrypt` returns.
 #[inline(always)]
-pub fn decrypted(ctx: &RetProbeContext, older: bool) {
+pub fn decrypted<const OLDER: bool>(ctx: &RetProbeContext) {
     let Some(who) = Current::traced() else {
         return;
     };
@@ -113,7 +114,7 @@ pub fn decrypted(ctx: &RetProbeContext, older: bool) {
         // SAFETY: the work space is this program's while it runs.
         let probe = unsafe { &mut (*scratch).rustls };
         probe.who = who;
-        probe.older = u64::from(older);
+        probe.older = u64::from(OLDER);
         probe.stack = read::<u64>(regs, config!(offsets.regs_sp)).unwrap_or_default();
         if rustls_decrypted() != 0 {
             capture::report_call();
