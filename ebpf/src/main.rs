@@ -388,21 +388,42 @@ pub fn go_tls_return(ctx: ProbeContext) -> u32 {
 /// rustls: `encrypt` of a cipher.
 #[uprobe]
 pub fn rustls_encrypt_entry(ctx: ProbeContext) -> u32 {
-    preempt::without(|| rustls::encrypt(&ctx));
+    preempt::without(|| rustls::encrypt::<false>(&ctx));
     0
 }
 
 /// rustls: `decrypt` of a cipher.
 #[uprobe]
 pub fn rustls_decrypt_entry(ctx: ProbeContext) -> u32 {
-    preempt::without(|| rustls::decrypt(&ctx));
+    preempt::without(|| rustls::decrypt::<false>(&ctx));
     0
 }
 
 /// It returns.
 #[uretprobe]
 pub fn rustls_decrypt_return(ctx: RetProbeContext) -> u32 {
-    preempt::without(|| rustls::decrypted(&ctx));
+    preempt::without(|| rustls::decrypted::<false>(&ctx));
+    0
+}
+
+/// rustls before 0.23: `encrypt` of a cipher.
+#[uprobe]
+pub fn rustls_older_encrypt_entry(ctx: ProbeContext) -> u32 {
+    preempt::without(|| rustls::encrypt::<true>(&ctx));
+    0
+}
+
+/// rustls before 0.23: `decrypt` of a cipher.
+#[uprobe]
+pub fn rustls_older_decrypt_entry(ctx: ProbeContext) -> u32 {
+    preempt::without(|| rustls::decrypt::<true>(&ctx));
+    0
+}
+
+/// It returns.
+#[uretprobe]
+pub fn rustls_older_decrypt_return(ctx: RetProbeContext) -> u32 {
+    preempt::without(|| rustls::decrypted::<true>(&ctx));
     0
 }
 

@@ -349,10 +349,10 @@ impl Service {
                     command.arg("tcp").arg(address.to_string());
                     (command, "go-server")
                 }
-                Kind::Rustls => {
-                    let mut command = Command::new(paths::installed("rustls-service")?);
+                Kind::Rustls | Kind::Rustls22 | Kind::Rustls21 => {
+                    let mut command = Command::new(paths::installed(kind.service())?);
                     command.arg("server").args(host_and_port(address));
-                    (command, "rustls-service")
+                    (command, kind.service())
                 }
             };
             command.args(files);

@@ -55,10 +55,14 @@ pub enum Kind {
     Go,
     /// rustls, below hyper and tokio: a program built for release.
     Rustls,
+    /// The same on rustls 0.22.
+    Rustls22,
+    /// The same on rustls 0.21.
+    Rustls21,
 }
 
 impl Kind {
-    /// All of them.
+    /// All libraries, in the version that is in use.
     pub const ALL: [Self; 6] = [Self::Sockets, Self::Memory, Self::Node, Self::OldNode, Self::Go, Self::Rustls];
 
     fn command(self) -> Result<Command> {
@@ -76,8 +80,8 @@ impl Kind {
                 Ok(command)
             }
             Self::Go => Ok(Command::new(paths::installed("go-tls-client")?)),
-            Self::Rustls => {
-                let mut command = Command::new(paths::installed("rustls-service")?);
+            Self::Rustls | Self::Rustls22 | Self::Rustls21 => {
+                let mut command = Command::new(paths::installed(self.service())?);
                 command.arg("client");
                 Ok(command)
             }
@@ -97,10 +101,13 @@ impl Kind {
         Ok(Command::new(program))
     }
 
-    fn service(self) -> &'static str {
+    /// What its spans call the client's service.
+    pub(crate) fn service(self) -> &'static str {
         match self {
             Self::Go => "go-tls-client",
             Self::Rustls => "rustls-service",
+            Self::Rustls22 => "rustls-22-service",
+            Self::Rustls21 => "rustls-21-service",
             Self::Sockets | Self::Memory | Self::Node | Self::OldNode => "tls_client",
         }
     }

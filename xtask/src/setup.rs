@@ -74,6 +74,9 @@ const GO_CALLS: [(&str, &[&str]); 4] = [
     ("go-calls-whole", &["-ldflags="]),
 ];
 
+/// The service on rustls, by its versions: 0.23, 0.22 and 0.21.
+const RUSTLS: [&str; 3] = ["rustls-service", "rustls-22-service", "rustls-21-service"];
+
 /// Installs and builds everything. Jaeger and the Collector take minutes the first time; with `GEOPHONE_E2E_CACHE` naming a
 /// folder they are taken from there, and put there.
 ///
@@ -100,7 +103,7 @@ pub fn run() -> Result<()> {
     }
     setup.go("http2", "services/http2", ".", &[])?;
     setup.go("tds", "services/tds", ".", &[])?;
-    setup.rust("rustls-service", "services/rustls")?;
+    setup.rust("services/rustls", &RUSTLS)?;
     setup.receiver("collector", ".")?;
     setup.receiver("jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger")?;
     eprintln!("{} is ready", setup.to.display());
@@ -151,17 +154,20 @@ impl Setup {
 
     /// Builds a Rust program as it would be released, unless it is there, built from the same sources. What it was built from takes hundreds of
     /// megabytes, and is not kept.
-    fn rust(&self, name: &str, folder: &str) -> Result<()> {
-        let (folder, program) = (self.tests.join(folder), self.to.join(name));
-        let sources = ["src/main.rs", "src/endpoints.rs", "Cargo.lock"];
-        if !sources.iter().any(|source| older(&program, &folder.join(source))) {
+    fn rust(&self, folder: &str, programs: &[&str]) -> Result<()> {
+        let folder = self.tests.join(folder);
+        let sources = ["src/main.rs", "src/endpoints.rs", "src/tls.rs", "v21/tls.rs", "Cargo.lock"];
+        let stale = |program: &&str| sources.iter().any(|source| older(&self.to.join(program), &folder.join(source)));
+        if !programs.iter().any(stale) {
             return Ok(());
         }
-        let build = self.to.join(format!("{name}.build"));
+        let build = self.to.join("rust.build");
         let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--release", "--locked", "--manifest-path"]).arg(folder.join("Cargo.toml"));
-        call(cargo.arg("--target-dir").arg(&build))?;
-        copy(name, &build.join("release"), &self.to)?;
+        cargo.args(["build", "--release", "--locked", "--workspace", "--manifest-path"]);
+        call(cargo.arg(folder.join("Cargo.toml")).arg("--target-dir").arg(&build))?;
+        for program in programs {
+            copy(program, &build.join("release"), &self.to)?;
+        }
         fs::remove_dir_all(build)?;
         Ok(())
     }

@@ -824,6 +824,8 @@ pub struct RustlsProbe {
     pub message: u64,
     /// The record's number, of those that the cipher has had.
     pub number: u64,
+    /// 1: the functions are those of rustls before 0.23.
+    pub older: u64,
     /// The stack pointer.
     pub stack: u64,
     /// Where in the first of its chunks the record begins.

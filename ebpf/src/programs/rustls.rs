@@ -43,11 +43,18 @@ type Outbound = [u64; 5];
 type Inbound = [u64; 4];
 /// `&[u8]`
 type Slice = [u64; 2];
+/// Before 0.23, `BorrowedPlainMessage`: where the bytes are, how many, then type and version.
+type Borrowed = [u64; 3];
+/// Before 0.23, `OpaqueMessage` and `PlainMessage`: a vector (address, length and capacity, in the compiler's order), then version and type.
+type Vector = [u64; 3];
+/// Before 0.23, `Result<PlainMessage, Error>`: 0 if it is a message, and the message.
+type Plain = [u64; 5];
 
-/// The entry of `fn encrypt(&mut self, msg: OutboundPlainMessage<'_>, seq: u64) -> Result<OutboundOpaqueMessage, Error>`.
+/// The entry of `fn encrypt(&mut self, msg: OutboundPlainMessage<'_>, seq: u64) -> Result<OutboundOpaqueMessage, Error>`; `OLDER`: of what was in its
+/// place before 0.23, `fn encrypt(&mut self, msg: BorrowedPlainMessage<'_>, seq: u64) -> Result<OpaqueMessage, Error>`.
 #[inline(always)]
-pub fn encrypt(ctx: &ProbeContext) {
-    entered(ctx, |_| {
+pub fn encrypt<const OLDER: bool>(ctx: &ProbeContext) {
+    entered::<OLDER>(ctx, |_| {
         if rustls_encrypt() == 0 {
             return;
         }
@@ -58,16 +65,18 @@ pub fn encrypt(ctx: &ProbeContext) {
     });
 }
 
-/// The entry of `fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error>`.
+/// The entry of `fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error>`; `OLDER`: of what was in
+/// its place before 0.23, `fn decrypt(&mut self, msg: OpaqueMessage, seq: u64) -> Result<PlainMessage, Error>`.
 #[inline(always)]
-pub fn decrypt(ctx: &ProbeContext) {
-    entered(ctx, |_| {
+pub fn decrypt<const OLDER: bool>(ctx: &ProbeContext) {
+    entered::<OLDER>(ctx, |_| {
         rustls_decrypt();
     });
 }
 
+/// Made for each program by itself: a function that two of them call is one more frame on the stack, which has no room for it before Linux 6.8.
 #[inline(always)]
-fn entered(ctx: &ProbeContext, then: impl FnOnce(*mut Scratch)) {
+fn entered<const OLDER: bool>(ctx: &ProbeContext, then: impl FnOnce(*mut Scratch)) {
     let Some(who) = Current::traced() else {
         return;
     };
@@ -82,6 +91,7 @@ fn entered(ctx: &ProbeContext, then: impl FnOnce(*mut Scratch)) {
             cipher: argument(1),
             message: argument(2),
             number: argument(3),
+            older: u64::from(OLDER),
             stack: read::<u64>(regs, config!(offsets.regs_sp)).unwrap_or_default(),
             from: 0,
             len: 0,
@@ -95,7 +105,7 @@ fn entered(ctx: &ProbeContext, then: impl FnOnce(*mut Scratch)) {
 
 /// `decrypt` returns.
 #[inline(always)]
-pub fn decrypted(ctx: &RetProbeContext) {
+pub fn decrypted<const OLDER: bool>(ctx: &RetProbeContext) {
     let Some(who) = Current::traced() else {
         return;
     };
@@ -104,11 +114,33 @@ pub fn decrypted(ctx: &RetProbeContext) {
         // SAFETY: the work space is this program's while it runs.
         let probe = unsafe { &mut (*scratch).rustls };
         probe.who = who;
+        probe.older = u64::from(OLDER);
         probe.stack = read::<u64>(regs, config!(offsets.regs_sp)).unwrap_or_default();
         if rustls_decrypted() != 0 {
             capture::report_call();
         }
     });
+}
+
+/// The type among the type and the version of a message before 0.23, in whichever order the compiler has put them. The version of what is encrypted
+/// is never the one that has the type's number (TLS 1.1, which rustls has not).
+#[inline(always)]
+fn older_type(kind: u64) -> u64 {
+    if kind & 0xff == APPLICATION_DATA { APPLICATION_DATA } else { kind >> 32 & 0xff }
+}
+
+/// The address, the length and the capacity of a vector, in whichever order the compiler has put them: no memory is at an address as low as a
+/// length, and what is decrypted in its place is shorter than before.
+#[inline(always)]
+fn vector([first, second, third]: Vector) -> Vector {
+    let (low, high) = if first < second { (first, second) } else { (second, first) };
+    if third >= high {
+        [third, low, high]
+    } else if third < low {
+        [high, third, low]
+    } else {
+        [high, low, third]
+    }
 }
 
 /// What the thread does in TLS libraries; made when it is new.
@@ -140,7 +172,12 @@ extern "C" fn rustls_encrypt() -> u64 {
     if probe.number == 0 {
         made(probe.who, probe.cipher);
     }
-    let [chunks, second, third, fourth, typ] = read_user_or_zero::<Outbound>(probe.message);
+    let [chunks, second, third, fourth, typ] = if probe.older == 0 {
+        read_user_or_zero::<Outbound>(probe.message)
+    } else {
+        let [address, len, kind] = read_user_or_zero::<Borrowed>(probe.message);
+        [0, address, len, 0, older_type(kind)]
+    };
     // One chunk has no list.
     let single = chunks == 0;
     let len = if single { third } else { fourth.wrapping_sub(third) };
@@ -370,7 +407,12 @@ extern "C" fn rustls_decrypt() -> u64 {
     let Some(call) = call(probe.who) else {
         return 0;
     };
-    let [buffer, len] = read_user_or_zero::<Slice>(probe.message);
+    let [buffer, len] = if probe.older == 0 {
+        read_user_or_zero::<Slice>(probe.message)
+    } else {
+        let [address, _, capacity] = vector(read_user_or_zero::<Vector>(probe.message));
+        [address, capacity]
+    };
     call.session = probe.cipher;
     call.buffer = buffer;
     call.position = len;
@@ -398,11 +440,20 @@ extern "C" fn rustls_decrypted() -> u64 {
     }
     let session = TlsSession { address: call.session, tgid: probe.who.tgid, pad: 0 };
     call.session = 0;
-    let [number, at, len, typ] = read_user_or_zero::<Inbound>(call.count);
+    let [fails, at, len, typ] = if probe.older == 0 {
+        let [number, at, len, typ] = read_user_or_zero::<Inbound>(call.count);
+        [u64::from(number & 0xff < SUCCESS), at, len, typ & 0xff]
+    } else {
+        let [fails, first, second, third, kind] = read_user_or_zero::<Plain>(call.count);
+        let [at, len, capacity] = vector([first, second, third]);
+        // The same vector as before.
+        let other = at != call.buffer || capacity != call.position || len == capacity;
+        [fails | u64::from(other), at, len, older_type(kind)]
+    };
     // It is decrypted where it is, within what came.
     let inside = at.wrapping_sub(call.buffer);
-    if number & 0xff < SUCCESS
-        || typ & 0xff != APPLICATION_DATA
+    if fails != 0
+        || typ != APPLICATION_DATA
         || len == 0
         || len > LONGEST
         || inside > LONGEST

@@ -139,6 +139,12 @@ fn method(path: &str) -> Option<&str> {
     (!service.is_empty() && !name.is_empty()).then_some(method)
 }
 
+/// Whether a path may be a method's: that of a call has no query.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
+    !path.contains('?') && method(path).is_some()
+}
+
 /// The name of a status code.
 fn name(code: u32) -> Option<&'static str> {
     const NAMES: [&str; 17] = [
@@ -228,6 +234,7 @@ mod tests {
         for path in ["", "/", "/C", "/C/", "//D", "*"] {
             assert_eq!(method(path), None, "{path}");
         }
+        assert!(is_path("/a.b.C/D") && !is_path("/a.b.C/D?e=f") && !is_path("/D"));
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl Messages {
         (!self.lost && whole).then_some(self.count)
     }
 
+    /// Whether all there was is messages, one at least, as they are in gRPC itself.
+    pub fn are_all(&self) -> bool {
+        self.text.is_none() && self.trailers.is_none() && self.count().is_some_and(|count| count > 0)
+    }
+
     /// What gRPC-Web's trailers say.
     pub fn read_trailers(&self, outcome: &mut Outcome) {
         let Some(trailers) = &self.trailers else {

@@ -16,7 +16,10 @@ mod token;
 mod values;
 
 pub use fields::Fields;
-pub use grpc::{Outcome as GrpcOutcome, finish as finish_grpc, is_call as is_grpc_call, recognise as recognise_grpc};
+pub use grpc::{
+    Outcome as GrpcOutcome, finish as finish_grpc, is_call as is_grpc_call, is_path as is_grpc_path,
+    recognise as recognise_grpc,
+};
 pub use messages::Messages;
 pub use method::{Method, known as known_method};
 pub use route::{PatternError, Routes};

@@ -7,7 +7,7 @@ use super::{
     frame::{Frame, Kind, USUAL_LENGTH},
     head::Head,
     hpack,
-    open::Open,
+    open::{Open, Says},
     way::{Block, Greeting, Origin, Payload, State, Way},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Http2 {
         if let Some(exchange) = request {
             let origin = Origin { time: exchange.request_end, thread: exchange.request_thread };
             let mut open = Box::<Open>::default();
-            open.ask(exchange, true, origin);
+            open.ask(exchange, Says::Other, true, origin);
             this.open.insert(1, open);
         }
         this

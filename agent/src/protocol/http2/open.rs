@@ -23,10 +23,41 @@ pub(super) struct Open {
     pub(super) answer: Option<Answer>,
     /// What trailers have said.
     outcome: GrpcOutcome,
-    /// It is gRPC, by what the answer says.
+    /// It is gRPC, by what a field says.
     grpc: bool,
+    /// It may be gRPC: no field that is known says that it is not.
+    maybe: bool,
+    /// Trailers have come behind the response's body, with a field that is not known.
+    trailed: bool,
     /// Since when it may have been answered to its end unseen.
     pub(super) doubtful: Option<Nanos>,
+}
+
+/// What a request's head says of gRPC, besides its `content-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// It is gRPC: there are fields that nothing else has.
+    Grpc,
+    /// It is not.
+    Other,
+    /// Nothing: fields are missing, and what there is may be gRPC's.
+    Nothing,
+}
+
+impl Says {
+    /// What a head says.
+    pub(super) fn of(head: &Head) -> Self {
+        const OWN: [&str; 3] = ["grpc-timeout", "grpc-encoding", "grpc-accept-encoding"];
+        if !head.unknown || head.get("content-type").is_some() {
+            return Self::Other;
+        }
+        if OWN.iter().any(|name| head.get(name).is_some()) {
+            return Self::Grpc;
+        }
+        let path = head.text(":path");
+        let call = head.get(":method") == Some(b"POST") && path.is_none_or(http::is_grpc_path);
+        if call { Self::Nothing } else { Self::Other }
+    }
 }
 
 /// One direction of a stream.
@@ -76,6 +107,11 @@ impl Half {
         }
     }
 
+    /// It has ended, and its body was one message of gRPC after the other, to the last byte.
+    fn is_messages(&self) -> bool {
+        self.ended && !self.missed && self.messages.as_ref().is_some_and(|messages| messages.are_all())
+    }
+
     fn size(&self) -> Option<u64> {
         (!self.missed).then_some(self.size)
     }
@@ -92,10 +128,12 @@ impl Half {
 }
 
 impl Open {
-    /// The request has come.
-    pub(super) fn ask(&mut self, exchange: Exchange, ends: bool, now: Origin) {
-        if http::is_grpc_call(&exchange) {
-            self.grpc = true;
+    /// The request has come, with what its head says of gRPC.
+    pub(super) fn ask(&mut self, exchange: Exchange, says: Says, ends: bool, now: Origin) {
+        self.grpc |= says == Says::Grpc || http::is_grpc_call(&exchange);
+        // The answer may have been seen before.
+        self.maybe = says == Says::Nothing && (self.answer.is_none() || self.maybe);
+        if self.grpc || self.maybe {
             self.request.count_messages();
             self.response.count_messages();
         }
@@ -129,15 +167,19 @@ impl Open {
                     **messages = Messages::default();
                 }
             }
+            // Every answer of gRPC has this status, and says that it is one.
+            let may_be = status == Some(200) && head.unknown && head.get("content-type").is_none();
+            self.maybe = may_be && (self.exchange.is_none() || self.maybe);
             if head.get("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc")) {
                 self.is_grpc();
             }
         } else if let Some(answer) = &mut self.answer {
             answer.unknown |= head.unknown;
+            self.trailed = block.ends_stream && head.unknown && self.response.body;
         }
         if block.ends_stream {
             for (name, value) in head.iter() {
-                if name == b"grpc-status" {
+                if name == b"grpc-status" || name == b"grpc-message" {
                     self.is_grpc();
                 }
                 self.outcome.add(name, value);
@@ -175,6 +217,14 @@ impl Open {
         self.response.count_messages();
     }
 
+    /// Whether it is a call although no field that is known says so, because the fields that would were sent before the connection was joined, and
+    /// are referred to only. What else a call is: a request of messages, an answer of messages, and trailers behind them, which are in no
+    /// answer of HTTP by chance.
+    fn is_call(&self) -> bool {
+        let answered = self.answer.is_some_and(|answer| answer.status == Some(200));
+        self.maybe && self.trailed && answered && self.request.is_messages() && self.response.is_messages()
+    }
+
     /// A part of the response's body has come.
     pub(super) fn body(&mut self, now: Origin) {
         self.doubtful = None;
@@ -191,7 +241,8 @@ impl Open {
 
     /// The exchange, with what there is of its response, and why that is not all.
     pub(super) fn finish(self, why: Option<NoResponse>, end: Nanos) -> Option<Exchange> {
-        let Self { exchange, request, response, answer, mut outcome, grpc, .. } = self;
+        let grpc = self.grpc || self.is_call();
+        let Self { exchange, request, response, answer, mut outcome, .. } = self;
         let mut exchange = exchange?;
         exchange.request_end = request.last.time.max(exchange.start);
         exchange.end = if answer.is_some() { end.max(exchange.start) } else { end.max(exchange.request_end) };

@@ -10,6 +10,7 @@ use crate::{
     event::Direction,
     protocol::{
         Exchange, Holes, Value,
+        http::is_grpc_call,
         testing::{Wire, int},
     },
 };
@@ -154,7 +155,7 @@ impl Pair {
             Part::Body(body) => frame(DATA, PADDED, id, &[&[2][..], body, &[0, 0]].concat()),
             Part::Trailers => {
                 let code = (n % 17).to_string();
-                let fields = [("grpc-status", &*code), ("x-end", "1")];
+                let fields = [(if self.grpc { "grpc-status" } else { "x-sum" }, &*code), ("x-end", "1")];
                 frame(HEADERS, END_HEADERS | END_STREAM, id, &encoder.block(&fields))
             }
             Part::End => frame(DATA, END_STREAM, id, &[]),
@@ -164,6 +165,20 @@ impl Pair {
     fn size(&self, request: bool) -> i64 {
         self.body(request).iter().map(Vec::len).sum::<usize>() as i64
     }
+}
+
+/// Of each exchange the parts of the request's body, of the response's, each with whether it is a message, and whether there are trailers.
+type Bodies = (Vec<(bool, Vec<u8>)>, Vec<(bool, Vec<u8>)>, bool);
+
+fn calls() -> impl Strategy<Value = Vec<Bodies>> {
+    // What is no message is none wherever it is among messages: its first byte is no message's, or it is too long for itself.
+    let part = prop_oneof![
+        9 => (0..300_usize).prop_map(|size| (true, message(size))),
+        1 => prop::collection::vec(2..=0x7f_u8, 1..40).prop_map(|bytes| (false, bytes)),
+        1 => (0..40_usize).prop_map(|size| (false, [message(size), vec![0xff]].concat())),
+    ];
+    let body = || prop::collection::vec(part.clone(), 1..4);
+    prop::collection::vec((body(), body(), prop::bool::weighted(0.8)), 1..6)
 }
 
 /// Plays a script as `conn` would hand it on: lost calls become holes before the direction's next call, or its end.
@@ -208,6 +223,7 @@ fn check(plan: &Plan, out: &[Exchange]) -> Result<(), TestCaseError> {
         let n = (exchange.id.place as usize - 1) / 2;
         let pair = &plan.pairs[n];
         prop_assert!(seen.insert(n), "{n} twice");
+        prop_assert!(pair.grpc || !is_grpc_call(exchange), "{:?}", exchange);
         let path = ["rpc.method", "url.path", "url.full"].iter().find_map(|key| known_text(exchange, key));
         match path {
             Some(path) => prop_assert!(path.ends_with(&format!("s.S/r{n}")), "{path} for {n}"),
@@ -260,7 +276,7 @@ proptest! {
                 prop_assert_eq!(int(exchange, "geophone.grpc.request.messages"), Some(pair.request.len() as i64));
                 prop_assert_eq!(int(exchange, "geophone.grpc.response.messages"), Some(pair.response.len() as i64));
                 prop_assert_eq!(known_text(exchange, "rpc.response.status_code").is_some(), pair.trailers);
-            } else if !pair.trailers {
+            } else {
                 prop_assert_eq!(int(exchange, "http.request.body.size"), Some(pair.size(true)));
                 prop_assert_eq!(int(exchange, "http.response.body.size"), Some(pair.size(false)));
             }
@@ -298,6 +314,38 @@ proptest! {
         let mut wire = Wire::new().joined_at(sent, received);
         play(&mut wire, &script, plan.server, usize::MAX, &|i| i < from);
         check(&plan, &wire.out)?;
+    }
+
+    /// Of a connection whose fields were all said before it was joined: calls are told to be calls, and nothing else is.
+    #[test]
+    fn joined_where_everything_was_said(plan in calls(), server in any::<bool>()) {
+        let direction = |request: bool| if request == server { Direction::Receive } else { Direction::Send };
+        let mut wire = Wire::new().joined_at(5_000, 7_000);
+        for (n, (body, answer, trailers)) in plan.iter().enumerate() {
+            let id = 101 + 2 * n as u32;
+            // A method and a status by themselves; everything else is referred to.
+            let (head, end) = ([0x83, 0xbe, 0xbf], if *trailers { 0 } else { END_STREAM });
+            wire.put(direction(true), Content::Bytes(&frame(HEADERS, END_HEADERS, id, &head)));
+            for (i, part) in body.iter().enumerate() {
+                let end = if i + 1 == body.len() { END_STREAM } else { 0 };
+                wire.put(direction(true), Content::Bytes(&frame(DATA, end, id, &part.1)));
+            }
+            wire.put(direction(false), Content::Bytes(&frame(HEADERS, END_HEADERS, id, &[0x88, 0xbe])));
+            for (i, part) in answer.iter().enumerate() {
+                let end = if i + 1 == answer.len() { end } else { 0 };
+                wire.put(direction(false), Content::Bytes(&frame(DATA, end, id, &part.1)));
+            }
+            if *trailers {
+                wire.put(direction(false), Content::Bytes(&frame(HEADERS, END_HEADERS | END_STREAM, id, &[0xbf])));
+            }
+        }
+        wire.tick(300_000_000).close();
+        prop_assert_eq!(wire.out.len(), plan.len());
+        for exchange in &wire.out {
+            let (body, answer, trailers) = &plan[(exchange.id.place as usize - 101) / 2];
+            let whole = |parts: &[(bool, Vec<u8>)]| parts.iter().all(|(message, _)| *message);
+            prop_assert_eq!(is_grpc_call(exchange), *trailers && whole(body) && whole(answer), "{:?}", exchange);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     decoder::{Context, Http2},
     frame::error_name,
     head::Head,
-    open::Half,
+    open::{Half, Says},
     way::Block,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl Http2 {
         }));
         self.make_room(cx);
         let open = self.open.entry(id).or_default();
-        open.ask(exchange, block.ends_stream, now);
+        open.ask(exchange, Says::of(head), block.ends_stream, now);
         open.say_answered(cx.out);
         if open.response.ended && open.request.ended {
             self.finish(id, None, cx);

@@ -44,7 +44,8 @@ pub(super) struct Coded {
     pub(super) huffman: bool,
 }
 
-/// An encoder that uses the dynamic table whenever it can. Of the static table it knows the pseudo-header fields' names.
+/// An encoder that uses the dynamic table whenever it can. Of the static table it knows the names of the pseudo-header fields
+/// and of the content's type.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     /// The newest first.
@@ -68,7 +69,8 @@ impl Encoder {
             return put_integer(0x80, 7, 62 + at, out);
         }
         let (flag, prefix) = if field.add { (0x40, 6) } else { (0, 4) };
-        let fixed = [(":authority", 1), (":method", 2), (":path", 4), (":scheme", 6), (":status", 8)];
+        let fixed =
+            [(":authority", 1), (":method", 2), (":path", 4), (":scheme", 6), (":status", 8), ("content-type", 31)];
         let fixed = fixed.iter().find(|(name, _)| *name == field.name).map(|(_, index)| *index);
         match fixed.or(self.table.iter().position(|(name, _)| *name == field.name).map(|at| 62 + at)) {
             Some(index) => put_integer(flag, prefix, index, out),

@@ -378,6 +378,82 @@ fn a_name_that_cannot_be_known_does_not_lose_the_stream() {
     assert!(span.holes.request_head);
 }
 
+/// What repeats on a connection of gRPC, and was said before it was joined.
+fn joined_call(server: bool) -> Talk {
+    let asks = if server { Receive } else { Send };
+    let mut talk = Talk::joined(Wire::new().joined_at(5_000, 7_000), asks);
+    talk.call(1, "/a.B/C", "application/grpc");
+    talk.responses.block(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]);
+    talk
+}
+
+#[test]
+fn grpc_whose_fields_were_said_before_is_told_by_its_shape() {
+    for server in [true, false] {
+        let mut talk = joined_call(server);
+        // The path is new, all else is known to both sides only.
+        let fields = [(":path", "/a.B/New"), (":authority", "h"), ("content-type", "application/grpc")];
+        let block = [&[0x83][..], &talk.requests.block(&fields)].concat();
+        talk.ask(&frame(HEADERS, END_HEADERS, 101, &block));
+        talk.ask(&frame(DATA, END_STREAM, 101, &message(70)));
+        let block = [&[0x88][..], &talk.responses.block(&[("content-type", "application/grpc")])].concat();
+        talk.answer(&frame(HEADERS, END_HEADERS, 101, &block));
+        talk.answer(&frame(DATA, 0, 101, &[message(3), message(0)].concat()));
+        let trailers = talk.trailers(101, &[("grpc-status", "0")]);
+        talk.answer(&trailers);
+        let span = talk.one();
+        assert_eq!((&*span.name, text(&span, "rpc.system.name")), ("a.B/New", "grpc"));
+        let messages = ["geophone.grpc.request.messages", "geophone.grpc.response.messages"].map(|key| int(&span, key));
+        assert_eq!(messages, [Some(1), Some(2)]);
+        // What was not seen is not said.
+        assert_eq!(span.attributes.get("rpc.response.status_code"), None);
+        assert!(span.holes.request_head && span.holes.response_head);
+        // A field of gRPC's own is enough.
+        let block =
+            [&[0x83][..], &talk.requests.block(&[("content-type", "application/grpc"), ("grpc-encoding", "gzip")])];
+        talk.ask(&frame(HEADERS, END_HEADERS | END_STREAM, 103, &block.concat()));
+        talk.answer(&frame(RST_STREAM, 0, 103, &2_u32.to_be_bytes()));
+        assert_eq!(text(&talk.one(), "rpc.system.name"), "grpc");
+    }
+}
+
+/// Each of what a call is, and one of them missing: HTTP.
+#[test]
+fn what_may_not_be_grpc_is_http() {
+    const NOTHING: &[(&str, &str)] = &[];
+    let kind = [("content-type", "application/grpc")];
+    let json = [("content-type", "application/json")];
+    for (what, method, path, asked, body, status, answered, answer, trailers) in [
+        ("GET", 0x82, "/a/b", NOTHING, message(1), 0x88, NOTHING, message(1), Some(())),
+        ("query", 0x83, "/a/b?c", NOTHING, message(1), 0x88, NOTHING, message(1), Some(())),
+        ("path", 0x83, "/a", NOTHING, message(1), 0x88, NOTHING, message(1), Some(())),
+        ("request's type", 0x83, "/a/b", &json[..], message(1), 0x88, NOTHING, message(1), Some(())),
+        ("request's body", 0x83, "/a/b", NOTHING, b"{\"a\":1}".to_vec(), 0x88, NOTHING, message(1), Some(())),
+        ("a byte more", 0x83, "/a/b", NOTHING, [message(1), vec![0]].concat(), 0x88, NOTHING, message(1), Some(())),
+        ("a byte less", 0x83, "/a/b", NOTHING, message(9)[..13].to_vec(), 0x88, NOTHING, message(1), Some(())),
+        ("status", 0x83, "/a/b", NOTHING, message(1), 0x8d, NOTHING, message(1), Some(())),
+        ("answer's type", 0x83, "/a/b", NOTHING, message(1), 0x88, &json[..], message(1), Some(())),
+        ("answer's body", 0x83, "/a/b", NOTHING, message(1), 0x88, NOTHING, b"AAAAAAFh".to_vec(), Some(())),
+        ("trailers", 0x83, "/a/b", NOTHING, message(1), 0x88, NOTHING, message(1), None),
+    ] {
+        let mut talk = joined_call(true);
+        let mut fields = vec![(":path", path), (":authority", "h")];
+        fields.extend(if asked.is_empty() { &kind[..] } else { asked });
+        let block = [&[method][..], &talk.requests.block(&fields)].concat();
+        talk.ask(&frame(HEADERS, END_HEADERS, 101, &block)).ask(&frame(DATA, END_STREAM, 101, &body));
+        let block = talk.responses.block(if answered.is_empty() { &kind[..] } else { answered });
+        talk.answer(&frame(HEADERS, END_HEADERS, 101, &[&[status][..], &block].concat()));
+        talk.answer(&frame(DATA, if trailers.is_some() { 0 } else { END_STREAM }, 101, &answer));
+        if trailers.is_some() {
+            let trailers = talk.trailers(101, &[("grpc-status", "0")]);
+            talk.answer(&trailers);
+        }
+        let span = talk.one();
+        assert_eq!(span.attributes.get("rpc.system.name"), None, "{what}: {span:?}");
+        assert_eq!(int(&span, "http.request.body.size"), Some(body.len() as i64), "{what}");
+    }
+}
+
 #[test]
 fn a_hole_in_a_header_block_makes_the_table_unknown() {
     let mut talk = Talk::server();

@@ -1,9 +1,11 @@
-//! A server and a client over TLS on hyper and tokio-rustls.
+//! A server and a client over TLS on hyper and tokio-rustls, of the version of rustls that the package says.
 //!
 //! `server HOST PORT CERTIFICATE KEY`: some of the test routes. `client`: two connections in turns; reads what to send as JSON, one line; says
 //! `ready` when connected and warm, waits for a line, prints its account. `endpoints PORT`: see [`endpoints`], without TLS.
 
 mod endpoints;
+#[cfg_attr(feature = "v21", path = "../v21/tls.rs")]
+mod tls;
 
 use std::convert::Infallible;
 use std::io::BufRead as _;
@@ -17,11 +19,6 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -49,8 +46,7 @@ async fn route(request: Request<Incoming>) -> std::result::Result<Response<Full<
 }
 
 async fn server(host: &str, port: &str, certificate: &str, key: &str) -> Result<()> {
-    let (certificate, key) = (CertificateDer::from_pem_file(certificate)?, PrivateKeyDer::from_pem_file(key)?);
-    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;
+    let mut config = tls::server(certificate, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(format!("{host}:{port}")).await?;
@@ -65,45 +61,6 @@ async fn server(host: &str, port: &str, certificate: &str, key: &str) -> Result<
             // Ends with an error when the client does not say goodbye.
             let _ = server.serve_connection(TokioIo::new(stream), service_fn(route)).await;
         });
-    }
-}
-
-/// Believes everybody.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -123,13 +80,12 @@ impl Client {
     async fn connect(plan: &Value) -> Result<Self> {
         let host = plan["host"].as_str().unwrap_or_default().to_owned();
         let port = plan["port"].as_u64().unwrap_or_default();
-        let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
-        let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
+        let connector = TlsConnector::from(Arc::new(tls::client()));
         let mut connections = Vec::new();
         for _ in 0..2 {
             let stream = TcpStream::connect(format!("{host}:{port}")).await?;
             let own = stream.local_addr()?.port();
-            let stream = connector.connect(ServerName::try_from(host.clone())?, stream).await?;
+            let stream = connector.connect(tls::ServerName::try_from(host.as_str())?.to_owned(), stream).await?;
             let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             connections.push((sender, own));
