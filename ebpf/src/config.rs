@@ -242,6 +242,8 @@ pub struct Mappings {
     pub backing_entry: u32,
     /// `dentry.d_inode`
     pub entry_inode: u32,
+    /// `dentry.d_sb`
+    pub entry_sb: u32,
     /// `inode.i_size`
     pub inode_size: u32,
     /// `inode.i_mtime_sec`

@@ -140,6 +140,7 @@ fn find_mappings(btf: &Btf) -> Result<Mappings, BtfError> {
         // Since 6.7.
         backing_entry: at("backing_file.user_path.dentry").unwrap_or_default(),
         entry_inode: at("dentry.d_inode")?,
+        entry_sb: at("dentry.d_sb")?,
         inode_size: at("inode.i_size")?,
         inode_seconds,
         inode_nanos,

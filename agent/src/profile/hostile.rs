@@ -70,7 +70,7 @@ fn a_program_of_five_gigabytes_is_like_any_other() {
     let file = File::open(&path).unwrap();
     assert_eq!(rows(&path), before);
     assert!(before > 0 || cfg!(not(target_arch = "x86_64")));
-    assert!(symbols::build_id(&file).is_some() && symbol_tables::copy(&file).is_ok());
+    assert!(symbols::modules::build_id(&file).is_some() && symbol_tables::copy(&file).is_ok());
     assert!(lines::find(&file, path.to_str().unwrap(), &["/proc/self"], &[at]).is_ok());
 }
 
@@ -89,7 +89,7 @@ fn sections_that_say_they_are_enormous_are_not_read() {
         let found = lines::find(&file, path.to_str().unwrap(), &["/proc/self"], &[at]);
         // Whoever reads debug information reads the symbols, too.
         assert_eq!(found.is_err(), section.starts_with(".debug_") || section == ".symtab", "{section}: {found:?}");
-        let _ = symbols::build_id(&file);
+        let _ = symbols::modules::build_id(&file);
     }
 }
 

@@ -38,8 +38,9 @@ const PIVOTS: u64 = 15;
 const SLOTS: u64 = 16;
 /// `VM_EXEC`
 const EXECUTABLE: u64 = 4;
-/// `FMODE_BACKING`: the file that a file system put in the place of the one that the process has opened (overlayfs).
-const BACKING: u32 = 1 << 25;
+/// `FMODE_BACKING`: the file that a file system put in the place of the one that the process has opened (overlayfs). Since 6.14 it is
+/// the first of these, before that the second, which means something else now.
+const BACKING: u32 = 1 << 24 | 1 << 25;
 /// Bits of an address within a page.
 const PAGE: u32 = 12;
 
@@ -210,7 +211,12 @@ fn identify(key: &mut FileKey, file: u64) {
         && read::<u32>(file, config!(mappings.file_mode)).unwrap_or_default() & BACKING != 0
     {
         let entry = read::<u64>(file, config!(mappings.backing_entry)).unwrap_or_default();
-        inode = read::<u64>(entry, config!(mappings.entry_inode)).unwrap_or_default();
+        let visible = read::<u64>(entry, config!(mappings.entry_inode)).unwrap_or_default();
+        let sb = read::<u64>(entry, config!(mappings.entry_sb)).unwrap_or_default();
+        // What is read behind a file that has nothing there is no directory entry.
+        if sb != 0 && read::<u64>(visible, config!(offsets.inode_sb)) == Some(sb) {
+            inode = visible;
+        }
     }
     let sb = read::<u64>(inode, config!(offsets.inode_sb)).unwrap_or_default();
     key.inode = read(inode, config!(offsets.inode_ino)).unwrap_or_default();

@@ -33,7 +33,7 @@ fn calls_on_sessions_find_their_requests(capture: Capture) -> Result<()> {
         let (_, id) = target.trim_start_matches('/').split_once('/').context("another target")?;
         match report.spans.iter().find(|span| span.span_id == call.parent_span_id) {
             Some(parent) => {
-                ensure!(parent.target() == format!("/top/{id}"), "{target} hangs under {}", parent.target())
+                ensure!(parent.target() == format!("/top/{id}"), "{target} hangs under {}", parent.target());
             }
             None => ensure!(id.parse::<usize>()? < PROVED, "{target} has no parent"),
         }

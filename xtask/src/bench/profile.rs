@@ -105,6 +105,8 @@ struct Cost {
     /// The same of each second in its stride.
     steady: f64,
     memory: Memory,
+    /// Processes and threads that have begun meanwhile, on the whole host.
+    begun: f64,
     /// Nanoseconds that its programs ran in the kernel, and how often.
     kernel: (f64, f64),
 }
@@ -166,10 +168,12 @@ fn measure(args: &Args, binary: &Path, folder: &Path) -> anyhow::Result<()> {
 
 /// The columns of the table.
 const TEXTS: [&str; 3] = ["load", "profiler", "what it says"];
-const FIGURES: [&str; 6] = [
+const FIGURES: [&str; 8] = [
     "processor time, s",
     "of one processor",
     "in its stride",
+    "ms for 1,000 samples",
+    "ms for 1,000 that began",
     "kernel µs a run of its program",
     "RSS peak MB",
     "maps in the kernel MB",
@@ -188,6 +192,8 @@ fn row(load: &str, name: &str, command: &mut Command, seconds: u32) -> anyhow::R
     let said = reader.join().unwrap_or_default();
     let summary = said.lines().find(|line| line.contains("samples")).unwrap_or_default().to_owned();
     let (time, runs) = cost.kernel;
+    let samples = summary.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default();
+    let each = |count: f64| if count > 0.0 { format!("{:.1}", cost.cpu / 1e3 / count) } else { String::new() };
     Ok(vec![
         load.to_owned(),
         format!("`{name}`"),
@@ -195,6 +201,8 @@ fn row(load: &str, name: &str, command: &mut Command, seconds: u32) -> anyhow::R
         format!("{:.2}", cost.cpu / 1e9),
         format!("{:.2} %", cost.cpu / 1e7 / f64::from(seconds)),
         format!("{:.2} %", cost.steady / 1e7),
+        each(samples),
+        each(cost.begun),
         if runs > 0.0 { format!("{:.1}", time / runs / 1e3) } else { String::new() },
         format!("{:.0}", cost.memory.peak / 1e6),
         format!("{:.0}", cost.memory.maps / 1e6),
@@ -207,6 +215,7 @@ fn watch(child: Child, seconds: f64) -> anyhow::Result<Cost> {
     let start = Instant::now();
     let deadline = start + PATIENCE + Duration::from_secs_f64(seconds);
     let mut cost = Cost::default();
+    let before = begun()?;
     // When it was in its stride for the first time, and how much it had used by then.
     let mut first: Option<(f64, f64)> = None;
     loop {
@@ -221,6 +230,9 @@ fn watch(child: Child, seconds: f64) -> anyhow::Result<Cost> {
         let pid = child.pid();
         cost.cpu = process::cpu_time(pid).map_or(cost.cpu, |cpu| cpu.max(cost.cpu));
         let time = start.elapsed().as_secs_f64();
+        if time < seconds {
+            cost.begun = begun()? - before;
+        }
         if time >= seconds * STEADY && time < seconds - END {
             let (began, used) = *first.get_or_insert((time, cost.cpu));
             if time > began {
@@ -235,6 +247,14 @@ fn watch(child: Child, seconds: f64) -> anyhow::Result<Cost> {
         cost.kernel = if kernel.1 > cost.kernel.1 { kernel } else { cost.kernel };
         thread::sleep(LOOK);
     }
+}
+
+/// Processes and threads that have begun since the host did.
+fn begun() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("processes ")?.parse().ok())
+        .context("/proc/stat says nothing of processes")
 }
 
 /// For how long a process's programs of a kind ran, in nanoseconds, and how often.

@@ -1,6 +1,10 @@
 //! Addresses become names, after sampling: by the symbol tables of files, the kernel's list of symbols, and perf maps. Where lines are
 //! wanted, debug information says what was inlined, too; without it, inlined functions are part of what they were inlined into.
 
+mod ends;
+pub(super) mod modules;
+mod places;
+
 use std::{
     fs::File,
     io::{Read as _, Seek as _},
@@ -16,76 +20,29 @@ use blazesym::{
         source::{Elf, Kernel, Source},
     },
 };
-use geophone_ebpf::interpreter::ADDRESS;
 use hashbrown::{HashMap, HashSet};
-use object::{Object as _, read::ReadCache};
 
+use self::{
+    ends::end,
+    modules::Modules,
+    places::{Interpreted, Place, Places, frames},
+};
 use super::{
     files::Files,
-    interpreters::{Frame, Functions},
+    interpreters::Functions,
     lines::{self, Lines, LinesError},
-    maps::{FileId, Mapped, Mapping},
-    model::{End, Inlined, Location, Module, Owner, PYTHON, Source as Line, Stack},
+    maps::FileId,
+    model::{Inlined, Location, Module, Owner, PYTHON, Source as Line, Stack},
     perf_map::PerfMap,
-    spaces::{Space, Spaces},
-    stacks::{self, SpaceId, Stacks},
+    spaces::Spaces,
+    stacks::{SpaceId, Stacks},
     symbol_tables::{self, TablesError},
 };
-use crate::parts::{self, Parts};
 
 /// Bytes of a perf map that are read.
 const PERF_MAP: u64 = 64 << 20;
-/// Bytes of a build id that are kept; linkers make 8 to 32.
-const BUILD_ID: usize = 64;
 /// Said of code about which nothing is known.
 const UNKNOWN: &str = "[unknown]";
-
-/// Functions in which programs and threads begin: a stack that was walked by frame pointers and ends with one of them is whole. `main`
-/// too, because who calls it (in libc) has no frame pointer.
-const ROOTS: &[&str] = &[
-    "_start",
-    "main",
-    "__libc_start_main",
-    "__libc_start_call_main",
-    "start_thread",
-    "clone",
-    "clone3",
-    "__clone",
-    "__clone3",
-    "runtime.goexit",
-    "runtime.mstart",
-    "runtime.mstart1",
-    "runtime.rt0_go",
-    "runtime.main",
-];
-
-/// How many of the outermost frames are looked at for one of those.
-const OUTERMOST: usize = 3;
-
-/// Where an address is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    File(FileId, u64),
-    Kernel(u64),
-    /// Code that a process has made.
-    Made(SpaceId, u64),
-    /// Code that the kernel puts into processes.
-    Given(Arc<str>),
-    /// In an interpreted function.
-    Interpreted(Interpreted),
-    /// In one that is not known.
-    Nameless,
-    Unknown,
-}
-
-/// A line of an interpreted function.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Interpreted {
-    name: Arc<str>,
-    file: Arc<str>,
-    first_line: u32,
-    line: u32,
-}
 
 /// Names that are kept from one profile to the next.
 const KEPT: usize = 1 << 17;
@@ -174,125 +131,6 @@ pub fn resolve(
     });
     let stacks = stacks.collect();
     (modules, locations, stacks)
-}
-
-/// Each place once.
-#[derive(Default)]
-struct Places {
-    indices: HashMap<Place, usize>,
-    /// With the path that the file has for one of the processes.
-    all: Vec<(Place, Option<Arc<str>>)>,
-    /// Processes that have mapped a file, each with the path that it has there.
-    users: HashMap<FileId, Vec<(u32, Arc<str>)>>,
-}
-
-/// Processes of a file that are remembered.
-const USERS: usize = 4;
-
-impl Places {
-    fn index(&mut self, place: Place, path: Option<&Arc<str>>) -> usize {
-        *self.indices.entry(place).or_insert_with_key(|place| {
-            self.all.push((place.clone(), path.cloned()));
-            self.all.len() - 1
-        })
-    }
-
-    fn used(&mut self, file: FileId, tgid: u32, path: &Arc<str>) {
-        let users = self.users.entry(file).or_default();
-        if users.len() < USERS && users.iter().all(|(known, _)| *known != tgid) {
-            users.push((tgid, Arc::clone(path)));
-        }
-    }
-}
-
-fn frames(stack: &stacks::Stack, space: &Space, functions: &Functions, places: &mut Places) -> Vec<usize> {
-    // What is on a stack is where a call returns to: the call itself is before that, and may be the last instruction of a function.
-    let call = |depth: usize, address: u64| address.wrapping_sub(u64::from(depth > 0));
-    let mut indices = Vec::with_capacity(stack.kernel().len() + stack.user().len());
-    for (depth, address) in stack.kernel().iter().enumerate() {
-        indices.push(places.index(Place::Kernel(call(depth, *address)), None));
-    }
-    let mut interpreted = stack.interpreted();
-    let mut is_code = true;
-    for (depth, word) in stack.user().iter().enumerate() {
-        if *word > ADDRESS {
-            for _ in 0..word & ADDRESS {
-                run(&mut interpreted, space, functions, places, &mut indices);
-            }
-            continue;
-        }
-        let address = call(depth, *word);
-        let mapping = space.find(address);
-        // A caller must be code: where there is none, the frame pointers that led there were none, and what follows is no caller either.
-        is_code &= depth == 0 || mapping.is_some();
-        if is_code {
-            indices.push(native(stack.space, space.tgid, mapping, address, places));
-        }
-    }
-    // The functions that evaluate these were not met on the stack: it was not walked as far as that.
-    while run(&mut interpreted, space, functions, places, &mut indices) {}
-    indices
-}
-
-fn native(space: SpaceId, tgid: u32, mapping: Option<&Mapping>, address: u64, places: &mut Places) -> usize {
-    match mapping.map(|mapping| (mapping, &mapping.what)) {
-        Some((mapping, Mapped::File { id, path })) => {
-            places.used(*id, tgid, path);
-            places.index(Place::File(*id, address - mapping.start + mapping.offset), Some(path))
-        }
-        Some((_, Mapped::Kernel(name))) => places.index(Place::Given(name.clone()), None),
-        Some((_, Mapped::Anonymous)) => places.index(Place::Made(space, address), None),
-        None => places.index(Place::Unknown, None),
-    }
-}
-
-/// Adds the frames of an interpreter that one of its functions evaluates. Returns whether there are any.
-fn run(
-    frames: &mut impl Iterator<Item = Frame>,
-    space: &Space,
-    functions: &Functions,
-    places: &mut Places,
-    indices: &mut Vec<usize>,
-) -> bool {
-    for frame in frames {
-        let place = match functions.get(space.serial, frame.function) {
-            Some(function) => Place::Interpreted(Interpreted {
-                name: Arc::clone(&function.name),
-                file: Arc::clone(&function.file),
-                first_line: function.first_line,
-                line: function.line(frame.position),
-            }),
-            None => Place::Nameless,
-        };
-        indices.push(places.index(place, None));
-        if frame.is_last {
-            return true;
-        }
-    }
-    false
-}
-
-fn end(stack: &stacks::Stack, space: &Space, frames: &[usize], locations: &[Location]) -> End {
-    if stack.ends.cut {
-        return End::Cut;
-    }
-    let is_thread_of_kernel = space.is_bare() && stack.user().is_empty();
-    if is_thread_of_kernel && !stack.kernel().is_empty() {
-        return End::Whole;
-    }
-    if stack.ends.failed || frames.is_empty() {
-        return End::Failed;
-    }
-    if stack.ends.complete {
-        return End::Whole;
-    }
-    let is_root = |location: &Location| {
-        let name = location.name.split('@').next().unwrap_or_default();
-        location.owner == Owner::Native && ROOTS.contains(&name.strip_suffix(".abi0").unwrap_or(name))
-    };
-    // What lies outside of those is libc, which often has neither frame pointers nor names.
-    let mut outermost = frames.iter().rev().take(OUTERMOST).filter_map(|index| locations.get(*index));
-    if outermost.any(is_root) { End::Whole } else { End::Open }
 }
 
 /// The names of all places.
@@ -421,55 +259,12 @@ fn lines_of(id: FileId, wanted: &[(usize, u64)], places: &Places, spaces: &Space
     })
 }
 
-/// Each module once.
-#[derive(Default)]
-struct Modules {
-    all: Vec<Module>,
-    files: HashMap<FileId, usize>,
-    names: HashMap<Arc<str>, usize>,
-}
-
-impl Modules {
-    fn named(&mut self, name: &Arc<str>) -> usize {
-        *self.names.entry_ref(name).or_insert_with(|| {
-            self.all.push(Module { name: name.clone(), build_id: None, size: 0 });
-            self.all.len() - 1
-        })
-    }
-
-    fn file(
-        &mut self,
-        id: FileId,
-        name: &Arc<str>,
-        file: Option<&File>,
-        build_ids: &mut HashMap<FileId, Option<String>>,
-    ) -> usize {
-        *self.files.entry(id).or_insert_with(|| {
-            let build_id = file.and_then(|file| build_ids.entry(id).or_insert_with(|| build_id(file)).clone());
-            self.all.push(Module {
-                name: name.clone(),
-                build_id,
-                size: file.and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len()),
-            });
-            self.all.len() - 1
-        })
-    }
-}
-
 /// An open file's name: it may have no other any more, or one in another mount namespace.
 fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// The GNU build id of an ELF file, in hexadecimal.
-pub(super) fn build_id(file: &File) -> Option<String> {
-    let cache = ReadCache::new(file);
-    let file = object::File::parse(Parts::new(&cache, parts::USUAL)).ok()?;
-    let id = file.build_id().ok()??;
-    let id = id.get(..id.len().min(BUILD_ID))?;
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
+/// Reads a perf map, from its beginning.
 pub(super) fn read(mut file: &File) -> Option<PerfMap> {
     let mut text = Vec::new();
     // It was read before, for an earlier profile.
@@ -484,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::profile::{
-        model::tests::resource,
+        model::{End, tests::resource},
         sample::{decode, tests::record},
     };
 
