@@ -59,6 +59,8 @@ fn streams_of_a_session_are_of_whoever_asked_for_them() {
     }
     node.world.finish();
     for (request, call) in truth {
-        node.world.caused(request, call, Link::Thread);
+        // Which evidence comes first depends on how far the loop has proved itself.
+        let (above, below) = (node.world.span(Side::Server, request), node.world.span(Side::Client, call));
+        assert_eq!(below.parent, above.span, "parent of {}:{}", call.0, call.1);
     }
 }
