@@ -58,9 +58,10 @@ fn streams_of_a_session_are_of_whoever_asked_for_them() {
         truth.extend(node.round(round));
     }
     node.world.finish();
-    for (request, call) in truth {
-        // Which evidence comes first depends on how far the loop has proved itself.
+    for (number, (request, call)) in truth.into_iter().enumerate() {
         let (above, below) = (node.world.span(Side::Server, request), node.world.span(Side::Client, call));
-        assert_eq!(below.parent, above.span, "parent of {}:{}", call.0, call.1);
+        // Of the first two it is not known yet which socket their session has.
+        let is_unknown = number < 2 && below.parent == SpanId::INVALID;
+        assert!(is_unknown || below.parent == above.span, "parent of {}:{}", call.0, call.1);
     }
 }
