@@ -18,6 +18,8 @@ const MOST: usize = 65_536;
 const WAITING: usize = 1024;
 /// Most beginnings of messages that are remembered of one read.
 const FRESH: usize = 1024;
+/// After so many reads in a row that speak for another socket, it is that one.
+const CONVINCED: u32 = 4;
 /// How soon what was read is handled.
 const SOON: Nanos = 10_000_000;
 
@@ -27,9 +29,30 @@ type Address = (u32, u64);
 #[derive(Debug, Default)]
 struct Session {
     socket: Option<SocketId>,
+    /// When something was last read, and for how many reads in a row now, that speaks for another socket.
+    against: (Nanos, u32),
     /// Requests on it, while its socket is not known.
     waiting: BTreeMap<u64, Claim>,
     seen: Nanos,
+}
+
+impl Session {
+    /// Whether a head that was read on a socket shows that it is this session's. What brings no head is not noted as read, so that a stream of
+    /// another session may have the number of one that was read before.
+    fn moves_to(&mut self, socket: SocketId, at: Nanos, is_taken: bool) -> bool {
+        if self.socket == Some(socket) {
+            self.against = (at, 0);
+            return false;
+        }
+        if self.against.0 != at {
+            self.against = (at, self.against.1 + 1);
+        }
+        let is_sure = self.socket.is_none() && !is_taken || self.against.1 >= CONVINCED;
+        if is_sure {
+            self.against = (at, 0);
+        }
+        is_sure
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,9 +145,10 @@ impl Sessions {
     ) -> (Option<SocketId>, BTreeMap<u64, Claim>) {
         let address = (from.tgid, session);
         let is_fresh = |read: &&Read| place != 0 && now.saturating_sub(read.at) < SOON && read.places.contains(&place);
-        let read = self.reads.get(&from.tid).filter(is_fresh).map(|read| read.socket);
+        let read = self.reads.get(&from.tid).filter(is_fresh).map(|read| (read.socket, read.at));
+        let is_taken = read.is_some_and(|(socket, _)| self.sockets.get(&socket).is_some_and(|of| *of != address));
         let session = self.session(address, now);
-        let Some(socket) = read.filter(|socket| session.socket != Some(*socket)) else {
+        let Some((socket, _)) = read.filter(|(socket, at)| session.moves_to(*socket, *at, is_taken)) else {
             return (session.socket, BTreeMap::new());
         };
         let (earlier, waiting) = (session.socket.replace(socket), std::mem::take(&mut session.waiting));

@@ -65,3 +65,29 @@ fn streams_of_a_session_are_of_whoever_asked_for_them() {
         assert!(is_unknown || below.parent == above.span, "parent of {}:{}", call.0, call.1);
     }
 }
+
+/// What follows a head brings none: a stream of another session may have the number of one that was read before.
+#[test]
+fn a_session_keeps_its_socket() {
+    let mut node = Node { world: World::new(), made: 100 };
+    let mut truth = Vec::from(node.round(0));
+    for round in 1..30 {
+        let place = 4 * round - 1;
+        let now = main(0, node.made);
+        node.world.now += MS;
+        node.world.serve(End(11, 1000 + place), now);
+        node.hand(How::Begin { session: SERVER, place: 1000 + place, stream: 1000 + place });
+        // The body of an answer that was handled before.
+        node.hand(How::Turn { session: CLIENT, place: 1000 + place });
+        node.hand(How::Turn { session: SERVER, place: 1000 + place });
+        node.hand(How::Respond { stream: 1000 + place });
+        let own = main(2, node.made);
+        node.world.answer(End(11, 1000 + place), own);
+        truth.extend(node.round(round));
+    }
+    node.world.finish();
+    for (request, call) in truth.into_iter().skip(2) {
+        let (above, below) = (node.world.span(Side::Server, request), node.world.span(Side::Client, call));
+        assert_eq!(below.parent, above.span, "parent of {}:{}", call.0, call.1);
+    }
+}
