@@ -465,11 +465,11 @@ pub enum How {
         /// The stream; 0: none in particular.
         place: u64,
     },
-    /// The same, and the stream begins, with a request.
+    /// The same, and the stream begins, with a request; or the session itself.
     Begin {
         /// The session.
         session: u64,
-        /// The stream.
+        /// The stream; 0: it is the session that begins.
         place: u64,
         /// At which address the process keeps it.
         stream: u64,

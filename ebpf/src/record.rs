@@ -232,7 +232,7 @@ pub const HANDOVER_DELEGATE: u32 = 8;
 /// An event loop has something to do with the stream `to_task` of the session `object` of HTTP/2, of which something has been read; 0: with
 /// none in particular. What a session is, only the process knows: which socket it has, is for the agent to find out.
 pub const HANDOVER_TURN: u32 = 9;
-/// The same, and the stream has just begun; at which address it is, say `to_tgid` (its lower half) and `to_tid`.
+/// The same, and the stream has just begun, or without a stream the session; at which address the stream is, say `to_tgid` (its lower half) and `to_tid`.
 pub const HANDOVER_BEGIN: u32 = 10;
 /// An event loop makes a request on the stream `to_task` of the session `object`.
 pub const HANDOVER_REQUEST: u32 = 11;

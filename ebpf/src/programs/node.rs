@@ -87,7 +87,7 @@ fn is_clients(stream: u32) -> bool {
 #[inline(always)]
 pub fn session(ctx: &ProbeContext) {
     if let Some(who) = main_thread() {
-        handover::tell(HANDOVER_TURN, who, (who.tgid, who.tid, 0), argument(ctx, 0));
+        handover::tell(HANDOVER_BEGIN, who, (0, 0, 0), argument(ctx, 0));
     }
 }
 

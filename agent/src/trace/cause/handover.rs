@@ -54,11 +54,10 @@ impl Engine {
                 self.workers.clear(Key::of(from));
             }
             How::Delegate => self.workers.born(from, time),
-            How::Turn { session, place } => {
-                if place == 0 {
-                    self.sessions.begins(from.tgid, session);
-                }
-                self.turns_to(session, place, from, time);
+            How::Turn { session, place } => self.turns_to(session, place, from, time),
+            How::Begin { session, place: 0, .. } => {
+                self.sessions.begins(from.tgid, session);
+                self.turns_to(session, 0, from, time);
             }
             How::Begin { session, place, stream } => self.begins_stream((session, place, stream), from, time),
             How::Request { session, place } => self.submits(session, place, from, time),
