@@ -268,6 +268,10 @@ impl Engine {
     /// A trace of its own for the tree that a call is a part of, unless it is still open what that hangs under. Not before it is needed: an
     /// SDK in one of the processes may begin one.
     fn begin_trace(&mut self, serial: Serial) {
+        if self.calls.get(&serial).is_some_and(|call| call.trace.is_some()) {
+            // What was settled along with it has had the trace begin.
+            return;
+        }
         let mut root = serial;
         for _ in 0..DEEPEST {
             match self.calls.get(&root).map(|call| &call.cause) {

@@ -81,6 +81,16 @@ fn happen(most: usize, steps: &[Step]) -> (World, Vec<(End, Side)>, u64) {
     (world, open, complete)
 }
 
+/// Whether each span is of its parent's trace.
+fn is_of_one_trace(spans: &[Settled]) -> bool {
+    let traces: Vec<_> = spans.iter().map(|span| (span.span, span.trace.id)).collect();
+    let of = |parent: SpanId| traces.iter().find(|(span, _)| *span == parent).map(|(_, trace)| *trace);
+    // Those of contexts are chosen by the test, and are not the spans of one trace only.
+    let is_chosen = |span: SpanId| span.to_bytes()[..7] == [0; 7];
+    let fits = |span: &Settled| is_chosen(span.parent) || of(span.parent).is_none_or(|trace| trace == span.trace.id);
+    spans.iter().all(fits)
+}
+
 proptest! {
     /// Whoever asks whom, itself included, and in whatever order that is seen: each call that is complete comes out once, or is counted as given
     /// up.
@@ -93,7 +103,7 @@ proptest! {
         prop_assert!(out <= complete && complete <= out + counted, "{} of {}, {} counted", out, complete, counted);
     }
 
-    /// When all have been complete for a minute, all have come out.
+    /// When all have been complete for a minute, all have come out, each in its parent's trace.
     #[test]
     fn nothing_waits_for_ever(steps in vec((0u8..15, 0u32..6, 0u64..4, 0u64..8), 0..200)) {
         let (mut world, open, complete) = happen(1000, &steps);
@@ -104,6 +114,7 @@ proptest! {
         for _ in 0..60 {
             world.pass(1_000 * MS);
         }
+        prop_assert!(is_of_one_trace(&world.spans));
         let out = world.spans.len() as u64 + world.engine.stats().left_to_sdks;
         prop_assert_eq!(out, all);
     }
