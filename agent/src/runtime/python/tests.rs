@@ -116,24 +116,35 @@ fn task(memory: &Memory, at: &[u64; 24], pointer: u64) -> u64 {
     tasks.filter(|task| *task != 0).find(|task| word(task + at[TASK_CONTEXT]) == context).unwrap_or_default()
 }
 
+/// Runs a script of which each line says what, on which thread, and which id is to be found there. Returns what was said, and what was known.
+fn follow(
+    python: &str,
+    script: &str,
+    look: impl Fn(&Running) -> Found,
+    id: impl Fn(&Memory, &[u64; 24], u64) -> u64,
+) -> (Vec<String>, Found) {
+    let mut running = start(python, script);
+    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let mut known: Option<Found> = None;
+    let mut seen = Vec::new();
+    for line in lines {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        let (what, thread, expected) = (words[0], words[1].parse().unwrap(), words[2].parse::<u64>().unwrap());
+        let found = known.get_or_insert_with(|| look(&running));
+        let pid = running.0.id();
+        let memory = Memory::open(&Target { pid, proc: format!("/proc/{pid}").into() }).unwrap();
+        assert_eq!(id(&memory, &found.runtime.at, thread), expected, "{python}: {what}: {:?}", found.runtime);
+        seen.push(what.to_owned());
+        running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+    (seen, known.unwrap())
+}
+
 #[test]
 fn the_running_task_is_found() {
     for python in pythons() {
-        let mut running = start(&python, SCRIPT);
-        let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
-        let mut known: Option<Found> = None;
-        let mut seen = Vec::new();
-        for line in lines {
-            let line = line.unwrap();
-            let words: Vec<&str> = line.split(' ').collect();
-            let (what, thread, id) = (words[0], words[1].parse().unwrap(), words[2].parse::<u64>().unwrap());
-            let found = known.get_or_insert_with(|| found(&running));
-            let pid = running.0.id();
-            let memory = Memory::open(&Target { pid, proc: format!("/proc/{pid}").into() }).unwrap();
-            assert_eq!(task(&memory, &found.runtime.at, thread), id, "{python}: {what}: {:?}", found.runtime);
-            seen.push(what.to_owned());
-            running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-        }
+        let (seen, _) = follow(&python, SCRIPT, found, task);
         assert_eq!(seen, ["task", "inner", "again", "callback", "thread", "other", "both"], "{python}");
     }
 }
@@ -235,31 +246,17 @@ fn given(memory: &Memory, at: &[u64; 24], pointer: u64) -> u64 {
 #[test]
 fn what_threads_of_pools_were_given_is_found() {
     for python in pythons() {
-        let mut running = start(&python, POOLS);
-        let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
-        let mut known: Option<Found> = None;
-        let mut seen = Vec::new();
-        for line in lines {
-            let line = line.unwrap();
-            let words: Vec<&str> = line.split(' ').collect();
-            let (what, thread, id) = (words[0], words[1].parse().unwrap(), words[2].parse::<u64>().unwrap());
-            let found = known.get_or_insert_with(|| match answer(&running) {
-                Answer::Found(found) => found,
-                answer => panic!("{python}: {answer:?}"),
-            });
-            let pid = running.0.id();
-            let memory = Memory::open(&Target { pid, proc: format!("/proc/{pid}").into() }).unwrap();
-            let runs = match task(&memory, &found.runtime.at, thread) {
-                0 => given(&memory, &found.runtime.at, thread),
-                task => task,
-            };
-            assert_eq!(runs, id, "{python}: {what}: {:?}", found.runtime);
-            seen.push(what.to_owned());
-            running.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-        }
+        let complete = |running: &Running| match answer(running) {
+            Answer::Found(found) => found,
+            answer => panic!("{python}: {answer:?}"),
+        };
+        let (seen, found) = follow(&python, POOLS, complete, |memory, at, thread| match task(memory, at, thread) {
+            0 => given(memory, at, thread),
+            task => task,
+        });
         let expected = ["main", "item", "item", "task", "callback", "item", "future", "future"];
         assert_eq!(seen, expected, "{python}");
-        let programs: Vec<_> = known.unwrap().probes.iter().map(|probe| probe.program).collect();
+        let programs: Vec<_> = found.probes.iter().map(|probe| probe.program).collect();
         assert_eq!(programs, ["python_submit", "python_task"], "{python}");
     }
 }

@@ -84,7 +84,7 @@ impl Engine {
                 }
                 self.take_injected(&mut call);
                 self.take_sent(&mut call);
-                self.outgoing(serial, call, &ids, asked.values, is_own);
+                self.outgoing((serial, call), &ids, asked.values, is_own, is_told);
                 if !is_told {
                     self.turned(asked.thread, Some(serial));
                 }
@@ -196,14 +196,21 @@ impl Engine {
     }
 
     /// A process asks.
-    /// `is_own`: its connection's callback sends it, which has just read an answer there.
-    fn outgoing(&mut self, serial: Serial, mut call: Call, ids: &[u64], values: Values, is_own: bool) {
+    /// `is_own`: its connection's callback sends it, which has just read an answer there. `is_told`: it was asked for before, which is told.
+    fn outgoing(
+        &mut self,
+        (serial, mut call): (Serial, Call),
+        ids: &[u64],
+        values: Values,
+        is_own: bool,
+        is_told: bool,
+    ) {
         let (thread, start, tgid) = (call.thread, call.start, call.tgid());
         let sock = call.id.socket.sock;
         let names = call.names;
         let met = self.meet(Side::Client, &names, serial);
         let claim = match self.claims.take(sock, call.id.place) {
-            Claimed::No if self.is_told(thread, call.id) => Claimed::Later,
+            Claimed::No if is_told => Claimed::Later,
             claim => claim,
         };
         let claimed = if let Claimed::By(claim) = claim { Some(claim) } else { None };
@@ -263,11 +270,11 @@ impl Engine {
             None => cause,
         };
         self.compare_values(&mut call, &cause, values);
-        let is_told = claim != Claimed::No;
-        if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own && !is_told {
+        let is_for_another = claim != Claimed::No;
+        if thread.task.id == 0 && self.crowded.contains(&thread.tid) && !is_own && !is_for_another {
             self.loops.sent(thread.tid, Sent::Call(serial));
         }
-        if cause == Cause::Open && !is_own && !is_told {
+        if cause == Cause::Open && !is_own && !is_for_another {
             self.turns.asks(thread.tid, serial);
         }
         self.calls.insert(serial, call);
